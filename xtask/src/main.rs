@@ -1,0 +1,2 @@
+//! Checks and generators for the workspace: `cargo xtask <task>`.
+fn main() {}
