@@ -1,0 +1,103 @@
+use super::*;
+
+fn key(name: &str, partition: i32) -> PartitionKey {
+    PartitionKey { topic: TopicKey::Name(name.into()), partition }
+}
+
+fn target(name: &str, partition: i32) -> FetchTarget {
+    let want = FetchPartition {
+        fetch_offset: 0,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+        partition_max_bytes: 1024,
+    };
+    FetchTarget { key: key(name, partition), want }
+}
+
+fn quiet(high_watermark: i64) -> Answered {
+    Answered {
+        error: ErrorCode::None,
+        high_watermark: Offset::from_wire(high_watermark),
+        log_start: Some(Offset::ZERO),
+        has_data: false,
+    }
+}
+
+const T0: Millis = Millis(0);
+
+#[test]
+fn request_without_session_gets_none_when_no_slot_is_free() {
+    let mut sessions = FetchSessions::new(0);
+    let open = sessions.open((0, 0), vec![target("a", 0)], &[], T0, 7).unwrap();
+    assert_eq!((open.session_id, open.incremental), (0, false));
+}
+
+#[test]
+fn session_remembers_partitions_and_forgets_on_request() {
+    let mut sessions = FetchSessions::new(2);
+    let first = vec![target("a", 0), target("a", 1)];
+    assert_eq!(sessions.open((0, 0), first, &[], T0, 7).unwrap().session_id, 7);
+
+    let second = sessions.open((7, 1), vec![target("b", 0)], &[key("a", 0)], T0, 8).unwrap();
+    let names: Vec<_> = second.targets.iter().map(|t| t.key.clone()).collect();
+    assert_eq!(names, [key("a", 1), key("b", 0)]);
+    assert!(second.incremental);
+}
+
+#[test]
+fn wrong_epoch_unknown_session_and_mixed_keys_are_refused() {
+    let mut sessions = FetchSessions::new(2);
+    sessions.open((0, 0), vec![target("a", 0)], &[], T0, 7).unwrap();
+    let by_id = FetchTarget {
+        key: PartitionKey { topic: TopicKey::Id(Uuid::ZERO), partition: 0 },
+        ..target("a", 0)
+    };
+    let cases = [
+        ((7, 2), vec![], ErrorCode::InvalidFetchSessionEpoch),
+        ((9, 1), vec![], ErrorCode::FetchSessionIdNotFound),
+        ((7, 1), vec![by_id], ErrorCode::FetchSessionTopicIdError),
+    ];
+    for (session, changed, code) in cases {
+        let refused = sessions.open(session, changed, &[], T0, 1).unwrap_err();
+        assert_eq!(refused.code(), code, "{session:?}");
+    }
+}
+
+#[test]
+fn incremental_response_carries_only_what_changed() {
+    let mut sessions = FetchSessions::new(2);
+    let full = sessions.open((0, 0), vec![target("a", 0)], &[], T0, 7).unwrap();
+    assert!(sessions.answer(&full, &key("a", 0), quiet(5)));
+    let again = sessions.open((7, 1), vec![], &[], T0, 0).unwrap();
+    assert!(!sessions.answer(&again, &key("a", 0), quiet(5)));
+    assert!(sessions.answer(&again, &key("a", 0), quiet(6)));
+    assert!(sessions.answer(&again, &key("a", 0), Answered { has_data: true, ..quiet(6) }));
+}
+
+#[test]
+fn next_fetch_begins_behind_the_partition_that_had_data() {
+    let mut sessions = FetchSessions::new(2);
+    let all = vec![target("a", 0), target("a", 1), target("a", 2)];
+    let full = sessions.open((0, 0), all, &[], T0, 7).unwrap();
+    sessions.answer(&full, &key("a", 0), Answered { has_data: true, ..quiet(1) });
+    let next = sessions.open((7, 1), vec![], &[], T0, 0).unwrap();
+    assert_eq!(next.targets[0].key, key("a", 1));
+}
+
+#[test]
+fn final_epoch_closes_the_session() {
+    let mut sessions = FetchSessions::new(2);
+    sessions.open((0, 0), vec![target("a", 0)], &[], T0, 7).unwrap();
+    sessions.open((7, -1), vec![], &[], T0, 0).unwrap();
+    assert_eq!(sessions.sizes(), (0, 0));
+}
+
+#[test]
+fn only_an_idle_session_makes_room() {
+    let mut sessions = FetchSessions::new(1);
+    sessions.open((0, 0), vec![target("a", 0)], &[], T0, 7).unwrap();
+    let soon = sessions.open((0, 0), vec![target("a", 0)], &[], Millis(1000), 8).unwrap();
+    assert_eq!(soon.session_id, 0);
+    let late = sessions.open((0, 0), vec![target("a", 0)], &[], EVICTION_AGE, 9).unwrap();
+    assert_eq!(late.session_id, 9);
+}
