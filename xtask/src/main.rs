@@ -1,2 +1,37 @@
-//! Checks and generators for the workspace: `cargo xtask <task>`.
-fn main() {}
+//! Checks and generators for the workspace: `cargo xtask tidy | ci`.
+//!
+//! Not here: running the product or its system tests; `./run` and `./test` do that.
+
+mod ci;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <task>
+  tidy              edges between crates, head comments, shape of the code, words
+  ci                formatting, clippy with warnings as errors, tests";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = root();
+    let outcome = match words[..] {
+        ["tidy"] => tidy::run(&root),
+        ["ci"] => ci::run(&root),
+        _ => Err(anyhow::anyhow!(USAGE)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder of the workspace: the one above this crate.
+fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().expect("xtask lies inside the workspace").to_path_buf()
+}
