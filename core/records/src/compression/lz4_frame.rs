@@ -1,0 +1,64 @@
+//! LZ4 frames as Kafka reads and writes them: one frame of independent blocks of 64 KiB.
+
+use std::io::{self, Read, Write};
+
+use lz4::liblz4::{BlockChecksum, ContentChecksum};
+use lz4::{BlockMode, BlockSize, Decoder, EncoderBuilder};
+
+/// Kafka's default. It alone means the fast compressor; all other levels mean the slow one.
+pub(super) const DEFAULT_LEVEL: i32 = 9;
+/// The levels of the slow compressor, as the library counts them.
+const SLOW_LEVELS: (i32, i32) = (3, 12);
+/// Flag of a frame whose blocks do not refer to each other.
+const BLOCKS_INDEPENDENT: u8 = 0x20;
+
+pub(super) fn compress(data: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    let level = match level {
+        DEFAULT_LEVEL => 0,
+        slow => slow.clamp(SLOW_LEVELS.0, SLOW_LEVELS.1).cast_unsigned(),
+    };
+    let mut encoder = EncoderBuilder::new()
+        .block_size(BlockSize::Max64KB)
+        .block_mode(BlockMode::Independent)
+        .block_checksum(BlockChecksum::NoBlockChecksum)
+        .checksum(ContentChecksum::NoChecksum)
+        .level(level)
+        .build(Vec::new())?;
+    encoder.write_all(data)?;
+    let (out, result) = encoder.finish();
+    result.map(|()| out)
+}
+
+/// Decompresses one frame; what stands behind it is an error.
+pub(super) struct Reader<'a> {
+    /// Gone once the frame has been read to its end.
+    decoder: Option<Decoder<&'a [u8]>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(data: &'a [u8]) -> io::Result<Self> {
+        // Kafka's Java clients refuse frames whose blocks depend on each other.
+        match data.get(4) {
+            Some(flags) if flags & BLOCKS_INDEPENDENT == 0 => {
+                Err(io::Error::other("the blocks of the frame depend on each other"))
+            }
+            _ => Ok(Self { decoder: Some(Decoder::new(data)?) }),
+        }
+    }
+}
+
+impl Read for Reader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some(decoder) = &mut self.decoder else { return Ok(0) };
+        let read = decoder.read(out)?;
+        if read == 0 && !out.is_empty() {
+            // The library reports a frame that ends early only when asked to finish it.
+            let (rest, result) = self.decoder.take().expect("it was there a line ago").finish();
+            result.map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+            if !rest.is_empty() {
+                return Err(io::Error::other("there are bytes behind the frame"));
+            }
+        }
+        Ok(read)
+    }
+}
