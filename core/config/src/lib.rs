@@ -1,1 +1,35 @@
-//! types
+//! Configuration as data: every key of Kafka 4.3.0, where its value comes from, what it may be.
+//!
+//! Sources ([`Properties`], [`environment`], overrides) are merged by [`StaticConfig`]; with the
+//! dynamic values of the metadata log they form [`BrokerLayers`], from which [`NodeConfig`],
+//! [`TopicConfig`] and [`GroupConfig`] are read as typed structs.
+//!
+//! Not here: files and environment are read by the caller, dynamic values are kept by `metadata`.
+
+pub mod environment;
+pub mod keys;
+
+mod check;
+mod error;
+mod fixed;
+mod group_config;
+mod key;
+mod layers;
+mod node;
+mod properties;
+mod suggest;
+mod topic_config;
+
+pub use check::entries;
+pub use error::{ConfigError, ConfigErrors};
+pub use fixed::{Sources, StaticConfig, Warning};
+pub use group_config::{GroupConfig, GroupTiming, OffsetReset};
+pub use key::{Check, ConfigKey, Default, Importance, Kind, Mode, Synonym};
+pub use layers::{BrokerLayers, ConfigMap};
+pub use node::{
+    ConnectionLimits, FetchLimits, GroupDefaults, HostPort, Listener, Listeners, LogUpkeep,
+    NodeConfig, QuorumConfig, Roles, SecurityProtocol, TopicDefaults, Voter,
+};
+pub use properties::{Properties, PropertiesError};
+pub use suggest::nearest;
+pub use topic_config::{CompressionType, Durability, TimestampType, TopicConfig};

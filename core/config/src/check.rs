@@ -1,0 +1,230 @@
+//! Reading one value: whether it is of its key's kind and passes its check, and the text that
+//! Kafka would print for it.
+
+use crate::error::ConfigError;
+use crate::key::{Check, ConfigKey, Kind};
+
+impl ConfigKey {
+    /// Checks a value as text and returns it as Kafka prints it: trimmed, numbers without a
+    /// leading `+`, lists without blanks around the commas.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] with what would pass.
+    pub fn read(&self, text: &str) -> Result<String, ConfigError> {
+        let text = text.trim();
+        let canonical = self.read_kind(text).ok_or_else(|| self.refuse(text))?;
+        if passes(&self.check, &canonical) { Ok(canonical) } else { Err(self.refuse(text)) }
+    }
+
+    /// The value as text of its kind, `None` if it is of another kind.
+    fn read_kind(&self, text: &str) -> Option<String> {
+        let whole = |least: i64, most: i64| {
+            let number = text.parse::<i64>().ok()?;
+            (least..=most).contains(&number).then(|| number.to_string())
+        };
+        match self.kind {
+            Kind::Boolean => {
+                let word = text.to_ascii_lowercase();
+                matches!(word.as_str(), "true" | "false").then_some(word)
+            }
+            Kind::Short => whole(i16::MIN.into(), i16::MAX.into()),
+            Kind::Int => whole(i32::MIN.into(), i32::MAX.into()),
+            Kind::Long => whole(i64::MIN, i64::MAX),
+            Kind::Double => {
+                text.parse::<f64>().ok().filter(|number| number.is_finite()).map(double_text)
+            }
+            Kind::List => Some(entries(text).collect::<Vec<_>>().join(",")),
+            Kind::String | Kind::Class | Kind::Password => Some(text.to_owned()),
+        }
+    }
+
+    fn refuse(&self, text: &str) -> ConfigError {
+        let value = if self.is_sensitive() { "[hidden]" } else { text };
+        ConfigError::Value {
+            key: self.name.to_owned(),
+            value: value.to_owned(),
+            allowed: self.allowed(),
+        }
+    }
+
+    /// What may be set, in words; for errors and for the reference.
+    pub fn allowed(&self) -> String {
+        match self.check {
+            Check::Any => match self.kind {
+                Kind::Boolean => "true or false is expected".to_owned(),
+                Kind::Short => "a whole number of 16 bits is expected".to_owned(),
+                Kind::Int => "a whole number of 32 bits is expected".to_owned(),
+                Kind::Long => "a whole number of 64 bits is expected".to_owned(),
+                Kind::Double => "a number is expected".to_owned(),
+                Kind::String | Kind::Class | Kind::Password | Kind::List => {
+                    format!("a {} is expected", self.kind.name())
+                }
+            },
+            Check::Between(least, i64::MAX) => {
+                format!("a whole number of at least {least} is expected")
+            }
+            Check::Between(least, most) => {
+                format!("a whole number from {least} to {most} is expected")
+            }
+            Check::Fraction(least, most) => format!("a number from {least} to {most} is expected"),
+            Check::OneOf(words) | Check::OneOfAnyCase(words) => {
+                format!("one of {} is expected", words.join(", "))
+            }
+            Check::NonEmpty => "at least one character is expected".to_owned(),
+            Check::Entries { of: &[], none_allowed } => {
+                let least = if none_allowed { "" } else { "at least one of " };
+                format!("{least}distinct entries between commas, none empty, are expected")
+            }
+            Check::Entries { of, none_allowed } => {
+                let least = if none_allowed { "any" } else { "at least one" };
+                format!("{least} of {}, between commas and each once, is expected", of.join(", "))
+            }
+            Check::GzipLevel => "a level from 1 to 9, or -1, is expected".to_owned(),
+            Check::Voters => "id@host:port entries between commas are expected".to_owned(),
+            Check::Servers => "host:port entries between commas are expected".to_owned(),
+            Check::ThrottledReplicas => {
+                "* or partition:broker entries between commas are expected".to_owned()
+            }
+            Check::OffsetReset => {
+                "earliest, latest or by_duration: with an ISO 8601 duration is expected".to_owned()
+            }
+            Check::ClientMatch => format!(
+                "selector=pattern entries are expected, the selector one of {}",
+                CLIENT_SELECTORS.join(", ")
+            ),
+            Check::OptionalAddress => "host:port, or nothing, is expected".to_owned(),
+        }
+    }
+}
+
+/// What a client-metrics subscription may match a client by.
+const CLIENT_SELECTORS: &[&str] = &[
+    "client_instance_id",
+    "client_id",
+    "client_software_name",
+    "client_software_version",
+    "client_source_address",
+    "client_source_port",
+];
+
+/// The entries of a list value; an empty text has none.
+pub fn entries(text: &str) -> impl Iterator<Item = &str> {
+    let parts = if text.trim().is_empty() { None } else { Some(text.split(',')) };
+    parts.into_iter().flatten().map(str::trim)
+}
+
+fn passes(check: &Check, text: &str) -> bool {
+    match *check {
+        Check::Any => true,
+        Check::Between(least, most) => {
+            text.parse::<i64>().is_ok_and(|number| (least..=most).contains(&number))
+        }
+        Check::Fraction(least, most) => {
+            text.parse::<f64>().is_ok_and(|number| (least..=most).contains(&number))
+        }
+        Check::OneOf(words) => words.contains(&text),
+        Check::OneOfAnyCase(words) => words.iter().any(|word| word.eq_ignore_ascii_case(text)),
+        Check::NonEmpty => !text.is_empty(),
+        Check::Entries { of, none_allowed } => entries_pass(text, of, none_allowed),
+        Check::GzipLevel => text.parse().is_ok_and(|level: i32| matches!(level, -1 | 1..=9)),
+        Check::Voters => entries(text).all(|entry| voter(entry).is_some()),
+        Check::Servers => entries(text).all(|entry| host_and_port(entry).is_some()),
+        Check::ThrottledReplicas => text == "*" || entries(text).all(is_partition_and_broker),
+        Check::OffsetReset => offset_reset_passes(text),
+        Check::ClientMatch => client_match_passes(text),
+        Check::OptionalAddress => text.is_empty() || host_and_port(text).is_some(),
+    }
+}
+
+fn entries_pass(text: &str, of: &[&str], none_allowed: bool) -> bool {
+    let found: Vec<&str> = entries(text).collect();
+    let repeated = |(at, entry): (usize, &&str)| found[..at].contains(entry);
+    (none_allowed || !found.is_empty())
+        && found.iter().all(|entry| !entry.is_empty())
+        && found.iter().all(|entry| of.is_empty() || of.contains(entry))
+        && !found.iter().enumerate().any(repeated)
+}
+
+fn is_partition_and_broker(entry: &str) -> bool {
+    let number = |text: &str| text.parse::<i32>().is_ok_and(|number| number >= 0);
+    entry.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker))
+}
+
+fn offset_reset_passes(text: &str) -> bool {
+    match text.strip_prefix("by_duration:") {
+        Some(duration) => iso_duration_ms(duration).is_some(),
+        None => matches!(text, "earliest" | "latest"),
+    }
+}
+
+fn client_match_passes(text: &str) -> bool {
+    entries(text).all(|entry| {
+        entry
+            .split_once('=')
+            .is_some_and(|(selector, _)| CLIENT_SELECTORS.contains(&selector.trim()))
+    })
+}
+
+/// Splits `id@host:port`.
+pub(crate) fn voter(entry: &str) -> Option<(i32, &str, u16)> {
+    let (id, address) = entry.split_once('@')?;
+    let (host, port) = host_and_port(address)?;
+    Some((id.parse().ok().filter(|id| *id >= 0)?, host, port))
+}
+
+/// Splits `host:port`; an IPv6 address stands in brackets, which are taken off.
+pub(crate) fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if host.is_empty() || (bare.is_none() && host.contains([':', '[', ']', '/'])) {
+        return None;
+    }
+    Some((bare.unwrap_or(host), port.parse().ok()?))
+}
+
+/// Milliseconds of an ISO 8601 duration of days, hours, minutes and seconds, such as `P7D` or
+/// `PT1H30M`; `None` if it is not one or is negative.
+pub(crate) fn iso_duration_ms(text: &str) -> Option<i64> {
+    let text = text.strip_prefix(['P', 'p'])?.to_ascii_uppercase();
+    let (days, time) = match text.split_once('T') {
+        Some((_, "")) => return None,
+        Some((days, time)) => (days, time),
+        None => (text.as_str(), ""),
+    };
+    if days.is_empty() && time.is_empty() {
+        return None;
+    }
+    let days_ms = sum_of_parts(days, &[('D', 86_400_000)])?;
+    let time_ms = sum_of_parts(time, &[('H', 3_600_000), ('M', 60_000), ('S', 1_000)])?;
+    days_ms.checked_add(time_ms)
+}
+
+/// Sums `<number><unit>` parts whose units come in the given order, each once at most.
+fn sum_of_parts(mut text: &str, units: &[(char, i64)]) -> Option<i64> {
+    let mut sum = 0_i64;
+    for (unit, unit_ms) in units {
+        let Some((number, rest)) = text.split_once(*unit) else { continue };
+        text = rest;
+        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+        if !part.is_empty() && *unit != 'S' {
+            return None;
+        }
+        let thousandths: i64 = format!("{part:0<3}").get(..3)?.parse().ok()?;
+        let part_ms = whole.parse::<u32>().ok().map(i64::from)?.checked_mul(*unit_ms)?;
+        sum = sum.checked_add(part_ms)?.checked_add(thousandths)?;
+    }
+    text.is_empty().then_some(sum)
+}
+
+/// A double as Java prints it: plain between a thousandth and ten million, else with an exponent.
+fn double_text(number: f64) -> String {
+    let size = number.abs();
+    if size == 0.0 || (1e-3..1e7).contains(&size) {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
+    }
+}

@@ -1,0 +1,119 @@
+//! Everything that a node reads when it starts, typed and checked as a whole.
+//!
+//! The same struct read again from layers with dynamic values says what holds now.
+
+mod listeners;
+mod parts;
+mod quorum;
+mod rules;
+
+use types::BrokerId;
+
+pub use listeners::{Listener, Listeners, SecurityProtocol};
+pub use parts::{ConnectionLimits, FetchLimits, GroupDefaults, LogUpkeep, TopicDefaults};
+pub use quorum::{HostPort, QuorumConfig, Voter};
+
+use crate::error::{ConfigError, ConfigErrors};
+use crate::layers::BrokerLayers;
+use crate::topic_config::Durability;
+
+/// The settings of a node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NodeConfig {
+    pub node_id: BrokerId,
+    pub roles: Roles,
+    pub rack: Option<String>,
+    pub listeners: Listeners,
+    pub quorum: QuorumConfig,
+    /// Where partitions live.
+    pub log_dirs: Vec<String>,
+    /// Where the metadata log lives; one of `log_dirs` or a directory of its own.
+    pub metadata_log_dir: String,
+    pub limits: ConnectionLimits,
+    pub topics: TopicDefaults,
+    pub upkeep: LogUpkeep,
+    pub fetch: FetchLimits,
+    pub groups: GroupDefaults,
+    /// Durability of topics that do not say.
+    pub durability: Durability,
+    /// Where metrics and health are served; `None` serves none.
+    pub metrics_listener: Option<HostPort>,
+    /// Shards to run; `None` is one per core.
+    pub shards: Option<u32>,
+}
+
+/// What a node does; at least one of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Roles {
+    pub broker: bool,
+    pub controller: bool,
+}
+
+impl NodeConfig {
+    /// Reads all settings of a node.
+    ///
+    /// # Errors
+    /// Everything that does not fit together, as Kafka refuses it at start.
+    pub fn resolve(layers: &BrokerLayers<'_>) -> Result<Self, ConfigErrors> {
+        let mut errors = Vec::new();
+        let roles = layers.list("process.roles");
+        let has = |role: &str| roles.iter().any(|name| name == role);
+        let log_dirs = match layers.list("log.dirs") {
+            dirs if dirs.is_empty() => layers.list("log.dir"),
+            dirs => dirs,
+        };
+        let metadata_log_dir = layers.optional_text("metadata.log.dir");
+        let metadata_log_dir = metadata_log_dir.map(|dir| dir.into_owned());
+        let metadata_log_dir = metadata_log_dir.or_else(|| log_dirs.first().cloned());
+        let node = Self {
+            node_id: BrokerId(layers.int("node.id")),
+            roles: Roles { broker: has("broker"), controller: has("controller") },
+            rack: layers.optional_text("broker.rack").map(|rack| rack.into_owned()),
+            listeners: Listeners::resolve(layers, &mut errors),
+            quorum: QuorumConfig::resolve(layers),
+            metadata_log_dir: metadata_log_dir.expect("log.dir has an entry at least"),
+            log_dirs,
+            limits: ConnectionLimits::resolve(layers),
+            topics: TopicDefaults::resolve(layers),
+            upkeep: LogUpkeep::resolve(layers),
+            fetch: FetchLimits::resolve(layers),
+            groups: GroupDefaults::resolve(layers),
+            durability: Durability::read(&layers.text("thalweg.durability")),
+            metrics_listener: HostPort::read(&layers.text("thalweg.metrics.listener")),
+            shards: u32::try_from(layers.int("thalweg.shards")).ok().filter(|count| *count > 0),
+        };
+        rules::check(&node, layers, &mut errors);
+        if errors.is_empty() { Ok(node) } else { Err(ConfigErrors(errors)) }
+    }
+
+    /// Refuses listeners that need TLS or SASL, for a server that speaks neither.
+    ///
+    /// # Errors
+    /// One for each such listener that is bound.
+    pub fn refuse_secured_listeners(&self) -> Result<(), ConfigErrors> {
+        let plaintext = SecurityProtocol::Plaintext;
+        let secured = self.listeners.bound.iter().filter(|one| one.protocol != plaintext);
+        let errors: Vec<ConfigError> = secured
+            .map(|one| {
+                let protocol = one.protocol.name();
+                let reason = format!("listener {} is {protocol}, not supported yet", one.name);
+                ConfigError::conflict("listeners", reason)
+            })
+            .collect();
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Sources, StaticConfig};
+
+    #[test]
+    fn a_node_without_any_setting_is_broker_and_controller() {
+        let (fixed, _) = StaticConfig::new(&Sources::default()).unwrap();
+        let node = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
+        assert_eq!(node.roles, Roles { broker: true, controller: true });
+        assert_eq!(node.listeners.advertised[0].port, 9092);
+    }
+}

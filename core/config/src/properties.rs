@@ -1,0 +1,124 @@
+//! Java's `.properties` syntax, whole: comments, `=`, `:` or blanks between key and value,
+//! escapes, `\uXXXX`, lines that go on after a backslash.
+
+/// The entries of a properties file in their order; a later entry of the same key wins.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Properties {
+    entries: Vec<(String, String)>,
+}
+
+/// Why a text is not a properties file; lines count from 1.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("line {line}: {escape:?} is not \\u and four hexadecimal digits")]
+pub struct PropertiesError {
+    /// Where the entry begins that holds the mistake.
+    pub line: usize,
+    /// The escape as it stands.
+    pub escape: String,
+}
+
+impl Properties {
+    /// Reads a properties file.
+    ///
+    /// # Errors
+    /// Only a broken `\u` escape; every other text means something in this syntax.
+    pub fn parse(text: &str) -> Result<Self, PropertiesError> {
+        let mut entries = Vec::new();
+        for (line, logical) in logical_lines(text) {
+            let (key, value) = split_entry(&logical);
+            let unescape =
+                |part: &str| unescape(part).map_err(|escape| PropertiesError { line, escape });
+            entries.push((unescape(key)?, unescape(value)?));
+        }
+        Ok(Self { entries })
+    }
+
+    /// All entries in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// Joins natural lines into logical ones; drops blank lines and comments. Each comes with the
+/// number of its first natural line.
+fn logical_lines(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    // A carriage return alone ends a line too, so "\r\n" leaves an empty line that numbering
+    // must not count: it is folded first.
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    for (index, natural) in text.split('\n').enumerate() {
+        let natural = natural.trim_start_matches(is_blank);
+        let fresh = open.is_none();
+        if fresh && (natural.is_empty() || natural.starts_with(['#', '!'])) {
+            continue;
+        }
+        let (start, mut logical) = open.take().unwrap_or((index + 1, String::new()));
+        let backslashes = natural.chars().rev().take_while(|c| *c == '\\').count();
+        if backslashes % 2 == 1 {
+            logical.push_str(&natural[..natural.len() - 1]);
+            open = Some((start, logical));
+        } else {
+            logical.push_str(natural);
+            found.push((start, logical));
+        }
+    }
+    found.extend(open);
+    found
+}
+
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\u{c}')
+}
+
+/// Splits a logical line at the first separator that no backslash escapes.
+fn split_entry(line: &str) -> (&str, &str) {
+    let mut escaped = false;
+    let end = line.char_indices().find(|(_, c)| {
+        let ends = !escaped && (is_blank(*c) || matches!(c, '=' | ':'));
+        escaped = !escaped && *c == '\\';
+        ends
+    });
+    let Some((end, _)) = end else { return (line, "") };
+    let rest = line[end..].trim_start_matches(is_blank);
+    let rest = rest.strip_prefix(['=', ':']).unwrap_or(rest);
+    (&line[..end], rest.trim_start_matches(is_blank))
+}
+
+/// Resolves escapes; the error is the broken one.
+fn unescape(text: &str) -> Result<String, String> {
+    let mut units: Vec<u16> = Vec::with_capacity(text.len());
+    let mut rest = text.chars();
+    let mut buffer = [0; 2];
+    while let Some(c) = rest.next() {
+        let c = match (c, rest.as_str().chars().next()) {
+            ('\\', Some('u')) => {
+                let escape = rest.as_str();
+                let digits =
+                    escape.get(1..5).filter(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()));
+                let Some(digits) = digits else {
+                    return Err(format!("\\{}", escape.chars().take(5).collect::<String>()));
+                };
+                units.push(u16::from_str_radix(digits, 16).expect("four hexadecimal digits fit"));
+                rest = escape[5..].chars();
+                continue;
+            }
+            ('\\', Some(next)) => {
+                rest.next();
+                match next {
+                    't' => '\t',
+                    'n' => '\n',
+                    'r' => '\r',
+                    'f' => '\u{c}',
+                    other => other,
+                }
+            }
+            // Java drops a backslash that nothing follows.
+            ('\\', None) => continue,
+            (plain, _) => plain,
+        };
+        units.extend_from_slice(c.encode_utf16(&mut buffer));
+    }
+    // Escapes are UTF-16 units, so a pair of them may be one character.
+    Ok(String::from_utf16_lossy(&units))
+}

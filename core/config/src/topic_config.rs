@@ -1,0 +1,180 @@
+//! What holds for one topic, as a typed struct.
+
+use types::Millis;
+
+use crate::keys;
+use crate::layers::{BrokerLayers, ConfigMap, ResourceLayers};
+
+/// Every topic key, resolved. Limits that Kafka writes as -1 or as the largest number are
+/// `None` here where that means "no limit".
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicConfig {
+    /// Largest size of a segment file.
+    pub segment_bytes: u32,
+    /// Age at which a segment is rolled whatever its size.
+    pub segment_ms: Millis,
+    /// Most that is taken off `segment_ms` at random, so that segments do not roll all at once.
+    pub segment_jitter_ms: Millis,
+    /// Largest size of an index file.
+    pub segment_index_bytes: u32,
+    /// Bytes of records per entry of the offset index.
+    pub index_interval_bytes: u32,
+    /// Whether old segments are deleted (`cleanup.policy` has `delete`).
+    pub delete: bool,
+    /// Whether the log is compacted (`cleanup.policy` has `compact`).
+    pub compact: bool,
+    /// Age at which records may be deleted.
+    pub retention_ms: Option<Millis>,
+    /// Size of a partition above which old segments may be deleted.
+    pub retention_bytes: Option<u64>,
+    /// Wait between taking a segment out of the log and deleting its file.
+    pub file_delete_delay_ms: Millis,
+    /// Largest record batch, with its header.
+    pub max_message_bytes: u32,
+    /// Whose clock stamps the records.
+    pub timestamp_type: TimestampType,
+    /// How far a record's time may lie behind the broker's clock.
+    pub timestamp_before_max_ms: Millis,
+    /// How far a record's time may lie ahead of the broker's clock.
+    pub timestamp_after_max_ms: Millis,
+    /// How batches are compressed in the log.
+    pub compression: CompressionType,
+    /// Level for gzip; -1 is gzip's own choice.
+    pub gzip_level: i32,
+    /// Level for lz4.
+    pub lz4_level: i32,
+    /// Level for zstd.
+    pub zstd_level: i32,
+    /// Records after which the log is synced, whatever the durability says.
+    pub flush_messages: Option<u64>,
+    /// Time after which the log is synced, whatever the durability says.
+    pub flush_ms: Option<Millis>,
+    /// Replicas that must have a record before `acks=all` is answered.
+    pub min_insync_replicas: u32,
+    /// Whether a replica out of sync may lead when no other is left.
+    pub unclean_leader_election: bool,
+    /// Whether a new segment file gets its full size at once.
+    pub preallocate: bool,
+    /// What an acknowledgement means.
+    pub durability: Durability,
+    /// How long a tombstone outlives the records that it deletes.
+    pub delete_retention_ms: Millis,
+    /// Youngest age at which a record may be compacted away.
+    pub min_compaction_lag_ms: Millis,
+    /// Age at which a record must have been offered to compaction.
+    pub max_compaction_lag_ms: Millis,
+    /// Share of uncompacted bytes from which compaction is worth its work.
+    pub min_cleanable_dirty_ratio: f64,
+    /// Whether closed segments go to tiered storage.
+    pub remote_storage: bool,
+}
+
+/// What an acknowledgement of `acks=all` promises.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Durability {
+    /// The record is on stable storage of every replica that counts.
+    Sync,
+    /// The record is in memory of every replica that counts, as in Apache Kafka.
+    Async,
+}
+
+/// Whose clock stamps the records of a topic.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, when the batch is appended.
+    LogAppendTime,
+}
+
+/// How batches are compressed in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum CompressionType {
+    /// As the producer sent them.
+    Producer,
+    Uncompressed,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl TopicConfig {
+    /// What holds for a topic with these own settings on a broker with these layers.
+    pub fn resolve(overrides: &ConfigMap, broker: &BrokerLayers<'_>) -> Self {
+        let layers = ResourceLayers { table: &keys::TOPIC, overrides, broker: *broker };
+        let size = |name| unsigned(layers.int(name));
+        let policy = layers.list("cleanup.policy");
+        let internal_segment = layers.optional_text("internal.segment.bytes");
+        let internal_segment = internal_segment.and_then(|text| text.parse().ok());
+        Self {
+            segment_bytes: internal_segment.unwrap_or_else(|| size("segment.bytes")),
+            segment_ms: layers.millis("segment.ms"),
+            segment_jitter_ms: layers.millis("segment.jitter.ms"),
+            segment_index_bytes: size("segment.index.bytes"),
+            index_interval_bytes: size("index.interval.bytes"),
+            delete: policy.iter().any(|word| word == "delete"),
+            compact: policy.iter().any(|word| word == "compact"),
+            retention_ms: limit_ms(layers.long("retention.ms")),
+            retention_bytes: u64::try_from(layers.long("retention.bytes")).ok(),
+            file_delete_delay_ms: layers.millis("file.delete.delay.ms"),
+            max_message_bytes: size("max.message.bytes"),
+            timestamp_type: TimestampType::read(&layers.text("message.timestamp.type")),
+            timestamp_before_max_ms: layers.millis("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: layers.millis("message.timestamp.after.max.ms"),
+            compression: CompressionType::read(&layers.text("compression.type")),
+            gzip_level: layers.int("compression.gzip.level"),
+            lz4_level: layers.int("compression.lz4.level"),
+            zstd_level: layers.int("compression.zstd.level"),
+            flush_messages: below_max(layers.long("flush.messages")),
+            flush_ms: limit_ms(layers.long("flush.ms")).filter(|ms| *ms != Millis::MAX),
+            min_insync_replicas: size("min.insync.replicas"),
+            unclean_leader_election: layers.boolean("unclean.leader.election.enable"),
+            preallocate: layers.boolean("preallocate"),
+            durability: Durability::read(&layers.text("thalweg.durability")),
+            delete_retention_ms: layers.millis("delete.retention.ms"),
+            min_compaction_lag_ms: layers.millis("min.compaction.lag.ms"),
+            max_compaction_lag_ms: layers.millis("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: layers.double("min.cleanable.dirty.ratio"),
+            remote_storage: layers.boolean("remote.storage.enable"),
+        }
+    }
+}
+
+impl Durability {
+    pub(crate) fn read(text: &str) -> Self {
+        if text == "async" { Self::Async } else { Self::Sync }
+    }
+}
+
+impl TimestampType {
+    fn read(text: &str) -> Self {
+        if text == "LogAppendTime" { Self::LogAppendTime } else { Self::CreateTime }
+    }
+}
+
+impl CompressionType {
+    fn read(text: &str) -> Self {
+        match text {
+            "uncompressed" => Self::Uncompressed,
+            "gzip" => Self::Gzip,
+            "snappy" => Self::Snappy,
+            "lz4" => Self::Lz4,
+            "zstd" => Self::Zstd,
+            _ => Self::Producer,
+        }
+    }
+}
+
+/// A size or count whose key allows no negative number.
+fn unsigned(number: i32) -> u32 {
+    u32::try_from(number).expect("the key's check allows no negative number")
+}
+
+fn limit_ms(ms: i64) -> Option<Millis> {
+    (ms >= 0).then_some(Millis(ms))
+}
+
+fn below_max(number: i64) -> Option<u64> {
+    u64::try_from(number).ok().filter(|_| number != i64::MAX)
+}
