@@ -20,7 +20,7 @@ const NEEDLES: &[(&str, &str)] = &[
     ("helper", " session"),
     // Folders of a machine of ours.
     ("/wo", "rk/"),
-    ("/ro", "ot/"),
+    ("/ro", "ot/."),
     ("/tmp/in", "terop"),
     // Hosts that serve packages: the clients know them, and mirrors differ.
     ("crates", ".io"),
@@ -33,8 +33,6 @@ const NEEDLES: &[(&str, &str)] = &[
     ("proxy.", "golang.org"),
     ("sum.", "golang.org"),
     ("deb.", "debian.org"),
-    ("sh.", "rustup.rs"),
-    ("static.", "rust-lang.org"),
 ];
 
 /// Lock files hold the addresses that their tools write.
