@@ -7,14 +7,20 @@ use super::error::{DecodeError, DecodeErrorKind};
 /// A position in a buffer. Fields of bytes come out as slices that share the buffer.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
-    whole: &'a Bytes,
+    /// The buffer to share; `None` where only a slice is at hand.
+    whole: Option<&'a Bytes>,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     /// Reads `bytes` from their start.
     pub fn new(bytes: &'a Bytes) -> Self {
-        Self { whole: bytes, rest: bytes }
+        Self { whole: Some(bytes), rest: bytes }
+    }
+
+    /// Reads a slice that cannot be shared: views borrow from it, owned fields of bytes copy.
+    pub fn over(slice: &'a [u8]) -> Self {
+        Self { whole: None, rest: slice }
     }
 
     /// How many bytes are left.
@@ -24,7 +30,7 @@ impl<'a> Reader<'a> {
 
     /// What is left, sharing the buffer.
     pub fn rest(&self) -> Bytes {
-        self.whole.slice_ref(self.rest)
+        self.share(self.rest)
     }
 
     /// The next `count` bytes.
@@ -46,7 +52,14 @@ impl<'a> Reader<'a> {
     /// If fewer are left.
     pub fn take_bytes(&mut self, count: usize) -> Result<Bytes, DecodeError> {
         let taken = self.take_slice(count)?;
-        Ok(self.whole.slice_ref(taken))
+        Ok(self.share(taken))
+    }
+
+    fn share(&self, part: &[u8]) -> Bytes {
+        match self.whole {
+            Some(whole) => whole.slice_ref(part),
+            None => Bytes::copy_from_slice(part),
+        }
     }
 
     /// The next `N` bytes.
