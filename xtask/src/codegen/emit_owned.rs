@@ -279,7 +279,7 @@ pub fn condition(inner: Versions, outer: Versions) -> Option<String> {
     match (first > outer.first, last < outer.last) {
         (false, false) => None,
         (true, true) if first == last => Some(format!("form.version == {first}")),
-        (true, true) => Some(format!("(form.version >= {first} && form.version <= {last})")),
+        (true, true) => Some(format!("({first}..={last}).contains(&form.version)")),
         (true, false) => Some(format!("form.version >= {first}")),
         (false, true) => Some(format!("form.version <= {last}")),
     }

@@ -21,14 +21,19 @@ pub const VIEWS: [&str; 8] = [
 ];
 
 /// The views of `message` and its structs.
-pub fn message(message: &Message) -> String {
+pub fn message(message: &Message, module: &str) -> String {
     let mut out = String::new();
     for one in &message.structs {
+        _ = writeln!(out, "/// [`{0}`](crate::messages::{module}::{0}) in place.", one.name);
         definition(&mut out, one, message);
         decode(&mut out, one, message);
     }
     let name = message.name();
-    _ = writeln!(out, "impl<'a> View<'a> for {}<'a> {{ type Owned = {name}; }}", view_name(name));
+    _ = writeln!(
+        out,
+        "impl<'a> View<'a> for {}<'a> {{ type Owned = crate::messages::{module}::{name}; }}",
+        view_name(name)
+    );
     out
 }
 
@@ -52,10 +57,8 @@ fn lifetime(one: &Struct, message: &Message) -> &'static str {
 fn definition(out: &mut String, one: &Struct, message: &Message) {
     _ = writeln!(
         out,
-        "/// [`{0}`] in place.
-        #[derive(Clone, Debug, PartialEq)]
-        pub struct {1}{2} {{",
-        one.name,
+        "#[derive(Clone, Debug, PartialEq)]
+        pub struct {}{} {{",
         view_name(&one.name),
         lifetime(one, message)
     );

@@ -9,7 +9,7 @@ mod emit_views;
 mod model;
 mod parse;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -107,13 +107,8 @@ fn views(schema: &[File], files: &mut Files) {
     for file in schema {
         for api in file.apis.iter().filter(|api| emit_views::VIEWS.contains(&&*api.name)) {
             let module = snake_case(&api.name);
-            let body = emit_views::message(&api.request);
-            let text = format!(
-                "//! {}, API key {}, in place.\n\n{}",
-                api.name,
-                api.key,
-                with_imports(&body, &format!("crate::messages::{module}"))
-            );
+            let head = format!("{}, API key {}, in place.", api.name, api.key);
+            let text = with_imports(&head, &emit_views::message(&api.request, &module));
             files
                 .insert(format!("views/{module}.rs"), marked(&format!("{}.txt", file.stem), &text));
             modules.push(module);
@@ -148,28 +143,32 @@ fn internal(schema: &[File], files: &mut Files) {
 
 fn owned_file(head: &str, messages: &[&Message]) -> String {
     let body: String = messages.iter().map(|message| emit_owned::message(message)).collect();
-    format!("//! {head}\n\n{}", with_imports(&body, ""))
+    with_imports(head, &body)
 }
 
-/// Puts imports of what `body` uses before it; `owned` is the module that a view is a view of.
-fn with_imports(body: &str, owned: &str) -> String {
-    let words: BTreeSet<&str> =
-        body.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
-    let mut out = String::new();
+/// A file with a head comment and imports of what `body` uses.
+fn with_imports(head: &str, body: &str) -> String {
+    let mut out = format!("//! {head}\n\n");
     for (module, names) in IMPORTS {
-        let used: Vec<&str> = names.split(' ').filter(|name| words.contains(name)).collect();
+        let used: Vec<&str> = names.split(' ').filter(|name| uses(body, name)).collect();
         if !used.is_empty() {
             out.push_str(&format!("use {module}::{{{}}};\n", used.join(", ")));
         }
     }
-    if !owned.is_empty() {
-        // The documentation of a view links to every struct that it shows.
-        let structs =
-            words.iter().filter(|word| !word.is_empty() && words.contains(&*format!("{word}View")));
-        let structs: Vec<&str> = structs.copied().collect();
-        out.push_str(&format!("use {owned}::{{{}}};\n", structs.join(", ")));
-    }
     format!("{out}\n{body}")
+}
+
+/// Whether `body` names a type, or calls a function that is not a method.
+fn uses(body: &str, name: &str) -> bool {
+    let is_function = name.starts_with(|c: char| c.is_ascii_lowercase());
+    body.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&body[..at], &body[at + name.len()..]);
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '`');
+        let alone = !before.ends_with(part) && !after.starts_with(part);
+        let called = !before.ends_with(['.', ':']) && !before.ends_with("fn ");
+        let opens = after.starts_with(['(', '!']);
+        alone && (!is_function || called && opens)
+    })
 }
 
 /// Everything that generated code uses from elsewhere.

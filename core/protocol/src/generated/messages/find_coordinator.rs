@@ -109,7 +109,7 @@ impl Encode for FindCoordinatorResponse {
         } else {
             refuse(self.error_code != 0, form, "FindCoordinatorResponse.error_code")?;
         }
-        if (form.version >= 1 && form.version <= 3) {
+        if (1..=3).contains(&form.version) {
             put_nullable(
                 sink,
                 form,
@@ -157,7 +157,7 @@ impl<'a> Decode<'a> for FindCoordinatorResponse {
             } else {
                 0
             },
-            error_message: if (form.version >= 1 && form.version <= 3) {
+            error_message: if (1..=3).contains(&form.version) {
                 take_nullable(reader, form, true, "FindCoordinatorResponse.error_message")?
             } else {
                 None

@@ -52,7 +52,7 @@ impl Encode for MetadataRequest {
                 "MetadataRequest.allow_auto_topic_creation",
             )?;
         }
-        if (form.version >= 8 && form.version <= 10) {
+        if (8..=10).contains(&form.version) {
             put(
                 sink,
                 form,
@@ -95,7 +95,7 @@ impl<'a> Decode<'a> for MetadataRequest {
             } else {
                 true
             },
-            include_cluster_authorized_operations: if (form.version >= 8 && form.version <= 10) {
+            include_cluster_authorized_operations: if (8..=10).contains(&form.version) {
                 take(reader, form, "MetadataRequest.include_cluster_authorized_operations")?
             } else {
                 false
@@ -200,7 +200,7 @@ impl Encode for MetadataResponse {
             put(sink, form, &self.controller_id, "MetadataResponse.controller_id")?;
         }
         put(sink, form, &self.topics, "MetadataResponse.topics")?;
-        if (form.version >= 8 && form.version <= 10) {
+        if (8..=10).contains(&form.version) {
             put(
                 sink,
                 form,
@@ -243,7 +243,7 @@ impl<'a> Decode<'a> for MetadataResponse {
                 -1
             },
             topics: take(reader, form, "MetadataResponse.topics")?,
-            cluster_authorized_operations: if (form.version >= 8 && form.version <= 10) {
+            cluster_authorized_operations: if (8..=10).contains(&form.version) {
                 take(reader, form, "MetadataResponse.cluster_authorized_operations")?
             } else {
                 i32::MIN

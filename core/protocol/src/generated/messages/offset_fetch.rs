@@ -248,7 +248,7 @@ impl Encode for OffsetFetchResponse {
         } else {
             refuse(!self.topics.is_empty(), form, "OffsetFetchResponse.topics")?;
         }
-        if (form.version >= 2 && form.version <= 7) {
+        if (2..=7).contains(&form.version) {
             put(sink, form, &self.error_code, "OffsetFetchResponse.error_code")?;
         }
         if form.version >= 8 {
@@ -275,7 +275,7 @@ impl<'a> Decode<'a> for OffsetFetchResponse {
             } else {
                 Vec::new()
             },
-            error_code: if (form.version >= 2 && form.version <= 7) {
+            error_code: if (2..=7).contains(&form.version) {
                 take(reader, form, "OffsetFetchResponse.error_code")?
             } else {
                 0

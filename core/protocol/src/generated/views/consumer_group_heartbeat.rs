@@ -3,11 +3,10 @@
 //! ConsumerGroupHeartbeat, API key 68, in place.
 
 use crate::View;
-use crate::messages::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, TopicPartitions};
 use crate::wire::{Decode, DecodeError, Form, Reader, skip_tags, take, take_nullable};
 use types::Uuid;
 
-/// [`ConsumerGroupHeartbeatRequest`] in place.
+/// [`ConsumerGroupHeartbeatRequest`](crate::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerGroupHeartbeatRequestView<'a> {
     pub group_id: &'a str,
@@ -76,7 +75,7 @@ impl<'a> Decode<'a> for ConsumerGroupHeartbeatRequestView<'a> {
     }
 }
 
-/// [`TopicPartitions`] in place.
+/// [`TopicPartitions`](crate::messages::consumer_group_heartbeat::TopicPartitions) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicPartitionsView {
     pub topic_id: Uuid,
@@ -97,5 +96,5 @@ impl<'a> Decode<'a> for TopicPartitionsView {
 }
 
 impl<'a> View<'a> for ConsumerGroupHeartbeatRequestView<'a> {
-    type Owned = ConsumerGroupHeartbeatRequest;
+    type Owned = crate::messages::consumer_group_heartbeat::ConsumerGroupHeartbeatRequest;
 }

@@ -3,15 +3,12 @@
 //! Fetch, API key 1, in place.
 
 use crate::View;
-use crate::messages::fetch::{
-    FetchPartition, FetchRequest, FetchTopic, ForgottenTopic, ReplicaState,
-};
 use crate::wire::{
     Decode, DecodeError, Form, Reader, TagReader, skip_tags, take, take_nullable, take_tag,
 };
 use types::Uuid;
 
-/// [`FetchRequest`] in place.
+/// [`FetchRequest`](crate::messages::fetch::FetchRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchRequestView<'a> {
     pub cluster_id: Option<&'a str>,
@@ -86,7 +83,7 @@ impl<'a> Decode<'a> for FetchRequestView<'a> {
     }
 }
 
-/// [`ReplicaState`] in place.
+/// [`ReplicaState`](crate::messages::fetch::ReplicaState) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReplicaStateView {
     pub replica_id: i32,
@@ -106,7 +103,7 @@ impl<'a> Decode<'a> for ReplicaStateView {
     }
 }
 
-/// [`FetchTopic`] in place.
+/// [`FetchTopic`](crate::messages::fetch::FetchTopic) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchTopicView<'a> {
     pub topic: &'a str,
@@ -132,7 +129,7 @@ impl<'a> Decode<'a> for FetchTopicView<'a> {
     }
 }
 
-/// [`FetchPartition`] in place.
+/// [`FetchPartition`](crate::messages::fetch::FetchPartition) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchPartitionView {
     pub partition: i32,
@@ -191,7 +188,7 @@ impl<'a> Decode<'a> for FetchPartitionView {
     }
 }
 
-/// [`ForgottenTopic`] in place.
+/// [`ForgottenTopic`](crate::messages::fetch::ForgottenTopic) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForgottenTopicView<'a> {
     pub topic: &'a str,
@@ -222,5 +219,5 @@ impl<'a> Decode<'a> for ForgottenTopicView<'a> {
 }
 
 impl<'a> View<'a> for FetchRequestView<'a> {
-    type Owned = FetchRequest;
+    type Owned = crate::messages::fetch::FetchRequest;
 }

@@ -3,10 +3,9 @@
 //! Heartbeat, API key 12, in place.
 
 use crate::View;
-use crate::messages::heartbeat::HeartbeatRequest;
 use crate::wire::{Decode, DecodeError, Form, Reader, skip_tags, take, take_nullable};
 
-/// [`HeartbeatRequest`] in place.
+/// [`HeartbeatRequest`](crate::messages::heartbeat::HeartbeatRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeartbeatRequestView<'a> {
     pub group_id: &'a str,
@@ -35,5 +34,5 @@ impl<'a> Decode<'a> for HeartbeatRequestView<'a> {
 }
 
 impl<'a> View<'a> for HeartbeatRequestView<'a> {
-    type Owned = HeartbeatRequest;
+    type Owned = crate::messages::heartbeat::HeartbeatRequest;
 }

@@ -3,10 +3,9 @@
 //! ListOffsets, API key 2, in place.
 
 use crate::View;
-use crate::messages::list_offsets::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use crate::wire::{Decode, DecodeError, Form, Reader, skip_tags, take};
 
-/// [`ListOffsetsRequest`] in place.
+/// [`ListOffsetsRequest`](crate::messages::list_offsets::ListOffsetsRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListOffsetsRequestView<'a> {
     pub replica_id: i32,
@@ -38,7 +37,7 @@ impl<'a> Decode<'a> for ListOffsetsRequestView<'a> {
     }
 }
 
-/// [`ListOffsetsTopic`] in place.
+/// [`ListOffsetsTopic`](crate::messages::list_offsets::ListOffsetsTopic) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListOffsetsTopicView<'a> {
     pub name: &'a str,
@@ -58,7 +57,7 @@ impl<'a> Decode<'a> for ListOffsetsTopicView<'a> {
     }
 }
 
-/// [`ListOffsetsPartition`] in place.
+/// [`ListOffsetsPartition`](crate::messages::list_offsets::ListOffsetsPartition) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListOffsetsPartitionView {
     pub partition_index: i32,
@@ -85,5 +84,5 @@ impl<'a> Decode<'a> for ListOffsetsPartitionView {
 }
 
 impl<'a> View<'a> for ListOffsetsRequestView<'a> {
-    type Owned = ListOffsetsRequest;
+    type Owned = crate::messages::list_offsets::ListOffsetsRequest;
 }

@@ -3,11 +3,10 @@
 //! Metadata, API key 3, in place.
 
 use crate::View;
-use crate::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use crate::wire::{Decode, DecodeError, Form, Reader, skip_tags, take, take_nullable};
 use types::Uuid;
 
-/// [`MetadataRequest`] in place.
+/// [`MetadataRequest`](crate::messages::metadata::MetadataRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataRequestView<'a> {
     pub topics: Option<Vec<MetadataRequestTopicView<'a>>>,
@@ -27,7 +26,7 @@ impl<'a> Decode<'a> for MetadataRequestView<'a> {
             } else {
                 true
             },
-            include_cluster_authorized_operations: if (form.version >= 8 && form.version <= 10) {
+            include_cluster_authorized_operations: if (8..=10).contains(&form.version) {
                 take(reader, form, "MetadataRequest.include_cluster_authorized_operations")?
             } else {
                 false
@@ -43,7 +42,7 @@ impl<'a> Decode<'a> for MetadataRequestView<'a> {
     }
 }
 
-/// [`MetadataRequestTopic`] in place.
+/// [`MetadataRequestTopic`](crate::messages::metadata::MetadataRequestTopic) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataRequestTopicView<'a> {
     pub topic_id: Uuid,
@@ -68,5 +67,5 @@ impl<'a> Decode<'a> for MetadataRequestTopicView<'a> {
 }
 
 impl<'a> View<'a> for MetadataRequestView<'a> {
-    type Owned = MetadataRequest;
+    type Owned = crate::messages::metadata::MetadataRequest;
 }

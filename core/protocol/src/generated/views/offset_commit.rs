@@ -3,13 +3,10 @@
 //! OffsetCommit, API key 8, in place.
 
 use crate::View;
-use crate::messages::offset_commit::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
 use crate::wire::{Decode, DecodeError, Form, Reader, skip_tags, take, take_nullable};
 use types::Uuid;
 
-/// [`OffsetCommitRequest`] in place.
+/// [`OffsetCommitRequest`](crate::messages::offset_commit::OffsetCommitRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetCommitRequestView<'a> {
     pub group_id: &'a str,
@@ -49,7 +46,7 @@ impl<'a> Decode<'a> for OffsetCommitRequestView<'a> {
     }
 }
 
-/// [`OffsetCommitRequestTopic`] in place.
+/// [`OffsetCommitRequestTopic`](crate::messages::offset_commit::OffsetCommitRequestTopic) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetCommitRequestTopicView<'a> {
     pub name: &'a str,
@@ -79,7 +76,7 @@ impl<'a> Decode<'a> for OffsetCommitRequestTopicView<'a> {
     }
 }
 
-/// [`OffsetCommitRequestPartition`] in place.
+/// [`OffsetCommitRequestPartition`](crate::messages::offset_commit::OffsetCommitRequestPartition) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetCommitRequestPartitionView<'a> {
     pub partition_index: i32,
@@ -113,5 +110,5 @@ impl<'a> Decode<'a> for OffsetCommitRequestPartitionView<'a> {
 }
 
 impl<'a> View<'a> for OffsetCommitRequestView<'a> {
-    type Owned = OffsetCommitRequest;
+    type Owned = crate::messages::offset_commit::OffsetCommitRequest;
 }

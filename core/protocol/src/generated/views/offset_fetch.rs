@@ -3,13 +3,10 @@
 //! OffsetFetch, API key 9, in place.
 
 use crate::View;
-use crate::messages::offset_fetch::{
-    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
-};
 use crate::wire::{Decode, DecodeError, Form, Reader, skip_tags, take, take_nullable};
 use types::Uuid;
 
-/// [`OffsetFetchRequest`] in place.
+/// [`OffsetFetchRequest`](crate::messages::offset_fetch::OffsetFetchRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetFetchRequestView<'a> {
     pub group_id: &'a str,
@@ -49,7 +46,7 @@ impl<'a> Decode<'a> for OffsetFetchRequestView<'a> {
     }
 }
 
-/// [`OffsetFetchRequestTopic`] in place.
+/// [`OffsetFetchRequestTopic`](crate::messages::offset_fetch::OffsetFetchRequestTopic) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetFetchRequestTopicView<'a> {
     pub name: &'a str,
@@ -69,7 +66,7 @@ impl<'a> Decode<'a> for OffsetFetchRequestTopicView<'a> {
     }
 }
 
-/// [`OffsetFetchRequestGroup`] in place.
+/// [`OffsetFetchRequestGroup`](crate::messages::offset_fetch::OffsetFetchRequestGroup) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetFetchRequestGroupView<'a> {
     pub group_id: &'a str,
@@ -101,7 +98,7 @@ impl<'a> Decode<'a> for OffsetFetchRequestGroupView<'a> {
     }
 }
 
-/// [`OffsetFetchRequestTopics`] in place.
+/// [`OffsetFetchRequestTopics`](crate::messages::offset_fetch::OffsetFetchRequestTopics) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OffsetFetchRequestTopicsView<'a> {
     pub name: &'a str,
@@ -132,5 +129,5 @@ impl<'a> Decode<'a> for OffsetFetchRequestTopicsView<'a> {
 }
 
 impl<'a> View<'a> for OffsetFetchRequestView<'a> {
-    type Owned = OffsetFetchRequest;
+    type Owned = crate::messages::offset_fetch::OffsetFetchRequest;
 }

@@ -3,11 +3,10 @@
 //! Produce, API key 0, in place.
 
 use crate::View;
-use crate::messages::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use crate::wire::{Decode, DecodeError, Form, Reader, skip_tags, take, take_nullable};
 use types::Uuid;
 
-/// [`ProduceRequest`] in place.
+/// [`ProduceRequest`](crate::messages::produce::ProduceRequest) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProduceRequestView<'a> {
     pub transactional_id: Option<&'a str>,
@@ -31,7 +30,7 @@ impl<'a> Decode<'a> for ProduceRequestView<'a> {
     }
 }
 
-/// [`TopicProduceData`] in place.
+/// [`TopicProduceData`](crate::messages::produce::TopicProduceData) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicProduceDataView<'a> {
     pub name: &'a str,
@@ -61,7 +60,7 @@ impl<'a> Decode<'a> for TopicProduceDataView<'a> {
     }
 }
 
-/// [`PartitionProduceData`] in place.
+/// [`PartitionProduceData`](crate::messages::produce::PartitionProduceData) in place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartitionProduceDataView<'a> {
     pub index: i32,
@@ -82,5 +81,5 @@ impl<'a> Decode<'a> for PartitionProduceDataView<'a> {
 }
 
 impl<'a> View<'a> for ProduceRequestView<'a> {
-    type Owned = ProduceRequest;
+    type Owned = crate::messages::produce::ProduceRequest;
 }

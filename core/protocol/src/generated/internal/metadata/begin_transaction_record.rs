@@ -5,7 +5,7 @@
 use crate::Message;
 use crate::wire::{
     Decode, DecodeError, Encode, EncodeError, Form, Nullable, Reader, Sink, TagReader, TagWriter,
-    UnknownTags, put, take, take_nullable, take_tag,
+    UnknownTags, take_nullable, take_tag,
 };
 
 /// A message; versions 0.

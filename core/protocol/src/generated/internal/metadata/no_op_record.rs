@@ -4,8 +4,7 @@
 
 use crate::Message;
 use crate::wire::{
-    Decode, DecodeError, Encode, EncodeError, Form, Reader, Sink, UnknownTags, put, put_tags, take,
-    take_tags,
+    Decode, DecodeError, Encode, EncodeError, Form, Reader, Sink, UnknownTags, put_tags, take_tags,
 };
 
 /// A message; versions 0.
