@@ -1,0 +1,211 @@
+//! The node's whole network side: accepting, admitting, placing on shards, and stopping.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::bind::{self, Listener};
+use crate::counters::ListenerCounters;
+use crate::gate::{Admission, Gate, Ticket};
+use crate::limits::{CachedLimits, Limits, SharedLimits};
+use crate::memory::Pool;
+use crate::shard::Inbox;
+use crate::warnings::{Kind, Warnings};
+
+/// How long accepting rests after the process ran out of descriptors or the kernel of memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// Accepted sockets that may wait for one shard to pick them up.
+const INBOX_SOCKETS: usize = 256;
+
+/// What all listeners, shards and connections of a node share.
+#[derive(Debug)]
+pub struct Net {
+    pub(crate) limits: SharedLimits,
+    pub(crate) memory: Arc<Pool>,
+    pub(crate) warnings: Warnings,
+    gate: Arc<Gate>,
+    shards: Vec<ShardLink>,
+    next_peer_id: AtomicU64,
+    /// When connections must be closed at the latest; `None` while the node serves.
+    drain: watch::Sender<Option<Instant>>,
+}
+
+#[derive(Debug)]
+struct ShardLink {
+    connections: AtomicUsize,
+    sender: mpsc::Sender<Accepted>,
+}
+
+/// An admitted socket on its way to its shard.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub stream: TcpStream,
+    pub peer_id: u64,
+    pub address: SocketAddr,
+    pub local_address: SocketAddr,
+    pub listener: Arc<str>,
+    pub needs_authentication: bool,
+    pub counters: Arc<ListenerCounters>,
+    pub seat: Seat,
+}
+
+/// A connection's place in the counts; dropping it makes room.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    net: Arc<Net>,
+    shard: usize,
+    _ticket: Ticket,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.net.shards[self.shard].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Net {
+    /// The network side of a node of `shards` threads, and the inbox for each of them.
+    pub fn new(limits: Limits, shards: usize) -> (Arc<Self>, Vec<Inbox>) {
+        let (links, receivers): (Vec<_>, Vec<_>) = (0..shards)
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(INBOX_SOCKETS);
+                (ShardLink { connections: AtomicUsize::new(0), sender }, receiver)
+            })
+            .unzip();
+        let net = Arc::new(Self {
+            memory: Arc::new(Pool::new(limits.in_flight_bytes_max)),
+            limits: SharedLimits::new(limits),
+            warnings: Warnings::default(),
+            gate: Arc::default(),
+            shards: links,
+            next_peer_id: AtomicU64::new(1),
+            drain: watch::Sender::new(None),
+        });
+        let inboxes = receivers.into_iter().map(|it| Inbox::new(net.clone(), it)).collect();
+        (net, inboxes)
+    }
+
+    /// Changes the limits of the running node; connections see it at their next turn.
+    pub fn set_limits(&self, limits: Limits) {
+        self.memory.set_max(limits.in_flight_bytes_max);
+        self.limits.set(limits);
+        self.gate.changed();
+    }
+
+    /// Bytes in flight in the whole node now.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.memory.used()
+    }
+
+    /// Stops accepting and serving; connections end once their requests in flight are answered,
+    /// or after `grace`. Each [`Inbox::serve`] returns when its last connection has ended.
+    pub fn shut_down(&self, grace: Duration) {
+        self.drain.send_replace(Some(Instant::now() + grace));
+    }
+
+    /// Resolves with the deadline once the node stops.
+    pub(crate) async fn draining(&self) -> Instant {
+        let mut drain = self.drain.subscribe();
+        loop {
+            if let Some(deadline) = *drain.borrow_and_update() {
+                return deadline;
+            }
+            drain.changed().await.expect("the sender lives as long as self");
+        }
+    }
+
+    /// Accepts connections until the node stops. Runs on any tokio runtime.
+    ///
+    /// # Errors
+    /// When the socket cannot be registered with the runtime.
+    pub async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
+        let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
+        let mut limits = self.limits.current();
+        tokio::select! {
+            _ = self.draining() => Ok(()),
+            () = async {
+                loop {
+                    match socket.accept().await {
+                        Ok((stream, address)) => {
+                            self.clone().admit(&listener, &mut limits, stream, address).await;
+                        }
+                        Err(error) => self.rest_after(&listener, &error).await,
+                    }
+                }
+            } => Ok(()),
+        }
+    }
+
+    /// Out of descriptors: others go on, new clients wait. Anything else is one client's trouble.
+    async fn rest_after(&self, listener: &Listener, error: &io::Error) {
+        let exhausted = [
+            rustix::io::Errno::MFILE,
+            rustix::io::Errno::NFILE,
+            rustix::io::Errno::NOBUFS,
+            rustix::io::Errno::NOMEM,
+        ];
+        if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+            self.warnings.warn(Kind::Exhausted, || {
+                format!("listener {}: cannot accept connections: {error}", listener.name)
+            });
+            tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        }
+    }
+
+    async fn admit(
+        self: Arc<Self>,
+        listener: &Listener,
+        limits: &mut CachedLimits,
+        stream: tokio::net::TcpStream,
+        address: SocketAddr,
+    ) {
+        let ip = address.ip().to_canonical();
+        let ticket = loop {
+            let now = Instant::now();
+            let changed = self.gate.freed();
+            match self.gate.admit(limits.refresh(&self.limits), &listener.name, ip, now) {
+                Admission::Admitted(ticket) => break ticket,
+                // As in Kafka, the listener stops accepting: clients queue in the backlog.
+                Admission::Full => changed.await,
+                Admission::After(pause) => tokio::time::sleep(pause).await,
+                Admission::Refused(why) => {
+                    listener.counters.count_refused();
+                    self.warnings.warn(Kind::Refused, || {
+                        format!("listener {}: connection of {ip} refused: {why}", listener.name)
+                    });
+                    return;
+                }
+            }
+        };
+        // A socket that fails here was closed by its client already.
+        let Ok(stream) = stream.into_std() else { return };
+        let (Ok(()), Ok(local_address)) = (bind::tune(&stream), stream.local_addr()) else {
+            return;
+        };
+        listener.counters.count_opened();
+        let shard = self.least_loaded_shard();
+        self.shards[shard].connections.fetch_add(1, Ordering::Relaxed);
+        let accepted = Accepted {
+            stream,
+            peer_id: self.next_peer_id.fetch_add(1, Ordering::Relaxed),
+            address: SocketAddr::new(ip, address.port()),
+            local_address,
+            listener: listener.name.clone(),
+            needs_authentication: listener.needs_authentication,
+            counters: listener.counters.clone(),
+            seat: Seat { net: self.clone(), shard, _ticket: ticket },
+        };
+        // Fails only when that shard has stopped; then the node is stopping.
+        _ = self.shards[shard].sender.send(accepted).await;
+    }
+
+    fn least_loaded_shard(&self) -> usize {
+        let loads = self.shards.iter().map(|shard| shard.connections.load(Ordering::Relaxed));
+        loads.enumerate().min_by_key(|&(_, load)| load).map_or(0, |(shard, _)| shard)
+    }
+}

@@ -1,0 +1,348 @@
+//! One connection: reads frames, has them served, writes the answers in order.
+//!
+//! A connection is one task that takes turns. A turn serves every frame that has arrived, sends
+//! all ready answers with as few writes as possible, and reads again, until nothing moves; then
+//! it sleeps until a socket, an answer, a budget or a deadline wakes it. There is no queue
+//! between tasks and no lock; what bounds memory is that a turn stops serving while answers
+//! pile up, and stops reading while a frame waits to be served or the node's budget is spent.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::accept::Net;
+use crate::counters::{Closed, ListenerCounters, Traffic};
+use crate::handler::{Handler, Peer, Response, Served};
+use crate::inbound::{FrameError, Inbound};
+use crate::limits::CachedLimits;
+use crate::memory::Account;
+use crate::outbound::{Outbound, SEGMENTS_PER_WRITE};
+use crate::pace::Pace;
+use crate::requests::Requests;
+use crate::warnings::Kind;
+
+/// Answers waiting to be sent at which no further frame is served.
+const BACKLOG_BYTES_MAX: usize = 1 << 20;
+/// How long answers in flight may take once a connection is to be closed.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A connection and all it holds.
+pub(crate) struct Connection<'a, H> {
+    net: &'a Net,
+    handler: Rc<H>,
+    peer: Rc<Peer>,
+    stream: TcpStream,
+    counters: &'a ListenerCounters,
+    limits: CachedLimits,
+    inbound: Inbound,
+    requests: Requests,
+    outbound: Outbound,
+    account: Account,
+    /// Set while the node's budget keeps this connection from reading.
+    memory_wait: Option<Pin<Box<OwnedNotified>>>,
+    traffic: Traffic,
+    reading: Pace,
+    writing: Pace,
+    now: Instant,
+    last_active: Instant,
+    muted_until: Option<Instant>,
+    ending: Option<Ending>,
+}
+
+/// The connection serves nothing more; it ends when the answers in flight are out.
+#[derive(Clone, Copy)]
+struct Ending {
+    reason: Closed,
+    by: Instant,
+}
+
+impl<'a, H: Handler> Connection<'a, H> {
+    pub(crate) fn new(
+        net: &'a Arc<Net>,
+        handler: Rc<H>,
+        peer: Rc<Peer>,
+        stream: TcpStream,
+        counters: &'a ListenerCounters,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            net,
+            handler,
+            peer,
+            stream,
+            counters,
+            limits: net.limits.current(),
+            inbound: Inbound::new(),
+            requests: Requests::default(),
+            outbound: Outbound::default(),
+            account: Account::new(net.memory.clone()),
+            memory_wait: None,
+            traffic: Traffic::default(),
+            reading: Pace::default(),
+            writing: Pace::default(),
+            now,
+            last_active: now,
+            muted_until: None,
+            ending: None,
+        }
+    }
+
+    /// Serves the connection to its end and tells why it ended.
+    pub(crate) async fn run(mut self) -> Closed {
+        let mut draining = pin!(self.net.draining());
+        let mut drained = false;
+        let mut alarm = pin!(sleep_until(self.now));
+        poll_fn(move |cx| {
+            if !drained && let Poll::Ready(by) = draining.as_mut().poll(cx) {
+                drained = true;
+                self.end(Closed::Shutdown, by);
+            }
+            let turn = self.turn(cx, alarm.as_mut());
+            self.settle();
+            turn
+        })
+        .await
+    }
+
+    /// Does all that can be done now. Ready: the connection is over.
+    fn turn(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<Closed> {
+        loop {
+            self.now = Instant::now();
+            self.limits.refresh(&self.net.limits);
+            loop {
+                self.serve(cx);
+                let Ok(wrote) = self.write(cx) else { return Poll::Ready(Closed::ByClient) };
+                if let Some(ending) = self.ending
+                    && self.requests.is_empty()
+                    && self.outbound.is_empty()
+                {
+                    return Poll::Ready(ending.reason);
+                }
+                let Ok(read) = self.read(cx) else { return Poll::Ready(Closed::ByClient) };
+                if !wrote && !read {
+                    break;
+                }
+            }
+            if let Some(reason) = self.overdue() {
+                return Poll::Ready(reason);
+            }
+            let Some(deadline) = self.next_deadline() else { return Poll::Pending };
+            // An alarm that rings too early costs one turn; moving it at every turn costs more.
+            if alarm.is_elapsed() || deadline < alarm.deadline() {
+                alarm.as_mut().reset(deadline);
+            }
+            ready!(alarm.as_mut().poll(cx));
+        }
+    }
+
+    /// Serves frames and collects answers until one must be waited for.
+    fn serve(&mut self, cx: &mut Context<'_>) {
+        self.muted_until = self.muted_until.filter(|&until| until > self.now);
+        loop {
+            while let Some(response) = self.requests.pop(cx) {
+                self.send(response);
+            }
+            if !self.may_serve() {
+                return;
+            }
+            match self.inbound.next_frame(self.frame_bytes_max()) {
+                Ok(None) => return,
+                Ok(Some(frame)) => self.serve_frame(frame, cx),
+                Err(error) => self.refuse(error),
+            }
+        }
+    }
+
+    fn may_serve(&self) -> bool {
+        self.ending.is_none()
+            && self.muted_until.is_none()
+            && self.outbound.bytes() + self.requests.response_bytes() < BACKLOG_BYTES_MAX
+            && self.requests.may_serve()
+    }
+
+    fn serve_frame(&mut self, frame: BytesMut, cx: &mut Context<'_>) {
+        self.traffic.requests += 1;
+        self.reading.restart();
+        let frame_bytes = frame.len();
+        match self.handler.serve(&self.peer, frame) {
+            Served::Now(response) if self.requests.is_empty() => self.send(response),
+            Served::Now(response) => self.requests.push_ready(response),
+            Served::Later { future, pipelined } => {
+                self.requests.push_later(future, pipelined, frame_bytes, cx);
+            }
+            Served::NoResponse => {}
+            Served::Close(why) => {
+                self.warn(Kind::ByNode, &why.escape_debug());
+                self.end(Closed::ByNode, self.now + LINGER);
+            }
+        }
+    }
+
+    fn send(&mut self, response: Response) {
+        let Response { close_after, mute_ms, .. } = response;
+        self.outbound.push(response);
+        if mute_ms > 0 {
+            self.muted_until = Some(self.now + Duration::from_millis(mute_ms.into()));
+        }
+        if close_after {
+            // What a pipelining client asked for behind this one goes unanswered.
+            self.requests = Requests::default();
+            self.end(Closed::ByNode, self.now + LINGER);
+        }
+    }
+
+    fn refuse(&mut self, error: FrameError) {
+        let (kind, reason) = match error {
+            FrameError::Size { .. } => (Kind::BadFrame, Closed::BadFrame),
+            FrameError::Tls | FrameError::Http => (Kind::WrongProtocol, Closed::WrongProtocol),
+        };
+        self.warn(kind, &error);
+        self.end(reason, self.now + LINGER);
+    }
+
+    fn end(&mut self, reason: Closed, by: Instant) {
+        let first = self.ending.unwrap_or(Ending { reason, by });
+        self.ending = Some(Ending { by: first.by.min(by), ..first });
+    }
+
+    /// Sends what is ready; true when anything moved.
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let mut wrote = false;
+        while !self.outbound.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
+            let count = self.outbound.fill(&mut slices);
+            let stream = Pin::new(&mut self.stream);
+            let Poll::Ready(sent) = stream.poll_write_vectored(cx, &slices[..count]) else { break };
+            let sent = sent?;
+            if sent == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.outbound.advance(sent);
+            self.writing.moved(sent);
+            self.traffic.bytes_out += sent as u64;
+            self.last_active = self.now;
+            wrote = true;
+        }
+        Ok(wrote)
+    }
+
+    /// Reads once, if there is any use in it; true when anything moved.
+    ///
+    /// A request in flight does not stop the reading before the next frame is complete: that is
+    /// how the end of a client is noticed during a long poll.
+    fn read(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        if self.ending.is_some() || self.inbound.has_frame(self.frame_bytes_max()) {
+            return Ok(false);
+        }
+        self.settle();
+        if !self.memory_allows(cx) || self.stream.poll_read_ready(cx)?.is_pending() {
+            return Ok(false);
+        }
+        let buffer = self.inbound.room();
+        let room = buffer.capacity() - buffer.len();
+        let Poll::Ready(read) = pin!(self.stream.read_buf(buffer)).poll(cx) else {
+            return Ok(false);
+        };
+        let read = read?;
+        if read == 0 {
+            self.end(Closed::ByClient, self.now + LINGER);
+            return Ok(true);
+        }
+        self.inbound.received(read, room);
+        self.reading.moved(read);
+        self.traffic.bytes_in += read as u64;
+        self.last_active = self.now;
+        if self.inbound.has_frame(self.frame_bytes_max()) {
+            self.account.end_overdraft();
+        }
+        Ok(true)
+    }
+
+    /// Whether the node's budget lets this connection read; if not, it will be woken.
+    fn memory_allows(&mut self, cx: &mut Context<'_>) -> bool {
+        let mid_frame = self.inbound.bytes() > 0;
+        while !self.account.may_read(mid_frame) {
+            let pool = self.account.pool();
+            let wait = self.memory_wait.get_or_insert_with(|| Box::pin(pool.freed()));
+            let pending = wait.as_mut().poll(cx).is_pending();
+            // Asked again, because bytes may have been given back before the wait began.
+            if pending && !self.account.may_read(mid_frame) {
+                return false;
+            }
+            self.memory_wait = None;
+        }
+        self.memory_wait = None;
+        true
+    }
+
+    /// The reason to close now, if a deadline has passed.
+    fn overdue(&mut self) -> Option<Closed> {
+        let mid_frame = self.inbound.bytes() > 0
+            && !self.inbound.has_frame(self.frame_bytes_max())
+            && self.memory_wait.is_none()
+            && self.ending.is_none();
+        self.reading.watch(mid_frame, self.now);
+        self.writing.watch(!self.outbound.is_empty(), self.now);
+        if self.reading.is_stalled(self.now) {
+            self.warn(Kind::Slow, &"it began a request and did not finish it in time");
+            return Some(Closed::SlowSender);
+        }
+        if self.writing.is_stalled(self.now) {
+            self.warn(Kind::Slow, &"it does not read its responses");
+            return Some(Closed::SlowReader);
+        }
+        if let Some(ending) = self.ending {
+            return (ending.by <= self.now).then_some(ending.reason);
+        }
+        self.idle_deadline().filter(|&at| at <= self.now).map(|_| Closed::Idle)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let ending = self.ending.map(|ending| ending.by);
+        let paces = [self.reading.deadline(), self.writing.deadline()];
+        let others = [ending, self.muted_until, self.idle_deadline()];
+        paces.into_iter().chain(others).flatten().min()
+    }
+
+    /// When the connection will have been idle for too long; none while something is under way.
+    fn idle_deadline(&self) -> Option<Instant> {
+        let idle = self.ending.is_none()
+            && self.requests.is_empty()
+            && self.outbound.is_empty()
+            && self.inbound.bytes() == 0;
+        // A limit beyond what the clock can count is no limit.
+        idle.then(|| self.last_active.checked_add(self.limits.last().idle_max)).flatten()
+    }
+
+    fn frame_bytes_max(&self) -> usize {
+        let limits = self.limits.last();
+        if self.peer.authenticated.get() {
+            limits.frame_bytes_max
+        } else {
+            limits.frame_bytes_max_before_auth
+        }
+    }
+
+    /// Brings the shared counts up to date.
+    fn settle(&mut self) {
+        self.account.set(self.inbound.bytes() + self.requests.bytes() + self.outbound.bytes());
+        self.counters.add(&mut self.traffic);
+    }
+
+    fn warn(&self, kind: Kind, why: &dyn std::fmt::Display) {
+        self.net.warnings.warn(kind, || {
+            let Peer { listener, address, .. } = &*self.peer;
+            format!("listener {listener}: connection of {address} closed: {why}")
+        });
+    }
+}

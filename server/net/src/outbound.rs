@@ -1,0 +1,86 @@
+//! Answers on their way out: a queue of segments that leaves by vectored writes, uncopied.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use crate::handler::Response;
+
+/// Segments of one write call.
+pub(crate) const SEGMENTS_PER_WRITE: usize = 64;
+
+/// Bytes ready to be sent.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    segments: VecDeque<Segment>,
+    /// How much of the first segment is sent.
+    sent_of_first: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum Segment {
+    /// A frame's length; held in place to spare an allocation for each response.
+    Length([u8; 4]),
+    Body(Bytes),
+}
+
+impl Segment {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Length(bytes) => bytes,
+            Self::Body(bytes) => bytes,
+        }
+    }
+}
+
+impl Outbound {
+    /// Bytes not sent yet.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Queues a response behind its length. One without bytes sends nothing.
+    ///
+    /// # Panics
+    /// On a response of 2 GiB or more, which no limit of a request lets anyone build.
+    pub(crate) fn push(&mut self, response: Response) {
+        let body_bytes = response.body_bytes();
+        if body_bytes == 0 {
+            return;
+        }
+        let length = i32::try_from(body_bytes).expect("responses are smaller than 2 GiB");
+        self.segments.push_back(Segment::Length(length.to_be_bytes()));
+        let bodies = response.segments.into_iter().filter(|segment| !segment.is_empty());
+        self.segments.extend(bodies.map(Segment::Body));
+        self.bytes += 4 + body_bytes;
+    }
+
+    /// Points `slices` at what is to be sent next and tells how many are used.
+    pub(crate) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+            let skip = if count == 0 { self.sent_of_first } else { 0 };
+            *slice = IoSlice::new(&segment.as_slice()[skip..]);
+            count += 1;
+        }
+        count
+    }
+
+    /// So many bytes were sent.
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.sent_of_first += bytes;
+        while let Some(first) = self.segments.front()
+            && first.as_slice().len() <= self.sent_of_first
+        {
+            self.sent_of_first -= first.as_slice().len();
+            self.segments.pop_front();
+        }
+    }
+}
