@@ -194,8 +194,8 @@ impl BatchHeader {
         if usize::try_from(self.batch_length).unwrap_or(0) < HEADER_BYTES - LOG_OVERHEAD {
             return Err(BatchError::Length { batch_length: self.batch_length });
         }
-        let last = self.base_offset.checked_add(i64::from(self.last_offset_delta));
-        if self.base_offset < 0 || self.last_offset_delta < 0 || last.is_none() {
+        let next = self.base_offset.checked_add(i64::from(self.last_offset_delta) + 1);
+        if self.base_offset < 0 || self.last_offset_delta < 0 || next.is_none() {
             return Err(BatchError::OffsetRange {
                 base_offset: self.base_offset,
                 last_offset_delta: self.last_offset_delta,
@@ -223,9 +223,6 @@ impl BatchHeader {
     }
 
     /// Offset behind the last record.
-    ///
-    /// # Panics
-    /// If the last offset is the highest that can exist.
     pub fn next_offset(&self) -> Offset {
         self.last_offset().next()
     }

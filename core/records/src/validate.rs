@@ -97,7 +97,12 @@ pub fn validate(
     let payload = payload(batch, header)?;
     match header.attributes.compression()? {
         Compression::None => walk.slice(payload)?,
-        codec => walk.stream(BoundedReader::new(codec, payload, limits.decompress)?)?,
+        codec => {
+            let reader = BoundedReader::new(codec, payload, limits.decompress)?;
+            // Small batches shrink four times at best, most of the time.
+            let window_bytes = (payload.len() * 4).clamp(CHUNK_BYTES / 16, CHUNK_BYTES);
+            walk.stream(reader, window_bytes)?;
+        }
     }
     walk.finish()
 }
@@ -139,6 +144,11 @@ fn check_header(header: &BatchHeader) -> Result<(), BatchError> {
     }
     if attributes.is_transactional() && producer_id < 0 {
         return Err(BatchError::TransactionalWithoutProducer);
+    }
+    // A transaction ends with one marker; the quorum's control batches have no producer and may
+    // hold several records.
+    if attributes.is_control() && producer_id >= 0 && record_count != 1 {
+        return Err(BatchError::RecordCount { record_count });
     }
     Ok(())
 }
@@ -196,8 +206,12 @@ impl<'l> Walk<'l> {
         if bytes.is_empty() { Ok(()) } else { Err(BatchError::TrailingBytes) }
     }
 
-    fn stream(&mut self, mut reader: BoundedReader<'_>) -> Result<(), BatchError> {
-        let mut window = vec![0; CHUNK_BYTES];
+    fn stream(
+        &mut self,
+        mut reader: BoundedReader<'_>,
+        window_bytes: usize,
+    ) -> Result<(), BatchError> {
+        let mut window = vec![0; window_bytes];
         let (mut at, mut filled) = (0, 0);
         loop {
             let mut bytes = &window[at..filled];
@@ -254,7 +268,9 @@ impl<'l> Walk<'l> {
             return Some(RecordErrorReason::NoKey);
         }
         let TimestampLimits { now, before_max, after_max } = self.limits.timestamps?;
-        let (earliest, latest) = ((now - before_max).get(), (now + after_max).get());
+        // Kafka's own producers refuse times before 1970, except for the -1 that means none.
+        let earliest = (now - before_max).get().max(0);
+        let latest = (now + after_max).get();
         let allowed = timestamp == -1 || (earliest..=latest).contains(&timestamp);
         (!allowed).then_some(RecordErrorReason::Timestamp { timestamp, earliest, latest })
     }

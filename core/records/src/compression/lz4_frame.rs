@@ -9,8 +9,12 @@ use lz4::{BlockMode, BlockSize, Decoder, EncoderBuilder};
 pub(super) const DEFAULT_LEVEL: i32 = 9;
 /// The levels of the slow compressor, as the library counts them.
 const SLOW_LEVELS: (i32, i32) = (3, 12);
-/// Flag of a frame whose blocks do not refer to each other.
-const BLOCKS_INDEPENDENT: u8 = 0x20;
+/// Bits of the frame's flags that Kafka's Java clients insist on: blocks do not refer to each
+/// other, and there is neither a dictionary nor anything that came after format 1.5.1.
+const FLAGS_MASK: u8 = 0x23;
+const FLAGS_EXPECTED: u8 = 0x20;
+/// Where the flags stand, behind the magic.
+const AT_FLAGS: usize = 4;
 
 pub(super) fn compress(data: &[u8], level: i32) -> io::Result<Vec<u8>> {
     let level = match level {
@@ -37,13 +41,11 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(data: &'a [u8]) -> io::Result<Self> {
-        // Kafka's Java clients refuse frames whose blocks depend on each other.
-        match data.get(4) {
-            Some(flags) if flags & BLOCKS_INDEPENDENT == 0 => {
-                Err(io::Error::other("the blocks of the frame depend on each other"))
-            }
-            _ => Ok(Self { decoder: Some(Decoder::new(data)?) }),
+        // The library would read other frames too, but Kafka's Java consumers would not.
+        if data.get(AT_FLAGS).is_some_and(|flags| flags & FLAGS_MASK != FLAGS_EXPECTED) {
+            return Err(io::Error::other("the frame has dependent blocks or a dictionary"));
         }
+        Ok(Self { decoder: Some(Decoder::new(data)?) })
     }
 }
 

@@ -77,7 +77,7 @@ impl Compression {
         }
     }
 
-    /// The levels that Kafka's configurations accept; empty-handed codecs have none.
+    /// The levels that Kafka's configurations accept, beside [`Compression::default_level`].
     pub fn levels(self) -> Option<RangeInclusive<i32>> {
         match self {
             Self::None | Self::Snappy => None,
@@ -87,11 +87,11 @@ impl Compression {
         }
     }
 
-    /// The level that is used where none is configured.
+    /// The level that is used where none is configured; gzip's -1 means the library's own choice.
     pub fn default_level(self) -> Option<i32> {
         match self {
             Self::None | Self::Snappy => None,
-            Self::Gzip => Some(6),
+            Self::Gzip => Some(-1),
             Self::Lz4 => Some(lz4_frame::DEFAULT_LEVEL),
             Self::Zstd => Some(3),
         }
@@ -116,6 +116,7 @@ impl DecompressLimits {
 /// [`Compression::levels`] are drawn to its nearest end.
 pub fn compress(codec: Compression, level: Option<i32>, data: &[u8]) -> Vec<u8> {
     let level = match (codec.levels(), level.or(codec.default_level())) {
+        (Some(_), level) if level == codec.default_level() => level.unwrap_or_default(),
         (Some(levels), Some(level)) => level.clamp(*levels.start(), *levels.end()),
         _ => 0,
     };
@@ -130,7 +131,8 @@ pub fn compress(codec: Compression, level: Option<i32>, data: &[u8]) -> Vec<u8> 
 }
 
 fn gzip(data: &[u8], level: i32) -> io::Result<Vec<u8>> {
-    let level = flate2::Compression::new(level.cast_unsigned());
+    // A negative level is Kafka's default, which leaves the choice to the library.
+    let level = u32::try_from(level).map_or_else(|_| Default::default(), flate2::Compression::new);
     let mut encoder = GzEncoder::new(Vec::new(), level);
     encoder.write_all(data)?;
     encoder.finish()
