@@ -1,8 +1,9 @@
-//! Checks and generators for the workspace: `cargo xtask tidy | ci`.
+//! Checks and generators for the workspace: `cargo xtask tidy | codegen [--check] | ci`.
 //!
 //! Not here: running the product or its system tests; `./run` and `./test` do that.
 
 mod ci;
+mod codegen;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <task>
   tidy              edges between crates, head comments, shape of the code, words
+  codegen [--check] write the generated code; with --check only say whether it is stale
   ci                formatting, clippy with warnings as errors, tests";
 
 fn main() -> ExitCode {
@@ -18,6 +20,8 @@ fn main() -> ExitCode {
     let root = root();
     let outcome = match words[..] {
         ["tidy"] => tidy::run(&root),
+        ["codegen"] => codegen::run(&root, false),
+        ["codegen", "--check"] => codegen::run(&root, true),
         ["ci"] => ci::run(&root),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
