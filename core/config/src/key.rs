@@ -204,7 +204,7 @@ impl ConfigKey {
     }
 
     /// Any other check.
-    pub(crate) const fn check_as(mut self, check: Check) -> Self {
+    pub(crate) const fn check(mut self, check: Check) -> Self {
         self.check = check;
         self
     }
@@ -276,6 +276,20 @@ impl ConfigKey {
         }
     }
 }
+
+/// A table of keys, two lines each: kind, name, default and what differs from the usual case; then
+/// the sentence.
+macro_rules! keys {
+    ($(
+        $kind:ident($name:literal, $default:literal) $(.$method:ident($($argument:tt)*))*:
+        $doc:literal;
+    )+) => {
+        pub(super) const KEYS: &[ConfigKey] = &[
+            $($crate::key::$kind($name, $default, $doc)$(.$method($($argument)*))*,)+
+        ];
+    };
+}
+pub(crate) use keys;
 
 macro_rules! constructors {
     ($($function:ident, $kind:ident;)+) => {

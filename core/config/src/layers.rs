@@ -47,6 +47,12 @@ impl<'a> BrokerLayers<'a> {
         dynamic.map(Cow::Owned).or_else(|| self.fixed.get(key.name).map(Cow::Borrowed))
     }
 
+    /// The text of a name that may be in no table.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        let dynamic = self.broker.get(name).or_else(|| self.cluster.get(name));
+        dynamic.map(String::as_str).or_else(|| self.fixed.get(name))
+    }
+
     /// The text of a key that has a default.
     ///
     /// # Panics

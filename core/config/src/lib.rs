@@ -9,7 +9,9 @@
 pub mod environment;
 pub mod keys;
 
+mod alter;
 mod check;
+mod describe;
 mod error;
 mod fixed;
 mod group_config;
@@ -20,7 +22,12 @@ mod properties;
 mod suggest;
 mod topic_config;
 
+pub use alter::{Change, Operation, Scope, alter, differences, replace};
 pub use check::entries;
+pub use describe::{
+    Entry, FoundValue, Source, describe_broker, describe_client_metrics, describe_cluster_default,
+    describe_group, describe_topic,
+};
 pub use error::{ConfigError, ConfigErrors};
 pub use fixed::{Sources, StaticConfig, Warning};
 pub use group_config::{GroupConfig, GroupTiming, OffsetReset};

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::quorum::HostPort;
 use crate::error::ConfigError;
 use crate::layers::BrokerLayers;
+
+/// The address that means every interface when bound and nothing when advertised.
+pub(super) const EVERY_INTERFACE: &str = "0.0.0.0";
 
 /// One listener: `NAME://host:port`.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -80,7 +84,13 @@ impl SecurityProtocol {
 
 impl Listeners {
     /// Reads all listener keys.
-    pub(super) fn resolve(layers: &BrokerLayers<'_>, errors: &mut Vec<ConfigError>) -> Self {
+    ///
+    /// `own_voter` is this node's address among the static voters.
+    pub(super) fn resolve(
+        layers: &BrokerLayers<'_>,
+        own_voter: Option<&HostPort>,
+        errors: &mut Vec<ConfigError>,
+    ) -> Self {
         let controller_names: Vec<String> = layers
             .list("controller.listener.names")
             .iter()
@@ -101,7 +111,7 @@ impl Listeners {
         let advertised_controller = bound
             .iter()
             .filter(is_controller)
-            .map(|one| is_told(&one.name).unwrap_or_else(|| one.clone()))
+            .map(|one| is_told(&one.name).unwrap_or_else(|| reachable(one, own_voter)))
             .collect();
         let inter_broker = read_inter_broker(layers, &protocols, errors);
         let listeners = Self {
@@ -119,7 +129,7 @@ impl Listeners {
     /// Nobody can connect to "every interface".
     fn refuse_unroutable(&self, errors: &mut Vec<ConfigError>) {
         let told = self.advertised.iter().chain(&self.advertised_controller);
-        for listener in told.filter(|one| one.host.as_deref() == Some("0.0.0.0")) {
+        for listener in told.filter(|one| one.host.as_deref() == Some(EVERY_INTERFACE)) {
             errors.push(ConfigError::conflict(
                 "advertised.listeners",
                 format!(
@@ -130,6 +140,19 @@ impl Listeners {
             ));
         }
     }
+}
+
+/// What others are told of a controller's listener that advertised.listeners leaves out.
+fn reachable(bound: &Listener, own_voter: Option<&HostPort>) -> Listener {
+    let mut told = bound.clone();
+    match own_voter {
+        Some(address) => {
+            told.host = Some(address.host.clone());
+            told.port = address.port;
+        }
+        None => told.host = told.host.filter(|host| host != EVERY_INTERFACE),
+    }
+    told
 }
 
 fn read_protocols(

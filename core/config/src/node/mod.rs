@@ -65,12 +65,16 @@ impl NodeConfig {
         let metadata_log_dir = layers.optional_text("metadata.log.dir");
         let metadata_log_dir = metadata_log_dir.map(|dir| dir.into_owned());
         let metadata_log_dir = metadata_log_dir.or_else(|| log_dirs.first().cloned());
+        let node_id = BrokerId(layers.int("node.id"));
+        let quorum = QuorumConfig::resolve(layers);
+        let own_voter = quorum.voters.iter().find(|voter| voter.id == node_id);
+        let own_voter = own_voter.map(|voter| &voter.address);
         let node = Self {
-            node_id: BrokerId(layers.int("node.id")),
+            node_id,
             roles: Roles { broker: has("broker"), controller: has("controller") },
             rack: layers.optional_text("broker.rack").map(|rack| rack.into_owned()),
-            listeners: Listeners::resolve(layers, &mut errors),
-            quorum: QuorumConfig::resolve(layers),
+            listeners: Listeners::resolve(layers, own_voter, &mut errors),
+            quorum,
             metadata_log_dir: metadata_log_dir.expect("log.dir has an entry at least"),
             log_dirs,
             limits: ConnectionLimits::resolve(layers),

@@ -148,13 +148,19 @@ pub(super) fn read_ip_overrides(text: &str) -> Result<BTreeMap<String, u32>, Str
     crate::entries(text)
         .map(|entry| {
             let parts = entry.rsplit_once(':');
-            let parsed = parts.and_then(|(host, count)| Some((host, count.trim().parse().ok()?)));
+            let parsed =
+                parts.and_then(|(host, count)| Some((host.trim(), count.trim().parse().ok()?)));
             match parsed {
-                Some((host, count)) if !host.is_empty() => Ok((host.trim().to_owned(), count)),
+                Some((host, count)) if is_host(host) => Ok((host.to_owned(), count)),
                 _ => Err(entry.to_owned()),
             }
         })
         .collect()
+}
+
+fn is_host(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '%' | '.' | '_' | ':');
+    !text.is_empty() && text.chars().all(allowed)
 }
 
 impl TopicDefaults {

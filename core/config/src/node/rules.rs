@@ -1,6 +1,7 @@
 //! What must hold between a node's settings, as Kafka checks it at start.
 
 use super::NodeConfig;
+use super::listeners::{EVERY_INTERFACE, Listener};
 use super::parts::read_ip_overrides;
 use crate::error::ConfigError;
 use crate::layers::BrokerLayers;
@@ -45,6 +46,14 @@ fn check_quorum(node: &NodeConfig, rule: Rule<'_>) {
         "controller.quorum.bootstrap.servers",
         "either it or controller.quorum.voters must name the controllers".to_owned(),
     );
+    let voters = quorum.voters.iter().map(|voter| &voter.address);
+    for address in voters.chain(&quorum.bootstrap_servers) {
+        rule(
+            address.host != EVERY_INTERFACE,
+            "controller.quorum.voters and controller.quorum.bootstrap.servers",
+            format!("nobody can connect to {EVERY_INTERFACE}"),
+        );
+    }
     let is_voter = quorum.voters.iter().any(|voter| voter.id == node.node_id);
     if node.roles.controller {
         rule(
@@ -85,6 +94,11 @@ fn check_listeners(node: &NodeConfig, rule: Rule<'_>) {
         );
     }
     if !node.roles.broker {
+        let other = |one: &&Listener| !listeners.controller_names.contains(&one.name);
+        for one in listeners.bound.iter().filter(other) {
+            let reason = format!("{} is not a controller's, and this node is no broker", one.name);
+            rule(false, "listeners", reason);
+        }
         return;
     }
     rule(
@@ -105,16 +119,19 @@ fn check_listeners(node: &NodeConfig, rule: Rule<'_>) {
 }
 
 fn check_times(layers: &BrokerLayers<'_>, rule: Rule<'_>) {
-    let positive = [("log.roll.ms", 1), ("log.roll.jitter.ms", 0)];
-    for (name, least) in positive {
-        let value = layers.optional_text(name).and_then(|text| text.parse::<i64>().ok());
-        let holds = value.is_none_or(|value| value >= least);
+    let number = |name| layers.optional_text(name).and_then(|text| text.parse::<i64>().ok());
+    for (name, least) in [("log.roll.ms", 1), ("log.roll.jitter.ms", 0)] {
+        let holds = number(name).is_none_or(|value| value >= least);
         rule(holds, name, format!("at least {least} is expected"));
     }
-    for name in ["log.retention.ms", "log.retention.minutes", "log.retention.hours"] {
-        let value = layers.optional_text(name).and_then(|text| text.parse::<i64>().ok());
-        rule(value != Some(0), name, "a time of at least 1, or -1 for no limit".to_owned());
-    }
+    let first_set = |names: &[&'static str]| names.iter().copied().find_map(number);
+    let retention =
+        first_set(&["log.retention.ms", "log.retention.minutes", "log.retention.hours"]);
+    rule(
+        retention != Some(0),
+        "log.retention.ms",
+        "records must be kept for a time of at least 1, or -1 for no limit".to_owned(),
+    );
     let wait = layers.int("replica.fetch.wait.max.ms");
     rule(
         wait <= layers.int("replica.socket.timeout.ms")
@@ -128,13 +145,6 @@ fn check_times(layers: &BrokerLayers<'_>, rule: Rule<'_>) {
         idle < 0 || delay < idle,
         "connection.failed.authentication.delay.ms",
         format!("{delay} must be below connections.max.idle.ms, which is {idle}"),
-    );
-    let heartbeat = i64::from(layers.int("broker.heartbeat.interval.ms"));
-    let session = i64::from(layers.int("broker.session.timeout.ms"));
-    rule(
-        heartbeat < session,
-        "broker.heartbeat.interval.ms",
-        format!("{heartbeat} must be below broker.session.timeout.ms, which is {session}"),
     );
 }
 
@@ -150,6 +160,11 @@ fn check_limits(layers: &BrokerLayers<'_>, rule: Rule<'_>) {
             "0 needs hosts in max.connections.per.ip.overrides, else nobody may connect".to_owned(),
         ),
     }
+    rule(
+        layers.list("group.coordinator.rebalance.protocols").contains(&"classic".to_owned()),
+        "group.coordinator.rebalance.protocols",
+        "classic groups cannot be switched off".to_owned(),
+    );
     let within = |group: &str, key: &str| {
         let bound = |which: &str| layers.int(&format!("group.{group}.{which}.{key}"));
         let value = layers.int(&format!("group.{group}.{key}"));

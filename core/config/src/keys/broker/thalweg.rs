@@ -1,0 +1,13 @@
+//! Keys of thalweg's own; none of them is Kafka's.
+
+use crate::key::{Check, ConfigKey, keys};
+
+keys! {
+    string("thalweg.durability", "sync").check(Check::OneOf(&["sync", "async"])).high()
+        .cluster_wide().acting():
+        "What an acknowledgement promises: sync, on stable storage; async, in memory as in Kafka.";
+    string("thalweg.metrics.listener", "").check(Check::OptionalAddress).acting():
+        "Address, as host:port, of metrics and health over HTTP; empty serves none.";
+    int("thalweg.shards", "0").min(0).acting():
+        "Shards to run, each a thread with its share of the partitions; 0 is one per core.";
+}
