@@ -15,3 +15,4 @@ pub mod wire;
 pub use generated::api_key::ApiKey;
 pub use generated::{internal, messages, views};
 pub use message::{Message, View};
+pub use reencode::check_request;

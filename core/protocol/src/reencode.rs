@@ -26,6 +26,28 @@ pub fn request(api: ApiKey, version: i16, bytes: &Bytes) -> Result<Bytes, Reenco
     table::request(api, version, bytes)
 }
 
+/// Checks that bytes from anywhere are a request or are refused, and that what is read can be
+/// written and read again without a difference. A fuzzer calls this with whatever it likes.
+///
+/// # Errors
+/// If the bytes are not such a request.
+///
+/// # Panics
+/// If the codec contradicts itself.
+pub fn check_request(api: ApiKey, version: i16, bytes: &Bytes) -> Result<(), DecodeError> {
+    let written = match request(api, version, bytes) {
+        Ok(written) => written,
+        Err(ReencodeError::Decode(error)) => return Err(error),
+        Err(ReencodeError::Encode(error)) => panic!("{api} {version} cannot be written: {error}"),
+    };
+    assert_eq!(
+        request(api, version, &written),
+        Ok(written.clone()),
+        "{api} {version} changes each time"
+    );
+    Ok(())
+}
+
 /// Decodes and encodes the body of a response.
 ///
 /// # Errors

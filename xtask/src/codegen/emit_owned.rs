@@ -14,7 +14,8 @@ pub fn message(message: &Message) -> String {
         encode(&mut out, one);
         decode(&mut out, one, message);
         let is_nullable = message.structs.iter().flat_map(|s| &s.fields).any(|field| {
-            !field.array && field.is_nullable() && field.base == Base::Struct(one.name.clone())
+            let is_plain = field.tag.is_none() && !field.array && field.is_nullable();
+            is_plain && field.base == Base::Struct(one.name.clone())
         });
         if is_nullable {
             _ = writeln!(out, "nullable_struct!({});\n", one.name);
@@ -193,7 +194,11 @@ fn put_call(one: &Struct, field: &Field) -> String {
 
 fn tag_value(field: &Field) -> String {
     let name = ident(&field.name);
-    if field.is_nullable() { format!("&Nullable(&self.{name})") } else { format!("&self.{name}") }
+    match (field.is_nullable(), is_struct(field)) {
+        (false, _) => format!("&self.{name}"),
+        (true, false) => format!("&Nullable(&self.{name})"),
+        (true, true) => format!("&NullableStruct(&self.{name})"),
+    }
 }
 
 fn decode(out: &mut String, one: &Struct, message: &Message) {
@@ -255,11 +260,18 @@ pub fn take_call(reader: &str, context: &str, field: &Field) -> String {
     let form = form(field);
     match field.nullable {
         None => format!("take({reader}, {form}, {context})"),
+        Some(_) if field.tag.is_some() && is_struct(field) => {
+            format!("take_tagged_struct({reader}, {form}, {context})")
+        }
         Some(nullable) => {
             let nullable = condition(nullable, field.versions).unwrap_or("true".to_owned());
             format!("take_nullable({reader}, {form}, {nullable}, {context})")
         }
     }
+}
+
+fn is_struct(field: &Field) -> bool {
+    !field.array && matches!(field.base, Base::Struct(_))
 }
 
 fn form(field: &Field) -> &'static str {

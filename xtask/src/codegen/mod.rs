@@ -178,9 +178,10 @@ const IMPORTS: [(&str, &str); 4] = [
     ("crate", "Message View"),
     (
         "crate::wire",
-        "Decode DecodeError Encode EncodeError Form Nullable Reader Sink TagReader TagWriter \
+        "Decode DecodeError Encode EncodeError Form Nullable NullableStruct Reader Sink TagReader TagWriter \
          UnknownTags nullable_struct put put_nullable put_tags refuse skip_tags take take_nullable \
-         take_tag take_tags",
+         take_tag take_tagged_struct \
+         take_tags",
     ),
 ];
 

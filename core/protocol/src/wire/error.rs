@@ -31,7 +31,7 @@ pub enum DecodeErrorKind {
     /// A varint has more bits than its type.
     #[error("varint is too long")]
     Varint,
-    /// The marker before a struct that may be null is neither -1 nor 1.
+    /// The marker before a struct that may be null is not one of the two that it can be.
     #[error("null marker {0}")]
     Marker(i8),
     /// A tag does not lie above the one before it.

@@ -18,7 +18,10 @@ pub(crate) use fields::{
 pub use reader::Reader;
 pub use sink::{Segments, Sink, SizeCounter};
 pub use tags::UnknownTags;
-pub(crate) use tags::{Nullable, TagReader, TagWriter, put_tags, skip_tags, take_tag, take_tags};
+pub(crate) use tags::{
+    Nullable, NullableStruct, TagReader, TagWriter, put_tags, skip_tags, take_tag,
+    take_tagged_struct, take_tags,
+};
 
 /// The layout that a value is written in: the version, and whether it has varints and tags.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Form;
 use super::error::{DecodeError, DecodeErrorKind, EncodeError};
-use super::fields::{Encode, EncodeNullable};
+use super::fields::{Decode, Encode, EncodeNullable};
 use super::reader::Reader;
 use super::sink::{Sink, SizeCounter};
 
@@ -185,6 +185,31 @@ impl<T: EncodeNullable> Encode for Nullable<'_, T> {
             }
         }
     }
+}
+
+/// A tagged field that is a struct or null. Kafka marks it with 1 or 0 here, where a field without
+/// a tag has 1 or -1.
+pub(crate) struct NullableStruct<'a, T>(pub(crate) &'a Option<T>);
+
+impl<T: Encode> Encode for NullableStruct<'_, T> {
+    fn put<S: Sink>(&self, form: Form, sink: &mut S) -> Result<(), EncodeError> {
+        sink.write(&[u8::from(self.0.is_some())]);
+        self.0.as_ref().map_or(Ok(()), |value| value.put(form, sink))
+    }
+}
+
+/// Reads what [`NullableStruct`] writes.
+pub(crate) fn take_tagged_struct<'a, T: Decode<'a>>(
+    reader: &mut Reader<'a>,
+    form: Form,
+    field: &'static str,
+) -> Result<Option<T>, DecodeError> {
+    let value = match i8::take(reader, form)? {
+        0 => Ok(None),
+        1 => T::take(reader, form).map(Some),
+        marker => Err(DecodeError::new(DecodeErrorKind::Marker(marker))),
+    };
+    value.map_err(|e| e.at(field))
 }
 
 /// Ends a struct that has no tagged fields of its own.

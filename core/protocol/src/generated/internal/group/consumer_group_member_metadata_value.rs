@@ -4,9 +4,9 @@
 
 use crate::Message;
 use crate::wire::{
-    Decode, DecodeError, Encode, EncodeError, Form, Nullable, Reader, Sink, TagReader, TagWriter,
-    UnknownTags, nullable_struct, put, put_nullable, put_tags, take, take_nullable, take_tag,
-    take_tags,
+    Decode, DecodeError, Encode, EncodeError, Form, NullableStruct, Reader, Sink, TagReader,
+    TagWriter, UnknownTags, put, put_nullable, put_tags, take, take_nullable, take_tag,
+    take_tagged_struct, take_tags,
 };
 use bytes::Bytes;
 
@@ -89,7 +89,7 @@ impl Encode for ConsumerGroupMemberMetadataValue {
                 sink,
                 form,
                 0,
-                &Nullable(&self.classic_member_metadata),
+                &NullableStruct(&self.classic_member_metadata),
                 "ConsumerGroupMemberMetadataValue.classic_member_metadata",
             )?;
         }
@@ -141,10 +141,9 @@ impl<'a> Decode<'a> for ConsumerGroupMemberMetadataValue {
             match tag {
                 0 => {
                     value.classic_member_metadata = take_tag(&mut field, |field| {
-                        take_nullable(
+                        take_tagged_struct(
                             field,
                             form,
-                            true,
                             "ConsumerGroupMemberMetadataValue.classic_member_metadata",
                         )
                     })?;
@@ -184,8 +183,6 @@ impl<'a> Decode<'a> for ClassicMemberMetadata {
         })
     }
 }
-
-nullable_struct!(ClassicMemberMetadata);
 
 /// Part of [`ConsumerGroupMemberMetadataValue`]; versions 0.
 #[derive(Clone, Debug, PartialEq, Default)]
