@@ -1,0 +1,99 @@
+//! Topics that come to be because somebody asks for them: internal ones when a coordinator needs
+//! them, ordinary ones by a Metadata request where `auto.create.topics.enable` allows it.
+
+use config::BrokerLayers;
+use protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+
+use super::{Context, Decision, create_topics};
+use crate::image::Image;
+
+/// The topic of group memberships and offsets.
+pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
+
+/// An internal topic: which node settings give its size, and what its log is like.
+struct InternalTopic {
+    name: &'static str,
+    partitions: &'static str,
+    replicas: &'static str,
+    segment_bytes: &'static str,
+    min_isr: Option<&'static str>,
+    settings: &'static [(&'static str, &'static str)],
+}
+
+const INTERNAL_TOPICS: [InternalTopic; 3] = [
+    InternalTopic {
+        name: GROUP_METADATA_TOPIC,
+        partitions: "offsets.topic.num.partitions",
+        replicas: "offsets.topic.replication.factor",
+        segment_bytes: "offsets.topic.segment.bytes",
+        min_isr: None,
+        settings: &[("cleanup.policy", "compact"), ("compression.type", "producer")],
+    },
+    InternalTopic {
+        name: "__transaction_state",
+        partitions: "transaction.state.log.num.partitions",
+        replicas: "transaction.state.log.replication.factor",
+        segment_bytes: "transaction.state.log.segment.bytes",
+        min_isr: Some("transaction.state.log.min.isr"),
+        settings: &[
+            ("cleanup.policy", "compact"),
+            ("compression.type", "uncompressed"),
+            ("unclean.leader.election.enable", "false"),
+        ],
+    },
+    InternalTopic {
+        name: "__share_group_state",
+        partitions: "share.coordinator.state.topic.num.partitions",
+        replicas: "share.coordinator.state.topic.replication.factor",
+        segment_bytes: "share.coordinator.state.topic.segment.bytes",
+        min_isr: Some("share.coordinator.state.topic.min.isr"),
+        settings: &[
+            ("cleanup.policy", "delete"),
+            ("compression.type", "producer"),
+            ("retention.ms", "-1"),
+        ],
+    },
+];
+
+/// Decides the creation of these topics, as CreateTopics with the sizes that the node's settings
+/// give. Whether topics may come to be this way is the caller's to know.
+pub fn auto_create_topics<'a>(
+    image: &Image,
+    names: impl Iterator<Item = &'a str>,
+    context: &mut Context<'_>,
+) -> Decision<CreateTopicsResponse> {
+    let topics = names.map(|name| creatable(name, context)).collect();
+    let request = CreateTopicsRequest { topics, ..Default::default() };
+    create_topics(image, &request, context)
+}
+
+fn creatable(name: &str, context: &Context<'_>) -> CreatableTopic {
+    let Some(internal) = INTERNAL_TOPICS.iter().find(|topic| topic.name == name) else {
+        return CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        };
+    };
+    let layers = BrokerLayers::at_start(context.fixed);
+    let config = |name: &str, value: String| CreatableTopicConfig {
+        name: name.to_owned(),
+        value: Some(value),
+        ..Default::default()
+    };
+    let fixed = internal.settings.iter().map(|&(name, value)| config(name, value.to_owned()));
+    let segment = config("segment.bytes", layers.text(internal.segment_bytes).into_owned());
+    let min_isr =
+        internal.min_isr.map(|key| config("min.insync.replicas", layers.text(key).into_owned()));
+    CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: layers.int(internal.partitions),
+        // The key is of 16 bits.
+        replication_factor: i16::try_from(layers.int(internal.replicas)).unwrap_or(i16::MAX),
+        configs: fixed.chain([segment]).chain(min_isr).collect(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,44 @@
+//! The first records of a new cluster.
+
+use protocol::internal::metadata::{
+    BeginTransactionRecord, ConfigRecord, EndTransactionRecord, FeatureLevelRecord,
+};
+
+use super::Context;
+use crate::features::{ELR_VERSION, FEATURES, KRAFT_VERSION, METADATA_VERSION};
+use crate::image::ConfigResource;
+use crate::record::MetadataRecord;
+
+/// What an empty metadata log begins with: the feature levels of a new cluster, `metadata.version`
+/// first and the rest by name, and the cluster's `min.insync.replicas`, which eligible leader
+/// replicas need to be one for all brokers. One transaction, so that a controller that fails in
+/// between leaves nothing half done.
+pub fn bootstrap_records(context: &Context<'_>) -> Vec<MetadataRecord> {
+    let level = |name: &str, feature_level| {
+        FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() }.into()
+    };
+    // The level of kraft.version is a control record of the log, not one of these.
+    let mut served: Vec<_> = FEATURES
+        .iter()
+        .filter(|feature| feature.served > 0 && feature.name != KRAFT_VERSION)
+        .collect();
+    served.sort_by_key(|feature| (feature.name != METADATA_VERSION, feature.name));
+
+    let begin =
+        BeginTransactionRecord { name: Some("Bootstrap records".to_owned()), ..Default::default() };
+    let mut records: Vec<MetadataRecord> = vec![begin.into()];
+    records.extend(served.iter().map(|feature| level(feature.name, feature.served)));
+    if served.iter().any(|feature| feature.name == ELR_VERSION) {
+        let cluster = ConfigResource::cluster();
+        let record = ConfigRecord {
+            resource_type: cluster.kind.to_wire(),
+            resource_name: cluster.name.to_string(),
+            name: "min.insync.replicas".to_owned(),
+            value: Some(context.start_count("min.insync.replicas").to_string()),
+            ..Default::default()
+        };
+        records.push(record.into());
+    }
+    records.push(EndTransactionRecord::default().into());
+    records
+}

@@ -1,0 +1,116 @@
+//! ElectLeaders, and the election of preferred leaders that keeps the load even.
+
+use protocol::messages::elect_leaders::{
+    ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
+};
+use types::ErrorCode;
+
+use super::partition_change::{
+    Election, ElectionRules, PartitionChange, can_lead, unknown_partition,
+};
+use super::{Context, Decision, Refusal, wire_result};
+use crate::image::{Image, Topic};
+use crate::record::MetadataRecord;
+
+/// Decides ElectLeaders: the preferred leader (type 0) or any live one (type 1).
+pub fn elect_leaders(
+    image: &Image,
+    request: &ElectLeadersRequest,
+    context: &Context<'_>,
+) -> Decision<ElectLeadersResponse> {
+    let mut response = ElectLeadersResponse::default();
+    let election = match request.election_type {
+        0 => Election::Preferred,
+        1 => Election::Unclean,
+        _ => {
+            response.error_code = ErrorCode::InvalidRequest.to_wire();
+            return Decision::unchanged(response);
+        }
+    };
+    let mut records = Vec::new();
+    let mut elect = |topic: &str, partition| {
+        let result = elect_leader(image, topic, partition, election, context);
+        let result = result.map(|record| records.push(record));
+        let (error_code, error_message) = wire_result(&result);
+        PartitionResult { partition_id: partition, error_code, error_message, ..Default::default() }
+    };
+    let results = &mut response.replica_election_results;
+    match &request.topic_partitions {
+        // All partitions: those that need no election are not worth a line.
+        None => results.extend(image.topics().map(|topic| {
+            let partition_result = topic.partitions().map(|(index, _)| elect(&topic.name, index));
+            let partition_result = partition_result
+                .filter(|result| result.error_code != ErrorCode::ElectionNotNeeded.to_wire());
+            ReplicaElectionResult {
+                topic: topic.name.to_string(),
+                partition_result: partition_result.collect(),
+                ..Default::default()
+            }
+        })),
+        Some(topics) => results.extend(topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter();
+            ReplicaElectionResult {
+                topic: topic.topic.clone(),
+                partition_result: partitions.map(|&index| elect(&topic.topic, index)).collect(),
+                ..Default::default()
+            }
+        })),
+    }
+    Decision { records, response }
+}
+
+/// Gives up to `max` partitions back to their preferred leaders where these can lead.
+pub fn elect_preferred_leaders(
+    image: &Image,
+    max: usize,
+    context: &Context<'_>,
+) -> Vec<MetadataRecord> {
+    let astray = image.topics().flat_map(|topic| {
+        let partitions = topic.partitions();
+        partitions
+            .filter(|(_, partition)| !partition.has_preferred_leader())
+            .filter_map(|(index, _)| elect_one(image, topic, index, Election::Preferred, context))
+    });
+    astray.take(max).collect()
+}
+
+fn elect_leader(
+    image: &Image,
+    topic_name: &str,
+    index: i32,
+    election: Election,
+    context: &Context<'_>,
+) -> Result<MetadataRecord, Refusal> {
+    let unknown = || unknown_partition(topic_name, index);
+    let topic = image.topic(topic_name).ok_or_else(unknown)?;
+    let partition = topic.partition(index).ok_or_else(unknown)?;
+    let (needed, unavailable) = match election {
+        Election::Preferred => {
+            (!partition.has_preferred_leader(), ErrorCode::PreferredLeaderNotAvailable)
+        }
+        Election::Online | Election::Unclean => {
+            (partition.leader.is_none(), ErrorCode::EligibleLeadersNotAvailable)
+        }
+    };
+    if !needed {
+        let message = format!("{topic_name}-{index} has the leader that was asked for");
+        return Err(Refusal::new(ErrorCode::ElectionNotNeeded, message));
+    }
+    elect_one(image, topic, index, election, context).ok_or_else(|| {
+        Refusal::new(unavailable, format!("no replica of {topic_name}-{index} can take over"))
+    })
+}
+
+fn elect_one(
+    image: &Image,
+    topic: &Topic,
+    index: i32,
+    election: Election,
+    context: &Context<'_>,
+) -> Option<MetadataRecord> {
+    let partition = topic.partition(index)?;
+    let rules = ElectionRules::of(image, topic, context);
+    let acceptable = |broker| can_lead(image, partition, broker);
+    let change = PartitionChange::new(partition, rules, election, &acceptable);
+    change.record(topic, index).map(Into::into)
+}

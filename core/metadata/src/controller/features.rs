@@ -1,0 +1,196 @@
+//! UpdateFeatures (KIP-584, KIP-1022).
+
+use std::collections::BTreeMap;
+
+use protocol::internal::metadata::{ClearElrRecord, ConfigRecord, FeatureLevelRecord, NoOpRecord};
+use protocol::messages::update_features::{
+    FeatureUpdateKey, UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
+};
+use types::ErrorCode;
+
+use super::{Context, Decision, Refusal};
+use crate::features::{
+    ELR_NEEDS_METADATA_VERSION, ELR_VERSION, KRAFT_VERSION, METADATA_VERSION, feature,
+    metadata_changed_between,
+};
+use crate::image::{ConfigResource, Image, ResourceType};
+use crate::record::MetadataRecord;
+
+/// The last version whose response has a result per feature.
+const RESULTS_UNTIL: i16 = 1;
+
+/// How an operator wants a level to change.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum UpgradeType {
+    Upgrade,
+    SafeDowngrade,
+    UnsafeDowngrade,
+}
+
+impl UpgradeType {
+    fn from_wire(value: i8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Upgrade),
+            2 => Some(Self::SafeDowngrade),
+            3 => Some(Self::UnsafeDowngrade),
+            _ => None,
+        }
+    }
+}
+
+/// Decides UpdateFeatures: all updates or none. `kraft_version` is the level in the log's control
+/// records; a decision that changes it says so in [`Decision::records`] by nothing but a no-op,
+/// and the driver asks the quorum.
+pub fn update_features(
+    image: &Image,
+    request: &UpdateFeaturesRequest,
+    version: i16,
+    kraft_version: i16,
+    context: &Context<'_>,
+) -> Decision<UpdateFeaturesResponse> {
+    let updates = request.feature_updates.iter();
+    let proposed = updates.map(|update| (update.feature.as_str(), update.max_version_level));
+    let proposed: BTreeMap<_, _> = image.features().chain(proposed).collect();
+    let mut records = Vec::new();
+    for update in &request.feature_updates {
+        match update_one(image, update, kraft_version, &proposed, context) {
+            Ok(more) => records.extend(more),
+            Err(refusal) => {
+                return Decision::unchanged(UpdateFeaturesResponse {
+                    error_code: refusal.code.to_wire(),
+                    error_message: Some(format!(
+                        "The update failed for all features since the following feature had an \
+                         error: {}",
+                        refusal.message
+                    )),
+                    ..Default::default()
+                });
+            }
+        }
+    }
+    if request.validate_only {
+        records.clear();
+    }
+    let results = request.feature_updates.iter().filter(|_| version <= RESULTS_UNTIL);
+    let results = results.map(|update| UpdatableFeatureResult {
+        feature: update.feature.clone(),
+        ..Default::default()
+    });
+    let response = UpdateFeaturesResponse { results: results.collect(), ..Default::default() };
+    Decision { records, response }
+}
+
+fn update_one(
+    image: &Image,
+    update: &FeatureUpdateKey,
+    kraft_version: i16,
+    proposed: &BTreeMap<&str, i16>,
+    context: &Context<'_>,
+) -> Result<Vec<MetadataRecord>, Refusal> {
+    let (name, level) = (update.feature.as_str(), update.max_version_level);
+    let refuse = |reason: &str| {
+        let message = format!("Invalid update version {level} for feature {name}. {reason}");
+        Err(Refusal::new(ErrorCode::InvalidUpdateVersion, message))
+    };
+    let Some(upgrade_type) = UpgradeType::from_wire(update.upgrade_type) else {
+        return refuse("The controller does not support the given upgrade type.");
+    };
+    if level < 0 {
+        return refuse("A feature version cannot be less than 0.");
+    }
+    if let Some(reason) = reason_not_supported(image, name, level) {
+        return refuse(&reason);
+    }
+    let current = if name == KRAFT_VERSION { kraft_version } else { image.feature(name) };
+    if level < current && upgrade_type == UpgradeType::Upgrade {
+        return refuse(
+            "Can't downgrade the version of this feature without setting the upgrade type to \
+             either safe or unsafe downgrade.",
+        );
+    }
+    if level > current && upgrade_type != UpgradeType::Upgrade {
+        return refuse("Can't downgrade to a newer version.");
+    }
+    match name {
+        METADATA_VERSION if level < current && metadata_changed_between(current, level) => {
+            refuse(match upgrade_type {
+                UpgradeType::UnsafeDowngrade => {
+                    "Unsafe metadata downgrade is not supported in this version."
+                }
+                UpgradeType::Upgrade | UpgradeType::SafeDowngrade => {
+                    "Refusing to perform the requested downgrade because it might delete metadata \
+                     information."
+                }
+            })
+        }
+        KRAFT_VERSION if level < current => refuse("Can't downgrade the version of this feature."),
+        KRAFT_VERSION if level == current => Ok(Vec::new()),
+        KRAFT_VERSION => Ok(vec![NoOpRecord::default().into()]),
+        ELR_VERSION if level > 0 && proposed[METADATA_VERSION] < ELR_NEEDS_METADATA_VERSION => {
+            refuse(&format!("It depends on metadata.version level {ELR_NEEDS_METADATA_VERSION}."))
+        }
+        ELR_VERSION if level > current => {
+            let mut records = unify_min_isr(image, context);
+            records.push(level_record(name, level));
+            Ok(records)
+        }
+        _ => Ok(vec![level_record(name, level)]),
+    }
+}
+
+fn level_record(name: &str, feature_level: i16) -> MetadataRecord {
+    FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() }.into()
+}
+
+/// Every node must be able to work at the level, this one first.
+fn reason_not_supported(image: &Image, name: &str, level: i16) -> Option<String> {
+    let Some(known) = feature(name) else {
+        return Some(format!("There is no feature {name:?}."));
+    };
+    // A level that Kafka has and thalweg does not serve yet is refused like an unknown one.
+    if !(known.min..=known.served).contains(&level) {
+        let (min, max) = (known.min, known.served);
+        return Some(format!("This controller only supports versions {min} to {max}."));
+    }
+    let brokers = image.brokers().map(|broker| ("Broker", broker.id, &broker.features));
+    let controllers = image.controllers();
+    let controllers = controllers.map(|node| ("Controller", node.id, &node.features));
+    brokers.chain(controllers).find_map(|(role, id, features)| {
+        let offered = features.iter().find(|feature| feature.name == name);
+        let (min, max) = offered.map_or((0, 0), |feature| (feature.min, feature.max));
+        (!(min..=max).contains(&level))
+            .then(|| format!("{role} {id} only supports versions {min} to {max}."))
+    })
+}
+
+/// Eligible leader replicas need one `min.insync.replicas` for all brokers: those of single
+/// brokers go, and the cluster gets one.
+fn unify_min_isr(image: &Image, context: &Context<'_>) -> Vec<MetadataRecord> {
+    const MIN_ISR: &str = "min.insync.replicas";
+    let record = |resource: &ConfigResource, value: Option<String>| {
+        ConfigRecord {
+            resource_type: resource.kind.to_wire(),
+            resource_name: resource.name.to_string(),
+            name: MIN_ISR.to_owned(),
+            value,
+            ..Default::default()
+        }
+        .into()
+    };
+    let cluster = ConfigResource::cluster();
+    let mut records = Vec::new();
+    if !image.settings(&cluster).contains_key(MIN_ISR) {
+        let value = context.start_count(MIN_ISR).to_string();
+        records.push(record(&cluster, Some(value)));
+    }
+    let single = image.config_resources().filter(|(resource, settings)| {
+        resource.kind == ResourceType::Broker
+            && !resource.name.is_empty()
+            && settings.contains_key(MIN_ISR)
+    });
+    records.extend(single.map(|(resource, _)| record(resource, None)));
+    if !records.is_empty() {
+        records.push(ClearElrRecord::default().into());
+    }
+    records
+}

@@ -1,0 +1,128 @@
+//! What the controller decides: a request and the image go in, records and the response come out.
+//!
+//! Every decision is a pure function. The driver appends [`Decision::records`] as one batch, sends
+//! the response once it is committed, and lets the loader apply the records like any others; a
+//! decision that is never committed has changed nothing. Per-item errors are inside the response,
+//! with Kafka's codes.
+//!
+//! Not here: who may ask (the caller leaves out what the principal may not touch), sessions and
+//! timers (the driver's), reassignments and AlterPartition.
+
+mod auto_create;
+mod bootstrap;
+mod brokers;
+mod configs;
+mod delete_topics;
+mod elections;
+mod features;
+mod partition_change;
+mod partitions;
+mod placement;
+mod producer_ids;
+mod topics;
+
+use config::{BrokerLayers, StaticConfig, TopicConfig};
+use types::{BrokerId, ErrorCode, Rng};
+
+pub use auto_create::{GROUP_METADATA_TOPIC, auto_create_topics};
+pub use bootstrap::bootstrap_records;
+pub use brokers::{
+    HeartbeatFacts, RegistrationFacts, fence_broker, heartbeat, register_broker,
+    register_controller, unregister_broker,
+};
+pub use configs::{alter_configs, incremental_alter_configs};
+pub use delete_topics::delete_topics;
+pub use elections::{elect_leaders, elect_preferred_leaders};
+pub use features::update_features;
+pub use partitions::create_partitions;
+pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
+pub use topics::create_topics;
+
+use crate::image::{ConfigResource, Image, ResourceType};
+use crate::record::MetadataRecord;
+
+/// Most partitions that one request may create, as Kafka bounds the records of a batch.
+const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Records to append and what to answer when they are committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision<R> {
+    /// To be appended as one batch; none where nothing changes.
+    pub records: Vec<MetadataRecord>,
+    /// The answer.
+    pub response: R,
+}
+
+impl<R> Decision<R> {
+    /// An answer that changes nothing.
+    fn unchanged(response: R) -> Self {
+        Self { records: Vec::new(), response }
+    }
+}
+
+/// What a decision may use besides the image and the request.
+pub struct Context<'a> {
+    /// Draws ids and places replicas.
+    pub rng: &'a mut Rng,
+    /// What the controller's node was started with.
+    pub fixed: &'a StaticConfig,
+    /// The controller's node; its dynamic settings are the ones that count.
+    pub node: BrokerId,
+}
+
+impl Context<'_> {
+    /// The layers of settings below a topic's own ones.
+    fn layers<'a>(&'a self, image: &'a Image) -> BrokerLayers<'a> {
+        let own = ConfigResource::new(ResourceType::Broker, self.node.to_string());
+        BrokerLayers {
+            fixed: self.fixed,
+            cluster: image.settings(&ConfigResource::cluster()),
+            broker: image.settings(&own),
+        }
+    }
+
+    /// A number that cannot change while the node runs and is at least 1.
+    fn start_count(&self, name: &str) -> usize {
+        usize::try_from(BrokerLayers::at_start(self.fixed).int(name)).unwrap_or(0)
+    }
+
+    /// What holds for a topic.
+    fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
+        TopicConfig::resolve(image.topic_settings(topic), &self.layers(image))
+    }
+}
+
+/// Why one item of a request is refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Refusal {
+    code: ErrorCode,
+    message: String,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// The INT16 and the text of a result.
+fn wire_result(result: &Result<(), Refusal>) -> (i16, Option<String>) {
+    match result {
+        Ok(()) => (ErrorCode::None.to_wire(), None),
+        Err(refusal) => (refusal.code.to_wire(), Some(refusal.message.clone())),
+    }
+}
+
+/// The values that occur more than once, and each value once in its first order.
+fn split_duplicates<T: Ord + Clone>(items: impl Iterator<Item = T>) -> (Vec<T>, Vec<T>) {
+    let mut counts = std::collections::BTreeMap::new();
+    let mut order = Vec::new();
+    for item in items {
+        let count = counts.entry(item.clone()).or_insert(0u32);
+        *count += 1;
+        if *count == 1 {
+            order.push(item);
+        }
+    }
+    order.into_iter().partition(|item| counts[item] > 1)
+}
