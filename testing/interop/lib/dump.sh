@@ -1,0 +1,51 @@
+# Kafka's own eyes on our files and bytes: kafka-dump-log, and the codec oracle. Sourced by run.
+
+# What kafka-dump-log says about a file that it does not like; lines that begin with "|" are records.
+COMPLAINT='isvalid: false|Non-consecutive offsets|Mismatches in|invalid bytes at the end|out of order timestamp|timestamp mismatch|not found in|skipping\.|Failed to decode|Ignoring unknown file|Exception'
+
+# dump NAME OPTIONS FILES... : examines these files in one run.
+dump() {
+  local name=$1 options=$2 log=$OWN/logs/dump-$1.log; shift 2
+  [ $# -gt 0 ] || { fail "kafka-dump-log $name" "no such file in the data folder"; return; }
+  # shellcheck disable=SC2086
+  if ! "${JAVA[@]}" -cp "$LIBS/*" org.apache.kafka.tools.DumpLogSegments $options --files "$(IFS=,; echo "$*")" >"$log" 2>&1; then
+    fail "kafka-dump-log $name" "$(tail -3 "$log")"
+  elif grep -v '^| ' "$log" | grep -qE "$COMPLAINT"; then
+    fail "kafka-dump-log $name" "$(grep -v '^| ' "$log" | grep -E "$COMPLAINT" | head -3)"
+  else
+    pass "kafka-dump-log reads $# files: $name"
+  fi
+}
+
+# find_files FOLDER TESTS... : into FOUND.
+find_files() { mapfile -t FOUND < <(find "$1" -type f "${@:2}" | sort); }
+
+dump_logs() {
+  part "kafka-dump-log over the node's files"
+  have java mvn || { skip kafka-dump-log "$missing is not installed" 6; return; }
+  need_jars || { fail kafka-dump-log "Kafka's jars could not be had"; return; }
+  find_files "$1" -name '*.log' -not -path '*/__*'
+  dump segments "--print-data-log --deep-iteration" "${FOUND[@]}"
+  find_files "$1" \( -name '*.index' -o -name '*.timeindex' \)
+  dump indexes --index-sanity-check "${FOUND[@]}"
+  dump index-entries "" "${FOUND[@]}"
+  find_files "$1" -name '*.snapshot'
+  dump producer-snapshots "" "${FOUND[@]}"
+  find_files "$1" -path '*/__consumer_offsets-*' -name '*.log'
+  dump offsets --offsets-decoder "${FOUND[@]}"
+  find_files "$1" -path '*/__cluster_metadata-0/*' \( -name '*.log' -o -name '*.checkpoint' \)
+  dump metadata --cluster-metadata-decoder "${FOUND[@]}"
+}
+
+oracle() {
+  part "random messages of every API and version, against Kafka's classes"
+  have java javac mvn cargo || { skip oracle "$missing is not installed"; return; }
+  need_jars || { fail oracle "Kafka's jars could not be had"; return; }
+  local log=$OWN/logs/oracle.log start=$SECONDS target=${CARGO_TARGET_DIR:-$REPO/target}
+  if (cd "$REPO" && cargo build --locked --quiet --package thalweg-protocol --example oracle) >"$log" 2>&1 &&
+    "$REPO/testing/oracle/run.sh" "$LIBS" "$target/debug/examples/oracle" >>"$log" 2>&1; then
+    pass "oracle: $(tail -1 "$log"), $((SECONDS - start)) s"
+  else
+    fail oracle "$(tail -5 "$log")"
+  fi
+}
