@@ -132,9 +132,6 @@ fn check_header(header: &BatchHeader) -> Result<(), BatchError> {
         return Err(BatchError::Attributes { bits: attributes.unknown_bits() });
     }
     let (last_offset_delta, record_count) = (header.last_offset_delta, header.record_count);
-    if record_count == 0 {
-        return Err(BatchError::RecordCount { record_count });
-    }
     if last_offset_delta != record_count - 1 {
         return Err(BatchError::CountMismatch { last_offset_delta, record_count });
     }

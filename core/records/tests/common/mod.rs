@@ -1,5 +1,8 @@
 //! What the tests of this crate share: limits, and batches whose CRC is right whatever they say.
 
+// Each test file is a program of its own and uses a part of this.
+#![allow(dead_code)]
+
 use thalweg_records::{BatchHeader, DecompressLimits, Origin, TimestampLimits, ValidateLimits};
 use types::Millis;
 
@@ -22,7 +25,6 @@ pub fn client_limits() -> ValidateLimits {
 }
 
 /// Makes length and CRC right again after `batch` was edited.
-#[allow(dead_code)]
 pub fn reseal(batch: &mut [u8]) {
     let length = i32::try_from(batch.len() - 12).unwrap();
     batch[8..12].copy_from_slice(&length.to_be_bytes());
@@ -31,7 +33,6 @@ pub fn reseal(batch: &mut [u8]) {
 }
 
 /// Parses and validates as a leader does.
-#[allow(dead_code)]
 pub fn accept(
     batch: &[u8],
     limits: &ValidateLimits,
