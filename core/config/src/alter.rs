@@ -262,7 +262,7 @@ fn check_bounds(
         Ok(number) if !(least..=most).contains(&number) => Err(ConfigError::Value {
             key: key.name.to_owned(),
             value: value.to_owned(),
-            allowed: format!("this broker allows {least} to {most}"),
+            allowed: format!("{least} to {most}, the bounds of this broker"),
         }),
         _ => Ok(()),
     }
@@ -311,3 +311,6 @@ fn check_group(values: &ConfigMap, broker: &BrokerLayers<'_>) -> Vec<ConfigError
     };
     kinds.map(error).collect()
 }
+
+#[cfg(test)]
+mod tests;

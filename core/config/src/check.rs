@@ -50,49 +50,50 @@ impl ConfigKey {
     /// What may be set, in words; for errors and for the reference.
     pub fn allowed(&self) -> String {
         match self.check {
-            Check::Any => match self.kind {
-                Kind::Boolean => "true or false is expected".to_owned(),
-                Kind::Short => "a whole number of 16 bits is expected".to_owned(),
-                Kind::Int => "a whole number of 32 bits is expected".to_owned(),
-                Kind::Long => "a whole number of 64 bits is expected".to_owned(),
-                Kind::Double => "a number is expected".to_owned(),
-                Kind::String | Kind::Class | Kind::Password | Kind::List => {
-                    format!("a {} is expected", self.kind.name())
-                }
-            },
-            Check::Between(least, i64::MAX) => {
-                format!("a whole number of at least {least} is expected")
-            }
-            Check::Between(least, most) => {
-                format!("a whole number from {least} to {most} is expected")
-            }
-            Check::Fraction(least, most) => format!("a number from {least} to {most} is expected"),
+            Check::Any => self.kind.allowed().to_owned(),
+            Check::Between(least, i64::MAX) => format!("a whole number of at least {least}"),
+            Check::Between(least, most) => format!("a whole number from {least} to {most}"),
+            Check::Fraction(least, most) => format!("a number from {least} to {most}"),
             Check::OneOf(words) | Check::OneOfAnyCase(words) => {
-                format!("one of {} is expected", words.join(", "))
+                format!("one of {}", words.join(", "))
             }
-            Check::NonEmpty => "at least one character is expected".to_owned(),
-            Check::Entries { of: &[], none_allowed } => {
-                let least = if none_allowed { "" } else { "at least one of " };
-                format!("{least}distinct entries between commas, none empty, are expected")
+            Check::NonEmpty => "at least one character".to_owned(),
+            Check::Entries { of: &[], none_allowed: true } => "distinct entries".to_owned(),
+            Check::Entries { of: &[], none_allowed: false } => {
+                "distinct entries, at least one".to_owned()
             }
-            Check::Entries { of, none_allowed } => {
-                let least = if none_allowed { "any" } else { "at least one" };
-                format!("{least} of {}, between commas and each once, is expected", of.join(", "))
+            Check::Entries { of, none_allowed: true } => format!("any of {}", of.join(", ")),
+            Check::Entries { of, none_allowed: false } => {
+                format!("at least one of {}", of.join(", "))
             }
-            Check::GzipLevel => "a level from 1 to 9, or -1, is expected".to_owned(),
-            Check::Voters => "id@host:port entries between commas are expected".to_owned(),
-            Check::Servers => "host:port entries between commas are expected".to_owned(),
-            Check::ThrottledReplicas => {
-                "* or partition:broker entries between commas are expected".to_owned()
-            }
+            Check::GzipLevel => "a level from 1 to 9, or -1".to_owned(),
+            Check::Voters => "id@host:port entries".to_owned(),
+            Check::Servers => "host:port entries".to_owned(),
+            Check::ThrottledReplicas => "* or partition:broker entries".to_owned(),
             Check::OffsetReset => {
-                "earliest, latest or by_duration: with an ISO 8601 duration is expected".to_owned()
+                "earliest, latest or by_duration: with an ISO 8601 duration".to_owned()
             }
-            Check::ClientMatch => format!(
-                "selector=pattern entries are expected, the selector one of {}",
-                CLIENT_SELECTORS.join(", ")
-            ),
-            Check::OptionalAddress => "host:port, or nothing, is expected".to_owned(),
+            Check::ClientMatch => {
+                let selectors = CLIENT_SELECTORS.join(", ");
+                format!("selector=pattern entries, the selector one of {selectors}")
+            }
+            Check::OptionalAddress => "host:port, or nothing".to_owned(),
+        }
+    }
+}
+
+impl Kind {
+    /// What a key of this kind takes when nothing else is asked of it.
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Boolean => "true or false",
+            Self::Short => "a whole number of 16 bits",
+            Self::Int => "a whole number of 32 bits",
+            Self::Long => "a whole number of 64 bits",
+            Self::Double => "a number",
+            Self::List => "entries between commas",
+            Self::Class => "a class name",
+            Self::String | Self::Password => "any text",
         }
     }
 }
@@ -226,5 +227,96 @@ fn double_text(number: f64) -> String {
     match text.split_once('E') {
         Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
         _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys;
+
+    #[test]
+    fn values_are_read_as_kafka_reads_them() {
+        let refused = None;
+        let cases = [
+            ("num.partitions", " +5 ", Some("5")),
+            ("num.partitions", "0x10", refused),
+            ("num.partitions", "5L", refused),
+            ("num.partitions", "", refused),
+            ("num.partitions", "0", refused),
+            ("num.partitions", "2147483648", refused),
+            ("log.retention.bytes", "9223372036854775807", Some("9223372036854775807")),
+            ("offsets.topic.replication.factor", "32768", refused),
+            ("auto.create.topics.enable", "TRUE", Some("true")),
+            ("auto.create.topics.enable", "yes", refused),
+            ("compression.gzip.level", "0", refused),
+            ("compression.gzip.level", "-1", Some("-1")),
+            ("compression.type", "Producer", refused),
+            ("group.consumer.migration.policy", "Upgrade", Some("Upgrade")),
+            ("log.cleanup.policy", "", Some("")),
+            ("log.cleanup.policy", " compact , delete ", Some("compact,delete")),
+            ("log.cleanup.policy", "delete,delete", refused),
+            ("log.cleanup.policy", "delete,,compact", refused),
+            ("listeners", "", refused),
+            ("log.cleaner.io.buffer.load.factor", "1e3", Some("1000.0")),
+            ("log.cleaner.io.max.bytes.per.second", "1e10", Some("1.0E10")),
+            ("log.cleaner.io.max.bytes.per.second", "0.0005", Some("5.0E-4")),
+            ("log.cleaner.min.cleanable.ratio", "1.5", refused),
+            ("log.cleaner.min.cleanable.ratio", "NaN", refused),
+            ("controller.quorum.voters", "1@a:9093,2@[::1]:1", Some("1@a:9093,2@[::1]:1")),
+            ("controller.quorum.voters", "1@a", refused),
+            ("controller.quorum.voters", "x@a:1", refused),
+            ("controller.quorum.bootstrap.servers", "a:1,b", refused),
+            ("thalweg.metrics.listener", "", Some("")),
+            ("thalweg.metrics.listener", "9404", refused),
+            ("thalweg.metrics.listener", "0.0.0.0:9404", Some("0.0.0.0:9404")),
+        ];
+        for (name, text, expected) in cases {
+            let read = keys::BROKER[name].read(text).ok();
+            assert_eq!(read.as_deref(), expected, "{name}={text}");
+        }
+    }
+
+    #[test]
+    fn topic_group_and_client_values_have_checks_of_their_own() {
+        let throttled = keys::TOPIC["leader.replication.throttled.replicas"];
+        for (text, good) in
+            [("*", true), ("", true), ("0:1,2:3", true), ("0", false), ("a:b", false)]
+        {
+            assert_eq!(throttled.read(text).is_ok(), good, "{text}");
+        }
+        let selectors = keys::CLIENT_METRICS["match"];
+        for (text, good) in [("client_id=a.*,client_source_port=1", true), ("client=a", false)] {
+            assert_eq!(selectors.read(text).is_ok(), good, "{text}");
+        }
+        let reset = keys::GROUP["share.auto.offset.reset"];
+        for (text, good) in
+            [("latest", true), ("by_duration:PT1H", true), ("by_duration:1h", false)]
+        {
+            assert_eq!(reset.read(text).is_ok(), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_iso_8601() {
+        let cases = [
+            ("P7D", Some(604_800_000)),
+            ("PT1H30M", Some(5_400_000)),
+            ("P1DT2H3M4.5S", Some(93_784_500)),
+            ("pt0.001s", Some(1)),
+            ("PT0S", Some(0)),
+            ("P", None),
+            ("PT", None),
+            ("P1DT", None),
+            ("PT1M1H", None),
+            ("PT1.5H", None),
+            ("-PT1S", None),
+            ("PT-1S", None),
+            ("P99999999999999D", None),
+            ("P\u{e9}D", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(iso_duration_ms(text), expected, "{text}");
+        }
     }
 }

@@ -209,3 +209,151 @@ impl Entry {
         self.key.map_or(0, |key| Kind::to_wire(key.kind))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixed::{StaticConfig, started_with};
+    use crate::layers::map;
+
+    /// `value source [synonyms]`, as `kafka-configs --describe --all` writes them.
+    fn text(entry: &Entry) -> String {
+        let show = |value: &Option<String>| value.clone().unwrap_or("null".to_owned());
+        let found =
+            |one: &FoundValue| format!("{:?}:{}={}", one.source, one.name, show(&one.value));
+        let synonyms: Vec<String> = entry.synonyms.iter().map(found).collect();
+        format!("{} {:?} [{}]", show(&entry.value), entry.source, synonyms.join(", "))
+    }
+
+    fn find(entries: &[Entry], name: &str) -> String {
+        text(entries.iter().find(|entry| entry.name == name).unwrap())
+    }
+
+    fn layers<'a>(
+        fixed: &'a StaticConfig,
+        cluster: &'a ConfigMap,
+        broker: &'a ConfigMap,
+    ) -> BrokerLayers<'a> {
+        BrokerLayers { fixed, cluster, broker }
+    }
+
+    #[test]
+    fn a_brokers_values_come_with_all_that_they_hide() {
+        let fixed = started_with(&[
+            ("max.connections", "7"),
+            ("log.retention.hours", "1"),
+            ("ssl.key.password", "secret"),
+            ("plug.in", "secret"),
+            ("listener.name.x.ssl.keystore.type", "PEM"),
+        ]);
+        let cluster = map(&[("max.connections", "8"), ("log.retention.ms", "5")]);
+        let broker = map(&[("max.connections", "9"), ("leader.replication.throttled.rate", "1")]);
+        let entries = describe_broker(&layers(&fixed, &cluster, &broker));
+        let cases = [
+            (
+                "max.connections",
+                "9 DynamicBroker [DynamicBroker:max.connections=9, \
+                 DynamicDefaultBroker:max.connections=8, StaticBroker:max.connections=7, \
+                 Default:max.connections=2147483647]",
+            ),
+            ("num.partitions", "1 Default [Default:num.partitions=1]"),
+            ("log.roll.ms", "null Default []"),
+            (
+                "log.retention.ms",
+                "5 DynamicDefaultBroker [DynamicDefaultBroker:log.retention.ms=5, \
+                 StaticBroker:log.retention.hours=1, Default:log.retention.hours=168]",
+            ),
+            ("ssl.key.password", "null StaticBroker [StaticBroker:ssl.key.password=null]"),
+            ("plug.in", "null StaticBroker [StaticBroker:plug.in=null]"),
+            (
+                "listener.name.x.ssl.keystore.type",
+                "PEM StaticBroker [StaticBroker:listener.name.x.ssl.keystore.type=PEM, \
+                 Default:ssl.keystore.type=JKS]",
+            ),
+            (
+                "leader.replication.throttled.rate",
+                "1 DynamicBroker [DynamicBroker:leader.replication.throttled.rate=1]",
+            ),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(find(&entries, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn hidden_keys_are_shown_when_they_are_set() {
+        let name = "internal.metadata.log.segment.bytes";
+        for (overrides, shown) in [(&[][..], false), (&[(name, "9")][..], true)] {
+            let fixed = started_with(overrides);
+            let entries = describe_broker(&BrokerLayers::at_start(&fixed));
+            assert_eq!(entries.iter().any(|entry| entry.name == name), shown);
+        }
+    }
+
+    #[test]
+    fn only_dynamic_keys_can_be_written() {
+        let fixed = started_with(&[]);
+        let entries = describe_broker(&BrokerLayers::at_start(&fixed));
+        for (name, read_only) in
+            [("node.id", true), ("listeners", false), ("log.retention.ms", false)]
+        {
+            let entry = entries.iter().find(|entry| entry.name == name).unwrap();
+            assert_eq!(entry.read_only, read_only, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_clusters_defaults_are_its_own_values_alone() {
+        let fixed = started_with(&[("max.connections", "7")]);
+        let (cluster, broker) =
+            (map(&[("max.connections", "8")]), map(&[("max.connections", "9")]));
+        let entries = describe_cluster_default(&layers(&fixed, &cluster, &broker));
+        assert_eq!(entries.len(), 1);
+        let expected = "8 DynamicDefaultBroker [DynamicDefaultBroker:max.connections=8]";
+        assert_eq!(text(&entries[0]), expected);
+    }
+
+    #[test]
+    fn a_topics_values_show_the_brokers_behind_them() {
+        let fixed = started_with(&[("log.segment.bytes", "1048576"), ("log.retention.hours", "1")]);
+        let cluster = map(&[("log.segment.bytes", "1048577")]);
+        let own = map(&[("segment.bytes", "1048578"), ("cleanup.policy", "compact")]);
+        let entries = describe_topic(&own, &layers(&fixed, &cluster, &ConfigMap::new()));
+        let cases = [
+            (
+                "segment.bytes",
+                "1048578 Topic [Topic:segment.bytes=1048578, \
+                 DynamicDefaultBroker:log.segment.bytes=1048577, \
+                 StaticBroker:log.segment.bytes=1048576, Default:log.segment.bytes=1073741824]",
+            ),
+            (
+                "cleanup.policy",
+                "compact Topic [Topic:cleanup.policy=compact, Default:log.cleanup.policy=delete]",
+            ),
+            // As Kafka: what only the hours say is a default by its source.
+            ("retention.ms", "3600000 Default []"),
+            ("remote.storage.enable", "false Default []"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(find(&entries, name), expected, "{name}");
+        }
+        assert_eq!(entries.len(), 34);
+    }
+
+    #[test]
+    fn groups_and_client_metrics_have_sources_of_their_own() {
+        let fixed = started_with(&[]);
+        let start = BrokerLayers::at_start(&fixed);
+        let own = map(&[("consumer.session.timeout.ms", "46000"), ("interval.ms", "1000")]);
+        assert_eq!(
+            find(&describe_group(&own, &start), "consumer.session.timeout.ms"),
+            "46000 Group [Group:consumer.session.timeout.ms=46000, \
+             Default:group.consumer.session.timeout.ms=45000]"
+        );
+        let metrics = describe_client_metrics(&own, &start);
+        assert_eq!(
+            find(&metrics, "interval.ms"),
+            "1000 ClientMetrics [ClientMetrics:interval.ms=1000]"
+        );
+    }
+}

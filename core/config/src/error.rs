@@ -6,7 +6,7 @@ use types::ErrorCode;
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// The value does not pass the key's own check.
-    #[error("{key} = {value:?} is refused: {allowed}")]
+    #[error("{key} = {value:?} is refused, expected {allowed}")]
     Value {
         key: String,
         /// `[hidden]` for passwords.
@@ -15,7 +15,7 @@ pub enum ConfigError {
         allowed: String,
     },
     /// A required key is not set.
-    #[error("{key} is not set: {allowed}")]
+    #[error("{key} is not set, expected {allowed}")]
     Missing { key: String, allowed: String },
     /// Keys that are right on their own do not fit together.
     #[error("{keys}: {reason}")]

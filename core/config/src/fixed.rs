@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::error::{ConfigError, ConfigErrors};
-use crate::key::ConfigKey;
+use crate::key::{ConfigKey, Default};
 use crate::keys;
 use crate::properties::Properties;
 use crate::suggest::nearest;
 
 /// Where the settings of a start come from.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, std::default::Default, Eq, PartialEq)]
 pub struct Sources {
     /// The properties file, if one was named.
     pub file: Option<Properties>,
@@ -20,7 +20,7 @@ pub struct Sources {
 }
 
 /// The settings of a start, checked. They hold until the next one.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, std::default::Default, Eq, PartialEq)]
 pub struct StaticConfig {
     values: BTreeMap<String, String>,
 }
@@ -40,8 +40,8 @@ fn did_you_mean(nearest: &Option<&'static str>) -> String {
     nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
 }
 
-/// One combined node on its own, when there is no file and no environment: what a first start
-/// needs and no table default gives. Internal topics get one replica, as there is one broker.
+/// One combined node on its own, when there is no file and nobody says what the node is: what a
+/// first start needs and no default gives. Internal topics get one replica, of the one broker.
 const SINGLE_NODE: &[(&str, &str)] = &[
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
@@ -77,7 +77,11 @@ impl StaticConfig {
         let given = merge(sources);
         let mut values = BTreeMap::new();
         let mut warnings = Vec::new();
-        let mut errors = Vec::new();
+        let mut errors: Vec<ConfigError> = keys::BROKER
+            .values()
+            .filter(|key| key.default == Default::Required && !given.contains_key(key.name))
+            .map(|key| ConfigError::Missing { key: key.name.to_owned(), allowed: key.allowed() })
+            .collect();
         for (name, text) in given {
             let Some(key) = keys::BROKER.get(name.as_str()) else {
                 warnings.extend(unknown(&name));
@@ -92,17 +96,6 @@ impl StaticConfig {
                 Err(error) => errors.push(error),
             }
         }
-        let refused = |name: &str| {
-            let about = |error: &ConfigError| matches!(error, ConfigError::Value { key, .. } if key == name);
-            errors.iter().any(about)
-        };
-        let missing: Vec<ConfigError> = keys::BROKER
-            .values()
-            .filter(|key| key.default == crate::Default::Required)
-            .filter(|key| !values.contains_key(key.name) && !refused(key.name))
-            .map(|key| ConfigError::Missing { key: key.name.to_owned(), allowed: key.allowed() })
-            .collect();
-        errors.extend(missing);
         if errors.is_empty() { Ok((Self { values }, warnings)) } else { Err(ConfigErrors(errors)) }
     }
 
@@ -120,7 +113,9 @@ impl StaticConfig {
 /// The last word on each key. `broker.id` and `node.id` are two names of one number.
 fn merge(sources: &Sources) -> BTreeMap<String, String> {
     let mut given = BTreeMap::new();
-    if sources.file.is_none() && sources.environment.is_empty() {
+    let mut set = sources.environment.iter().chain(&sources.overrides);
+    // Whoever says what the node is says the rest too: its cluster may have other nodes.
+    if sources.file.is_none() && !set.any(|(key, _)| key == "process.roles") {
         given.extend(SINGLE_NODE.iter().map(|(key, value)| (key.to_string(), value.to_string())));
     }
     let file = sources.file.iter().flat_map(Properties::iter);
@@ -146,4 +141,123 @@ pub(crate) fn unknown(name: &str) -> Option<Warning> {
 fn not_acting(key: &'static ConfigKey, value: &str) -> Option<Warning> {
     let usual = key.default_text() == Some(value) || SINGLE_NODE.contains(&(key.name, value));
     (!key.acting && !usual).then_some(Warning::NotActing { key: key.name })
+}
+
+/// A node of its own with these overrides.
+#[cfg(test)]
+pub(crate) fn started_with(overrides: &[(&str, &str)]) -> StaticConfig {
+    let overrides = overrides.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+    let sources = Sources { overrides: overrides.collect(), ..Sources::default() };
+    StaticConfig::new(&sources).unwrap().0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+    }
+
+    fn file(text: &str) -> Option<Properties> {
+        Some(Properties::parse(text).unwrap())
+    }
+
+    const NODE: &str = "process.roles=broker\nnode.id=3\ncontroller.listener.names=C\n";
+
+    #[test]
+    fn overrides_win_over_environment_over_file() {
+        let mut sources = Sources {
+            file: file(&format!("{NODE}num.partitions=1\nlog.dirs=/f\nbroker.rack=f\n")),
+            environment: pairs(&[("log.dirs", "/e"), ("broker.rack", "e")]),
+            overrides: pairs(&[("broker.rack", "o")]),
+        };
+        let (fixed, _) = StaticConfig::new(&sources).unwrap();
+        let found = ["num.partitions", "log.dirs", "broker.rack"].map(|name| fixed.get(name));
+        assert_eq!(found, [Some("1"), Some("/e"), Some("o")]);
+
+        sources.overrides.extend(pairs(&[("broker.rack", "later")]));
+        let (fixed, _) = StaticConfig::new(&sources).unwrap();
+        assert_eq!(fixed.get("broker.rack"), Some("later"));
+    }
+
+    #[test]
+    fn single_node_settings_hold_until_somebody_says_what_the_node_is() {
+        let roles = |sources: &Sources| {
+            StaticConfig::new(sources)
+                .map(|(fixed, _)| fixed.get("process.roles").map(str::to_owned))
+        };
+        let combined = Ok(Some("broker,controller".to_owned()));
+        assert_eq!(roles(&Sources::default()), combined);
+        let overrides = pairs(&[("log.dirs", "/x")]);
+        assert_eq!(roles(&Sources { overrides, ..Sources::default() }), combined);
+        let environment = pairs(&[("process.roles", "broker")]);
+        assert!(roles(&Sources { environment, ..Sources::default() }).is_err());
+        assert!(roles(&Sources { file: file("log.dirs=/x"), ..Sources::default() }).is_err());
+    }
+
+    #[test]
+    fn single_node_settings_give_no_warning() {
+        let (_, warnings) = StaticConfig::new(&Sources::default()).unwrap();
+        assert_eq!(warnings, []);
+    }
+
+    #[test]
+    fn all_mistakes_are_named_at_once() {
+        let text = "node.id=x\nlog.segment.bytes=12\nprocess.roles=broker,king\n";
+        let sources = Sources { file: file(text), ..Sources::default() };
+        let errors = StaticConfig::new(&sources).unwrap_err().to_string();
+        let expected = "\
+            controller.listener.names is not set, expected distinct entries, at least one\n\
+            broker.id = \"x\" is refused, expected a whole number of 32 bits\n\
+            log.segment.bytes = \"12\" is refused, expected a whole number of at least 1048576\n\
+            node.id = \"x\" is refused, expected a whole number of at least 0\n\
+            process.roles = \"broker,king\" is refused, expected at least one of broker, controller";
+        assert_eq!(errors, expected);
+    }
+
+    #[test]
+    fn passwords_are_not_in_messages() {
+        let key = keys::BROKER["ssl.key.password"];
+        let hidden = ConfigKey { check: crate::Check::OneOf(&["a"]), ..*key };
+        assert!(!hidden.read("secret").unwrap_err().to_string().contains("secret"));
+    }
+
+    #[test]
+    fn keys_that_do_nothing_give_a_warning() {
+        let cases = [
+            ("num.partitions=3", None),
+            ("ssl.protocol=TLSv1.3", None),
+            ("listener.name.x.ssl.keystore.type=PEM", None),
+            ("rsm.config.bucket=b", None),
+            (
+                "log.retention.hour=3",
+                Some(
+                    "log.retention.hour is not a Kafka setting and is ignored; \
+                     did you mean log.retention.hours?",
+                ),
+            ),
+            (
+                "zookeeper.connect=x",
+                Some("zookeeper.connect is not a Kafka setting and is ignored"),
+            ),
+            (
+                "num.replica.fetchers=4",
+                Some("num.replica.fetchers is set but thalweg does not act on it yet"),
+            ),
+        ];
+        for (line, expected) in cases {
+            let sources = Sources { file: file(&format!("{NODE}{line}")), ..Sources::default() };
+            let (_, warnings) = StaticConfig::new(&sources).unwrap();
+            let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+            assert_eq!(texts.first().map(String::as_str), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn broker_id_and_node_id_are_one() {
+        let text = "process.roles=broker\ncontroller.listener.names=C\nbroker.id=7\n";
+        let sources = Sources { file: file(text), ..Sources::default() };
+        assert_eq!(StaticConfig::new(&sources).unwrap().0.get("node.id"), Some("7"));
+    }
 }

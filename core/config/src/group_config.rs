@@ -108,3 +108,37 @@ fn drawn_into_bounds(name: &str, value: i32, broker: &BrokerLayers<'_>) -> i32 {
     let (least, most) = bounds(name, broker);
     value.min(most).max(least)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixed::started_with;
+    use crate::layers::map;
+
+    #[test]
+    fn a_groups_value_is_drawn_into_the_brokers_bounds() {
+        let fixed = started_with(&[("group.consumer.session.timeout.ms", "50000")]);
+        let cases =
+            [(None, 50_000), (Some("1"), 45_000), (Some("55000"), 55_000), (Some("99999"), 60_000)];
+        for (own, expected) in cases {
+            let own = own.map(|value| ("consumer.session.timeout.ms", value));
+            let group = GroupConfig::resolve(&map(own.as_slice()), &BrokerLayers::at_start(&fixed));
+            assert_eq!(group.consumer.session_timeout_ms, Millis(expected), "{own:?}");
+        }
+    }
+
+    #[test]
+    fn share_and_streams_values_are_read() {
+        let fixed = started_with(&[]);
+        let own = map(&[
+            ("share.auto.offset.reset", "by_duration:PT1M"),
+            ("share.isolation.level", "read_committed"),
+            ("streams.num.standby.replicas", "9"),
+        ]);
+        let group = GroupConfig::resolve(&own, &BrokerLayers::at_start(&fixed));
+        assert_eq!(group.share_offset_reset, OffsetReset::Ago(Millis(60_000)));
+        assert!(group.share_read_committed);
+        assert_eq!(group.streams_num_standby_replicas, 2);
+        assert_eq!(group.share_delivery_count_limit, 5);
+    }
+}

@@ -175,3 +175,36 @@ impl ResourceLayers<'_> {
         crate::entries(&text).map(str::to_owned).collect()
     }
 }
+
+/// Dynamic values for tests.
+#[cfg(test)]
+pub(crate) fn map(pairs: &[(&str, &str)]) -> ConfigMap {
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixed::started_with;
+
+    #[test]
+    fn the_broker_wins_over_the_cluster_over_the_start_over_the_default() {
+        let name = "max.connections";
+        let cases = [
+            ([None, None, None], i32::MAX),
+            ([None, None, Some("3")], 3),
+            ([None, Some("2"), Some("3")], 2),
+            ([Some("1"), Some("2"), Some("3")], 1),
+            ([Some("1"), None, None], 1),
+            ([Some("broken"), Some("2"), None], 2),
+            ([Some("broken"), Some("-1"), Some("3")], 3),
+        ];
+        for (values, expected) in cases {
+            let [broker, cluster, fixed] = values.map(|value| value.map(|value| (name, value)));
+            let fixed = started_with(fixed.as_slice());
+            let (cluster, broker) = (map(cluster.as_slice()), map(broker.as_slice()));
+            let layers = BrokerLayers { fixed: &fixed, cluster: &cluster, broker: &broker };
+            assert_eq!(layers.int(name), expected, "{values:?}");
+        }
+    }
+}

@@ -8,6 +8,7 @@
 
 pub mod environment;
 pub mod keys;
+pub mod reference;
 
 mod alter;
 mod check;

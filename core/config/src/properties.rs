@@ -122,3 +122,85 @@ fn unescape(text: &str) -> Result<String, String> {
     // Escapes are UTF-16 units, so a pair of them may be one character.
     Ok(String::from_utf16_lossy(&units))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn syntax_is_javas() {
+        let cases: [(&str, &[(&str, &str)]); 36] = [
+            ("a=b", &[("a", "b")]),
+            ("a:b", &[("a", "b")]),
+            ("a b", &[("a", "b")]),
+            ("a = b", &[("a", "b")]),
+            ("a\t:\tb", &[("a", "b")]),
+            ("a", &[("a", "")]),
+            ("a=", &[("a", "")]),
+            ("=b", &[("", "b")]),
+            (" # c\n!d\na=1", &[("a", "1")]),
+            ("a=b\\\n   c", &[("a", "bc")]),
+            ("a=b\\\\\nc=d", &[("a", "b\\"), ("c", "d")]),
+            ("a=b\\\r\n c", &[("a", "bc")]),
+            ("a\\=b=c", &[("a=b", "c")]),
+            ("a\\ b c", &[("a b", "c")]),
+            ("a\\:b:c", &[("a:b", "c")]),
+            ("a=\\u0041\\u00e9", &[("a", "A\u{e9}")]),
+            ("a=\\uD83D\\uDE00", &[("a", "\u{1f600}")]),
+            ("a=\\t\\n\\q", &[("a", "\t\nq")]),
+            ("a=b  ", &[("a", "b  ")]),
+            ("a==b", &[("a", "=b")]),
+            ("a= =b", &[("a", "=b")]),
+            ("a:=b", &[("a", "=b")]),
+            ("a=1\na=2", &[("a", "1"), ("a", "2")]),
+            ("a=b\\", &[("a", "b")]),
+            ("a\\\n=b", &[("a", "b")]),
+            ("\n\n  \na=1", &[("a", "1")]),
+            ("a=b\\\n# not comment", &[("a", "b# not comment")]),
+            ("a=b\rc=d", &[("a", "b"), ("c", "d")]),
+            ("a=x\\\n\nc=d", &[("a", "x"), ("c", "d")]),
+            ("a=\\\\u0041", &[("a", "\\u0041")]),
+            ("a=#b", &[("a", "#b")]),
+            ("\u{c}a=b", &[("a", "b")]),
+            ("a  b=c", &[("a", "b=c")]),
+            ("#c\\\na=b", &[("a", "b")]),
+            ("a=\u{e9}", &[("a", "\u{e9}")]),
+            ("\\", &[("", "")]),
+        ];
+        for (text, expected) in cases {
+            let parsed = Properties::parse(text).unwrap();
+            assert_eq!(parsed.iter().collect::<Vec<_>>(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn broken_escapes_are_named_with_their_line() {
+        let cases = [
+            ("a=\\u00g1", 1, "\\u00g1"),
+            ("x=y\n\n# c\nb=\\u12", 4, "\\u12"),
+            ("x=y\r\nb=1\\\r\n2\\u+123", 2, "\\u+123"),
+        ];
+        for (text, line, escape) in cases {
+            let expected = PropertiesError { line, escape: escape.to_owned() };
+            assert_eq!(Properties::parse(text), Err(expected), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_survives_being_escaped(key in ".*", value in ".*") {
+            let escape = |text: &str| -> String {
+                text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect()
+            };
+            let parsed = Properties::parse(&format!("{}={}", escape(&key), escape(&value))).unwrap();
+            prop_assert_eq!(parsed.iter().collect::<Vec<_>>(), [(key.as_str(), value.as_str())]);
+        }
+
+        #[test]
+        fn no_text_panics(text in "[a\\\\u0 =:#!\r\n\t\u{e9}]*") {
+            let _ = Properties::parse(&text);
+        }
+    }
+}

@@ -30,3 +30,44 @@ fn edits(a: &str, b: &str, limit: usize) -> usize {
     }
     above[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::keys;
+
+    #[test]
+    fn slips_find_their_key_and_other_words_none() {
+        let cases = [
+            ("log.retention.hour", Some("log.retention.hours")),
+            ("log.retenton.ms", Some("log.retention.ms")),
+            ("listener", Some("listeners")),
+            ("num.partition", Some("num.partitions")),
+            ("nodeid", Some("node.id")),
+            ("x", None),
+            ("zookeeper.connect", None),
+            ("completely.different.thing", None),
+        ];
+        for (wrong, expected) in cases {
+            assert_eq!(nearest(wrong, keys::BROKER.keys().copied()), expected, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn distance_is_the_plain_recursions(a in "[ab]{0,5}", b in "[ab]{0,5}") {
+            fn plain(a: &[u8], b: &[u8]) -> usize {
+                match (a, b) {
+                    ([], rest) | (rest, []) => rest.len(),
+                    ([x, a_rest @ ..], [y, b_rest @ ..]) => {
+                        let replaced = plain(a_rest, b_rest) + usize::from(x != y);
+                        replaced.min(plain(a_rest, b) + 1).min(plain(a, b_rest) + 1)
+                    }
+                }
+            }
+            prop_assert_eq!(edits(&a, &b, 99), plain(a.as_bytes(), b.as_bytes()));
+        }
+    }
+}

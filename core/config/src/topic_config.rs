@@ -178,3 +178,88 @@ fn limit_ms(ms: i64) -> Option<Millis> {
 fn below_max(number: i64) -> Option<u64> {
     u64::try_from(number).ok().filter(|_| number != i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixed::started_with;
+    use crate::layers::map;
+
+    fn resolve(
+        own: &[(&str, &str)],
+        dynamic: &[(&str, &str)],
+        fixed: &[(&str, &str)],
+    ) -> TopicConfig {
+        let (fixed, cluster) = (started_with(fixed), map(dynamic));
+        let layers = BrokerLayers { cluster: &cluster, ..BrokerLayers::at_start(&fixed) };
+        TopicConfig::resolve(&map(own), &layers)
+    }
+
+    #[test]
+    fn a_topic_that_nobody_configures_is_as_in_kafka_but_synced() {
+        let topic = resolve(&[], &[], &[]);
+        assert_eq!(topic.segment_bytes, 1 << 30);
+        assert_eq!(topic.retention_ms, Some(Millis(604_800_000)));
+        assert_eq!(topic.retention_bytes, None);
+        assert_eq!((topic.delete, topic.compact), (true, false));
+        assert_eq!(topic.max_message_bytes, 1_048_588);
+        assert_eq!((topic.flush_messages, topic.flush_ms), (None, None));
+        assert_eq!(topic.compression, CompressionType::Producer);
+        assert_eq!(topic.timestamp_type, TimestampType::CreateTime);
+        assert_eq!(topic.durability, Durability::Sync);
+    }
+
+    #[test]
+    fn retention_comes_from_the_first_key_that_is_set() {
+        let hours = ("log.retention.hours", "2");
+        let minutes = ("log.retention.minutes", "3");
+        let ms = ("log.retention.ms", "5");
+        let cases: [(&str, &[_], &[_], &[_], Option<i64>); 8] = [
+            ("hours", &[], &[], &[hours], Some(7_200_000)),
+            ("minutes before hours", &[], &[], &[hours, minutes], Some(180_000)),
+            ("ms before minutes", &[], &[], &[hours, minutes, ms], Some(5)),
+            (
+                "dynamic before all static",
+                &[],
+                &[("log.retention.ms", "7")],
+                &[minutes, ms],
+                Some(7),
+            ),
+            ("topic before all", &[("retention.ms", "9")], &[ms], &[ms], Some(9)),
+            ("-1 is no limit", &[("retention.ms", "-1")], &[], &[ms], None),
+            ("any negative time is no limit", &[], &[], &[("log.retention.hours", "-4")], None),
+            ("a broken override is passed over", &[("retention.ms", "x")], &[], &[ms], Some(5)),
+        ];
+        for (name, own, dynamic, fixed, expected) in cases {
+            let found = resolve(own, dynamic, fixed).retention_ms;
+            assert_eq!(found, expected.map(Millis), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_own_value_is_read() {
+        let topic = resolve(
+            &[
+                ("cleanup.policy", ""),
+                ("compression.type", "zstd"),
+                ("compression.zstd.level", "-5"),
+                ("flush.messages", "1"),
+                ("flush.ms", "0"),
+                ("message.timestamp.type", "LogAppendTime"),
+                ("retention.bytes", "100"),
+                ("internal.segment.bytes", "512"),
+                ("segment.bytes", "2097152"),
+                ("thalweg.durability", "async"),
+            ],
+            &[],
+            &[("thalweg.durability", "sync"), ("log.flush.scheduler.interval.ms", "5")],
+        );
+        assert_eq!((topic.delete, topic.compact), (false, false));
+        assert_eq!((topic.compression, topic.zstd_level), (CompressionType::Zstd, -5));
+        assert_eq!((topic.flush_messages, topic.flush_ms), (Some(1), Some(Millis(0))));
+        assert_eq!(topic.timestamp_type, TimestampType::LogAppendTime);
+        assert_eq!(topic.retention_bytes, Some(100));
+        assert_eq!(topic.segment_bytes, 512);
+        assert_eq!(topic.durability, Durability::Async);
+    }
+}

@@ -170,8 +170,7 @@ fn read_protocols(
             None => errors.push(ConfigError::Value {
                 key: KEY.to_owned(),
                 value: entry.to_owned(),
-                allowed: "LISTENER:PROTOCOL with PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL is \
-                          expected"
+                allowed: "LISTENER:PROTOCOL with PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
                     .to_owned(),
             }),
         }
@@ -213,7 +212,7 @@ fn read_listeners(
             errors.push(ConfigError::Value {
                 key: key.to_owned(),
                 value: entry,
-                allowed: "NAME://host:port is expected, the host may be left out".to_owned(),
+                allowed: "NAME://host:port, where the host may be left out".to_owned(),
             });
             continue;
         };

@@ -109,15 +109,4 @@ impl NodeConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Sources, StaticConfig};
-
-    #[test]
-    fn a_node_without_any_setting_is_broker_and_controller() {
-        let (fixed, _) = StaticConfig::new(&Sources::default()).unwrap();
-        let node = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
-        assert_eq!(node.roles, Roles { broker: true, controller: true });
-        assert_eq!(node.listeners.advertised[0].port, 9092);
-    }
-}
+mod tests;
