@@ -187,7 +187,6 @@ impl Net {
         let (Ok(()), Ok(local_address)) = (bind::tune(&stream), stream.local_addr()) else {
             return;
         };
-        listener.counters.count_opened();
         let shard = self.least_loaded_shard();
         self.shards[shard].connections.fetch_add(1, Ordering::Relaxed);
         let accepted = Accepted {

@@ -13,13 +13,17 @@ const CHUNK_BYTES_MIN: usize = 4 << 10;
 /// A chunk of a busy connection, and what any peer may get before it has sent anything.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 const ROOM_BYTES_MIN: usize = 512;
+/// A large frame may take so many times what has arrived of it; the rest is untouched memory.
+const GROWTH: usize = 3;
+/// What a connection gets in one piece at most, however large the frames it has completed.
+const PROVEN_BYTES_MAX: usize = 8 << 20;
 
 /// Bytes received and not yet served.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     buffer: BytesMut,
     chunk_bytes: usize,
-    /// The largest frame that this connection has completed.
+    /// The largest frame that this connection has completed, up to [`PROVEN_BYTES_MAX`].
     proven_bytes: usize,
     any_frame: bool,
 }
@@ -75,7 +79,7 @@ impl Inbound {
             return Ok(None);
         }
         self.any_frame = true;
-        self.proven_bytes = self.proven_bytes.max(bytes);
+        self.proven_bytes = self.proven_bytes.max(bytes).min(PROVEN_BYTES_MAX);
         let mut frame = self.buffer.split_to(LENGTH_BYTES + bytes);
         _ = frame.split_to(LENGTH_BYTES);
         Ok(Some(frame))
@@ -105,7 +109,7 @@ impl Inbound {
 
     fn next_capacity(&self, missing: usize) -> usize {
         let arrived = self.buffer.len();
-        let trusted = CHUNK_BYTES_MAX.max(2 * arrived).max(self.proven_bytes + LENGTH_BYTES);
+        let trusted = CHUNK_BYTES_MAX.max(GROWTH * arrived).max(self.proven_bytes + LENGTH_BYTES);
         (arrived + missing).min(trusted).max(self.chunk_bytes).max(arrived + ROOM_BYTES_MIN)
     }
 
@@ -132,4 +136,95 @@ fn recognise(start: &[u8]) -> Result<(), FrameError> {
     }
     // A TLS record of type handshake, version 3.x.
     if first[..2] == [0x16, 0x03] { Err(FrameError::Tls) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES_MAX: usize = 100 << 20;
+
+    fn receive(inbound: &mut Inbound, bytes: &[u8]) {
+        for byte in bytes {
+            inbound.room().extend_from_slice(&[*byte]);
+        }
+    }
+
+    #[test]
+    fn frames_come_out_whole_and_in_order_however_they_arrive() {
+        let mut inbound = Inbound::new();
+        receive(&mut inbound, &[0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 3, 1]);
+        assert_eq!(&inbound.next_frame(BYTES_MAX).unwrap().unwrap()[..], [7, 8]);
+        assert_eq!(&inbound.next_frame(BYTES_MAX).unwrap().unwrap()[..], []);
+        assert!(!inbound.has_frame(BYTES_MAX));
+        assert_eq!(inbound.next_frame(BYTES_MAX), Ok(None));
+        receive(&mut inbound, &[2, 3]);
+        assert!(inbound.has_frame(BYTES_MAX));
+        assert_eq!(&inbound.next_frame(BYTES_MAX).unwrap().unwrap()[..], [1, 2, 3]);
+        assert_eq!(inbound.bytes(), 0);
+    }
+
+    #[test]
+    fn bad_starts_are_named() {
+        let size = |bytes| FrameError::Size { bytes, bytes_max: BYTES_MAX };
+        let cases: [(&[u8; 4], FrameError); 7] = [
+            (&[0xff; 4], size(-1)),
+            (&[0x80, 0, 0, 0], size(i32::MIN)),
+            (&[0x7f, 0xff, 0xff, 0xff], size(i32::MAX)),
+            (&[0x06, 0x40, 0, 1], size((100 << 20) + 1)),
+            (b"GET ", FrameError::Http),
+            (b"POST", FrameError::Http),
+            (&[0x16, 0x03, 0x01, 0x02], FrameError::Tls),
+        ];
+        for (start, expected) in cases {
+            let mut inbound = Inbound::new();
+            receive(&mut inbound, start);
+            assert!(inbound.has_frame(BYTES_MAX), "{expected}: it is there to be refused");
+            assert_eq!(inbound.next_frame(BYTES_MAX), Err(expected));
+        }
+    }
+
+    #[test]
+    fn room_follows_the_bytes_that_arrived_and_not_the_length_announced() {
+        let mut inbound = Inbound::new();
+        receive(&mut inbound, &i32::try_from(BYTES_MAX).unwrap().to_be_bytes());
+        let mut arrived = LENGTH_BYTES;
+        while arrived < 4 << 20 {
+            let buffer = inbound.room();
+            let room = buffer.capacity() - buffer.len();
+            assert!(buffer.capacity() <= CHUNK_BYTES_MAX.max(GROWTH * arrived), "at {arrived}");
+            buffer.extend_from_slice(&vec![0; room]);
+            arrived += room;
+        }
+    }
+
+    #[test]
+    fn a_proven_size_is_given_in_one_piece() {
+        let mut inbound = Inbound::new();
+        let frame = vec![7; 1 << 20];
+        let mut allocations = [0, 0];
+        for count in &mut allocations {
+            let length = (frame.len() as u32).to_be_bytes();
+            let mut rest = [&length[..], &frame].concat();
+            while !rest.is_empty() {
+                let before = inbound.buffer.capacity();
+                let buffer = inbound.room();
+                let room = (buffer.capacity() - buffer.len()).min(rest.len());
+                *count += u32::from(buffer.capacity() != before);
+                buffer.extend_from_slice(&rest[..room]);
+                rest.drain(..room);
+            }
+            assert_eq!(inbound.next_frame(BYTES_MAX).unwrap().unwrap(), frame);
+        }
+        assert_eq!(allocations, [5, 2], "first growing from 4 KiB, then a chunk and the frame");
+    }
+
+    #[test]
+    fn small_frames_share_a_chunk() {
+        let mut inbound = Inbound::new();
+        receive(&mut inbound, &[0, 0, 0, 1, 7, 0, 0, 0, 1, 8]);
+        let first = inbound.next_frame(BYTES_MAX).unwrap().unwrap();
+        let second = inbound.next_frame(BYTES_MAX).unwrap().unwrap();
+        assert_eq!(second.as_ptr() as usize - first.as_ptr() as usize, 5);
+    }
 }

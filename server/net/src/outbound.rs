@@ -84,3 +84,44 @@ impl Outbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(outbound: &mut Outbound, per_write: usize) -> Vec<u8> {
+        let mut sent = Vec::new();
+        while !outbound.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let count = outbound.fill(&mut slices);
+            let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+            let now = per_write.min(all.len());
+            sent.extend_from_slice(&all[..now]);
+            outbound.advance(now);
+        }
+        sent
+    }
+
+    #[test]
+    fn every_byte_leaves_once_however_short_the_writes() {
+        for per_write in 1..20 {
+            let mut outbound = Outbound::default();
+            let body = |text: &'static str| Bytes::from_static(text.as_bytes());
+            outbound.push(Response::new(vec![body("ab"), body(""), body("c")]));
+            outbound.push(Response::default());
+            outbound.push(Response::new(vec![body("d")]));
+            assert_eq!(outbound.bytes(), 12);
+            assert_eq!(drain(&mut outbound, per_write), b"\0\0\0\x03abc\0\0\0\x01d");
+        }
+    }
+
+    #[test]
+    fn one_write_takes_many_responses() {
+        let mut outbound = Outbound::default();
+        for _ in 0..SEGMENTS_PER_WRITE / 2 {
+            outbound.push(Response::new(vec![Bytes::from_static(b"x")]));
+        }
+        let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
+        assert_eq!(outbound.fill(&mut slices), SEGMENTS_PER_WRITE);
+    }
+}

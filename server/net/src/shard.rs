@@ -56,6 +56,7 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, accepted: Accepted) {
     let Accepted { stream, counters, seat: _seat, .. } = accepted;
     // Fails only when the runtime is shutting down.
     let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
+    counters.count_opened();
     let peer = Rc::new(Peer {
         id: accepted.peer_id,
         address: accepted.address,
