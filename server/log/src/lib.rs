@@ -1,1 +1,52 @@
-//! types
+//! Partition logs on disk, in Kafka's own layout and formats.
+//!
+//! [`Log`] is one partition's log: a plain value with one owner, without locks, threads or timers;
+//! the caller brings the time. [`LogDir`] is a directory that holds many of them. All file access
+//! goes through [`Disk`].
+//!
+//! Not here: who may append or read (`replication`), the bytes of a batch (`records`), which
+//! thread runs what (`node`).
+
+mod append;
+pub mod checkpoint;
+mod config;
+mod dir;
+mod disk;
+mod error;
+mod index_file;
+mod leader_epochs;
+mod log;
+mod meta_properties;
+mod offset_index;
+mod partition_metadata;
+mod producer_snapshot;
+mod producer_state;
+mod read;
+mod recovery;
+mod retention;
+mod scan;
+mod segment;
+mod snapshots;
+mod sync;
+#[cfg(test)]
+mod testing;
+mod time_index;
+mod timestamps;
+mod truncate;
+mod txn_index;
+
+pub use append::AppendInfo;
+pub use config::LogConfig;
+pub use dir::{CleanShutdown, FolderKind, LogDir, PartitionFolder};
+pub use disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode, RealDisk};
+pub use error::{AppendError, LogError, ProducerError, ReadError};
+pub use leader_epochs::LeaderEpochs;
+pub use log::{Log, Opening};
+pub use meta_properties::MetaProperties;
+pub use partition_metadata::{read_topic_id, write_topic_id};
+pub use producer_state::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerStates};
+pub use read::{Batches, ColdRead, Read};
+pub use retention::Removal;
+pub use sync::{SyncTicket, Synced};
+pub use timestamps::TimestampedOffset;
+pub use txn_index::AbortedTxn;

@@ -1,0 +1,246 @@
+//! One partition's log: its state, and the small questions about it.
+//!
+//! The large ones have files of their own: `append`, `read`, `recovery`, `retention`, `sync`,
+//! `timestamps`, `truncate`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use types::{Millis, Offset};
+
+use crate::config::LogConfig;
+use crate::disk::{Disk, remove_if_exists, write_all_at};
+use crate::error::{IoContext, LogError};
+use crate::leader_epochs::LeaderEpochs;
+use crate::producer_state::ProducerStates;
+use crate::read::ReadHints;
+use crate::retention::Deleted;
+use crate::segment::{self, ActiveSegment, LOG, Segment};
+use crate::sync::SyncState;
+
+/// What the checkpoints of the directory say of a log that is to be opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Opening {
+    /// `log-start-offset-checkpoint`; 0 where it says nothing.
+    pub start_offset: Offset,
+    /// `recovery-point-offset-checkpoint`; 0 where it says nothing. Everything before it was synced.
+    pub recovery_point: Offset,
+    /// Whether the directory was stopped cleanly: then no data is read.
+    pub is_clean: bool,
+}
+
+impl Opening {
+    /// A log that is made now, or of which nothing is known.
+    pub const NEW: Self =
+        Self { start_offset: Offset::ZERO, recovery_point: Offset::ZERO, is_clean: false };
+}
+
+/// One partition's log. Whoever owns it is the only one to use its folder.
+#[derive(Debug)]
+pub struct Log {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) config: Arc<LogConfig>,
+    /// Oldest first; the active segment comes behind them.
+    pub(crate) closed: Vec<Segment>,
+    pub(crate) active: ActiveSegment,
+    /// Appended but not yet written, in order.
+    pub(crate) staged: Vec<Bytes>,
+    pub(crate) staged_bytes: u64,
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+    pub(crate) durable_end: Offset,
+    pub(crate) sync: SyncState,
+    pub(crate) epochs: LeaderEpochs,
+    pub(crate) producers: ProducerStates,
+    /// Offsets of the producer snapshots on disk, rising.
+    pub(crate) snapshots: Vec<Offset>,
+    /// Bases of the segments that have a transaction index, rising.
+    pub(crate) txn_indexes: Vec<Offset>,
+    pub(crate) deleted: Vec<Deleted>,
+    pub(crate) hints: ReadHints,
+    /// A write or sync failed: what the files hold is unknown until they are read again.
+    pub(crate) failed: bool,
+}
+
+impl Log {
+    /// Offset of the first record that may be read.
+    pub fn start_offset(&self) -> Offset {
+        self.start
+    }
+
+    /// Offset that the next record gets.
+    pub fn end_offset(&self) -> Offset {
+        self.end
+    }
+
+    /// Everything before this offset is on stable storage; also the recovery point to checkpoint.
+    pub fn durable_end(&self) -> Offset {
+        self.durable_end
+    }
+
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
+    /// Puts other settings in force.
+    pub fn set_config(&mut self, config: Arc<LogConfig>) {
+        self.config = config;
+    }
+
+    /// Bytes of all segments, staged batches included, indexes apart; what DescribeLogDirs reports.
+    pub fn bytes(&self) -> u64 {
+        self.closed.iter().map(|segment| segment.bytes).sum::<u64>() + self.active.bytes
+    }
+
+    /// Number of segments.
+    pub fn segment_count(&self) -> usize {
+        self.closed.len() + 1
+    }
+
+    /// Which leader epoch wrote what.
+    pub fn leader_epochs(&self) -> &LeaderEpochs {
+        &self.epochs
+    }
+
+    /// What is known of idempotent and transactional producers.
+    pub fn producers(&self) -> &ProducerStates {
+        &self.producers
+    }
+
+    /// Forgets producers that were silent for `producer.id.expiration.ms`.
+    pub fn remove_expired_producers(&mut self, now: Millis) {
+        self.producers.remove_expired(now, self.config.producer_id_expiration_ms);
+    }
+
+    /// Consumers of committed records may read up to here: the high watermark, or the first
+    /// transaction before it whose outcome is open or whose marker is not below it.
+    pub fn last_stable_offset(&mut self, high_watermark: Offset) -> Offset {
+        let unstable = self.producers.first_unstable_offset(high_watermark);
+        unstable.map_or(high_watermark, |unstable| unstable.min(high_watermark))
+    }
+
+    /// Whether a write or sync failed, so that nothing may be appended or read any more.
+    pub fn is_offline(&self) -> bool {
+        self.failed
+    }
+
+    pub(crate) fn check_online(&self) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Offline { dir: self.dir.clone() });
+        }
+        Ok(())
+    }
+
+    /// Writes everything that appends have staged, in one vectored write.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; the log is offline then, since an unknown part may be on disk.
+    pub fn flush_writes(&mut self) -> Result<(), LogError> {
+        self.check_online()?;
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        let at = self.active.bytes - self.staged_bytes;
+        if let Err(source) = write_all_at(self.active.file.as_ref(), &self.staged, at) {
+            self.failed = true;
+            let path = segment::path(&self.dir, self.active.base, LOG);
+            return Err(LogError::Io { action: "write", path, source });
+        }
+        self.staged.clear();
+        self.staged_bytes = 0;
+        self.sync.active_is_dirty = true;
+        Ok(())
+    }
+
+    /// Closes the active segment and begins the next one at the log's end. An empty one stays.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], which takes the log offline.
+    pub fn roll(&mut self, now: Millis) -> Result<(), LogError> {
+        if self.active.bytes == 0 {
+            return Ok(());
+        }
+        self.roll_to(self.end, now)
+    }
+
+    /// As [`Log::roll`], with the next segment at `base`, which is not before the log's end.
+    pub(crate) fn roll_to(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
+        self.flush_writes()?;
+        let rolled = self.try_roll(base, now);
+        self.failed |= rolled.is_err();
+        rolled
+    }
+
+    fn try_roll(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
+        let disk = Arc::clone(&self.disk);
+        let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
+        let next = ActiveSegment::create(disk.as_ref(), &self.dir, base, now)?;
+        self.take_snapshot()?;
+        let former = std::mem::replace(&mut self.active, next);
+        self.sync.files.extend(indexes);
+        if std::mem::take(&mut self.sync.active_is_dirty) {
+            self.sync.files.push(Arc::clone(&former.file));
+        }
+        // The new file's own length must become durable, too, however little is written to it.
+        self.sync.active_is_dirty = true;
+        self.sync.dir_is_dirty = true;
+        self.closed.push(former.into_closed(now));
+        Ok(())
+    }
+
+    /// Puts a segment at `base` in the place of an active one that holds nothing yet.
+    pub(crate) fn replace_empty_active(
+        &mut self,
+        base: Offset,
+        now: Millis,
+    ) -> Result<(), LogError> {
+        assert!(self.active.bytes == 0, "a segment with data is rolled");
+        let former = segment::path(&self.dir, self.active.base, LOG);
+        self.active = ActiveSegment::create(self.disk.as_ref(), &self.dir, base, now)?;
+        self.sync.dir_is_dirty = true;
+        remove_if_exists(self.disk.as_ref(), &former).context("remove", &former)
+    }
+
+    /// Makes everything durable and leaves the files as a clean stop does: indexes written, a
+    /// producer snapshot at the end. Blocks. The recovery point to checkpoint is the result.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; the directory must not be marked as cleanly stopped then.
+    pub fn close(mut self) -> Result<Offset, LogError> {
+        self.flush_writes()?;
+        let disk = Arc::clone(&self.disk);
+        let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
+        self.sync.files.extend(indexes);
+        self.sync.dir_is_dirty = true;
+        self.take_snapshot()?;
+        self.sync_now()?;
+        // Nothing can hold a deleted segment open any more.
+        for removal in self.deleted.drain(..) {
+            removal.into_removal(Arc::clone(&disk)).run().context("remove", &self.dir)?;
+        }
+        Ok(self.durable_end)
+    }
+
+    /// Gives the folder another name in the same directory: a future log takes its partition's
+    /// place, or a partition is marked for deletion.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; the log keeps its former name then.
+    pub fn rename(&mut self, dir: PathBuf) -> Result<(), LogError> {
+        self.disk.rename(&self.dir, &dir).context("rename", &self.dir)?;
+        for removal in &mut self.deleted {
+            removal.moved_to(&dir);
+        }
+        self.dir = dir;
+        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        self.disk.sync_dir(parent).context("sync", parent)
+    }
+}

@@ -1,0 +1,442 @@
+//! Opening a log: what the files say, and what of that may be trusted.
+//!
+//! After a clean stop no data is read but the end of the active segment. After a crash the
+//! segments from the recovery point on are read whole: each batch is checked, a torn tail is cut,
+//! indexes, producer state and leader epochs are rebuilt. A batch that is broken although valid
+//! ones lie behind it, or although it was synced, is damage: nothing is cut, the log does not open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use records::{BatchError, BatchHeader, HEADER_BYTES, check_crc};
+use types::{LeaderEpoch, Millis, Offset};
+
+use crate::checkpoint::read_epochs;
+use crate::config::LogConfig;
+use crate::disk::{Disk, DiskFile, OpenMode, read_file_if_exists, remove_if_exists};
+use crate::error::{IoContext, LogError};
+use crate::leader_epochs::{CHECKPOINT_NAME, LeaderEpochs};
+use crate::log::{Log, Opening};
+use crate::offset_index::{self, OffsetIndex};
+use crate::producer_state::{AppendOrigin, Marker, Updates};
+use crate::read::ReadHints;
+use crate::scan::Scanner;
+use crate::segment::{
+    self, ActiveSegment, DELETED_SUFFIX, LOG, Newest, OFFSET_INDEX, SNAPSHOT, Segment, TIME_INDEX,
+    TXN_INDEX,
+};
+use crate::sync::SyncState;
+use crate::time_index::{self, TimeIndex};
+
+/// What a folder holds, by the names of its files.
+#[derive(Debug, Default)]
+struct Listing {
+    segments: Vec<Segment>,
+    /// Lengths of the index files: offset index, time index.
+    indexes: Vec<(Offset, &'static str, u64)>,
+    snapshots: Vec<Offset>,
+    txn_indexes: Vec<Offset>,
+}
+
+impl Listing {
+    fn has_indexes(&self, segment: &Segment) -> bool {
+        let bytes = |wanted| {
+            let mut all = self.indexes.iter();
+            all.find(|(base, kind, _)| *base == segment.base && *kind == wanted).map(|i| i.2)
+        };
+        let offset_entry = offset_index::ENTRY_BYTES as u64;
+        let time_entry = time_index::ENTRY_BYTES as u64;
+        bytes(OFFSET_INDEX).is_some_and(|bytes| bytes % offset_entry == 0)
+            && bytes(TIME_INDEX).is_some_and(|bytes| bytes % time_entry == 0)
+    }
+}
+
+impl Log {
+    /// Opens the log in `dir`, or makes it where there is none. `now` is wall time. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`] names file and position of what cannot be right; nothing has been cut
+    /// then.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        config: Arc<LogConfig>,
+        opening: Opening,
+        now: Millis,
+    ) -> Result<Self, LogError> {
+        disk.create_dir_all(&dir).context("create", &dir)?;
+        let mut listing = list(disk.as_ref(), &dir)?;
+        let epochs = load_epochs(disk.as_ref(), &dir)?;
+        let is_new = listing.segments.is_empty();
+        let base = listing.segments.last().map_or(opening.start_offset, |last| last.base);
+        // A placeholder for the moment: `recover` puts the real one in its place.
+        let path = segment::path(&dir, base, LOG);
+        let mode = if is_new { OpenMode::Create } else { OpenMode::Write };
+        let active = disk.open(&path, mode).context("open", &path)?;
+        let active = ActiveSegment::empty(base, active, now);
+        let mut sync = SyncState::default();
+        sync.dir_is_dirty = is_new;
+        let mut log = Self {
+            disk,
+            dir,
+            config,
+            closed: Vec::new(),
+            active,
+            staged: Vec::new(),
+            staged_bytes: 0,
+            start: opening.start_offset,
+            end: base,
+            durable_end: Offset::ZERO,
+            sync,
+            epochs,
+            producers: Default::default(),
+            snapshots: std::mem::take(&mut listing.snapshots),
+            txn_indexes: std::mem::take(&mut listing.txn_indexes),
+            deleted: Vec::new(),
+            hints: ReadHints::default(),
+            failed: false,
+        };
+        log.recover(listing, opening, now)?;
+        Ok(log)
+    }
+
+    fn recover(
+        &mut self,
+        mut listing: Listing,
+        opening: Opening,
+        now: Millis,
+    ) -> Result<(), LogError> {
+        let segments = std::mem::take(&mut listing.segments);
+        let last = segments.len().saturating_sub(1);
+        if let Some(first) = segments.first() {
+            self.start = self.start.max(first.base);
+        }
+        let point = opening.recovery_point;
+        let first_unsynced = segments.partition_point(|s| s.base <= point).saturating_sub(1);
+        let later: Vec<u64> = segments.iter().map(|segment| segment.bytes).collect();
+        for (at, segment) in segments.into_iter().enumerate() {
+            let must_scan = !opening.is_clean && at >= first_unsynced;
+            if at < last && !must_scan && listing.has_indexes(&segment) {
+                self.closed.push(segment);
+                continue;
+            }
+            let has_data_behind = later[at + 1..].iter().any(|bytes| *bytes > 0);
+            let active = if must_scan {
+                self.scan_segment(&segment, point, has_data_behind, now)?
+            } else {
+                self.load_segment(&segment, at == last, now)?
+            };
+            self.place(active, at == last, segment.modified)?;
+        }
+        self.finish(opening, now)
+    }
+
+    /// Makes a recovered segment the active one, or a closed one.
+    fn place(
+        &mut self,
+        mut segment: ActiveSegment,
+        is_last: bool,
+        modified: Millis,
+    ) -> Result<(), LogError> {
+        if is_last {
+            self.active = segment;
+            return Ok(());
+        }
+        let indexes = segment.write_indexes(self.disk.as_ref(), &self.dir)?;
+        self.sync.files.extend(indexes);
+        self.sync.files.push(Arc::clone(&segment.file));
+        self.sync.dir_is_dirty = true;
+        self.closed.push(segment.into_closed(modified));
+        Ok(())
+    }
+
+    /// Reads a whole segment, checks all batches and rebuilds its indexes; cuts a torn tail.
+    fn scan_segment(
+        &mut self,
+        segment: &Segment,
+        point: Offset,
+        has_data_behind: bool,
+        now: Millis,
+    ) -> Result<ActiveSegment, LogError> {
+        let path = segment::path(&self.dir, segment.base, LOG);
+        let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
+        let mut rebuilt = ActiveSegment::empty(segment.base, Arc::clone(&file), now);
+        let mut scanner = Scanner::new(file.as_ref(), 0, segment.bytes);
+        let mut next = segment.base;
+        let fault = loop {
+            let (position, header) = match scanner.step().context("read", &path)? {
+                None => break None,
+                Some(Err(error)) => break Some(error.to_string()),
+                Some(Ok(step)) => step,
+            };
+            let batch = scanner.batch(position, &header).context("read", &path)?;
+            if let Some(reason) = fault_of(batch, &header, next, segment.base) {
+                break Some(reason);
+            }
+            rebuilt.note(&header, self.config.index_interval_bytes);
+            let epoch = LeaderEpoch(header.partition_leader_epoch);
+            if self.epochs.latest().is_none_or(|latest| latest < epoch) {
+                self.epochs.assign(epoch, header.base_offset());
+            }
+            next = header.next_offset();
+        };
+        self.end = next;
+        let Some(reason) = fault else { return Ok(rebuilt) };
+        let position = rebuilt.bytes;
+        let is_damage = has_data_behind
+            || next < point
+            || valid_batch_behind(file.as_ref(), position, segment.bytes, next)
+                .context("read", &path)?;
+        if is_damage {
+            return Err(LogError::Damaged { file: path, position, reason });
+        }
+        let cut = segment.bytes - position;
+        tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
+        file.set_len(position).context("truncate", &path)?;
+        Ok(rebuilt)
+    }
+
+    /// Takes a segment as it is: its indexes where they are sound, else rebuilt from the headers.
+    fn load_segment(
+        &mut self,
+        segment: &Segment,
+        is_last: bool,
+        now: Millis,
+    ) -> Result<ActiveSegment, LogError> {
+        let path = segment::path(&self.dir, segment.base, LOG);
+        let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
+        let mut active = ActiveSegment::empty(segment.base, Arc::clone(&file), now);
+        let mut next = segment.base;
+        if is_last {
+            if let Some((offset_index, time_index)) = self.load_indexes(segment)? {
+                active.bytes = offset_index.last().map_or(0, |last| last.position.into());
+                active.newest = time_index.last().map(|last| Newest {
+                    timestamp: last.timestamp,
+                    offset: segment.base + i64::from(last.relative),
+                });
+                (active.offset_index, active.time_index) = (offset_index, time_index);
+            }
+            let first = Scanner::new(file.as_ref(), 0, segment.bytes).step();
+            if let Some(Ok((_, header))) = first.context("read", &path)? {
+                active.first_timestamp = Some(header.max_timestamp);
+            }
+        }
+        let mut scanner = Scanner::new(file.as_ref(), active.bytes, segment.bytes);
+        // The batch at the last entry has been indexed; counting it anew must not index it twice.
+        active.bytes_since_index = 0;
+        while let Some(step) = scanner.step().context("read", &path)? {
+            let (_, header) = step.map_err(|error| LogError::Damaged {
+                file: path.clone(),
+                position: scanner.at(),
+                reason: error.to_string(),
+            })?;
+            active.note(&header, self.config.index_interval_bytes);
+            next = header.next_offset();
+        }
+        self.end = next;
+        Ok(active)
+    }
+
+    /// Both indexes of a segment, `None` where either is missing or cannot be right.
+    fn load_indexes(
+        &self,
+        segment: &Segment,
+    ) -> Result<Option<(OffsetIndex, TimeIndex)>, LogError> {
+        let read = |kind| {
+            let path = segment::path(&self.dir, segment.base, kind);
+            read_file_if_exists(self.disk.as_ref(), &path).context("read", &path)
+        };
+        let offsets = read(OFFSET_INDEX)?;
+        let offsets = offsets.and_then(|bytes| OffsetIndex::from_bytes(&bytes, segment.bytes));
+        let times = read(TIME_INDEX)?.and_then(|bytes| TimeIndex::from_bytes(&bytes));
+        Ok(offsets.zip(times))
+    }
+
+    /// What follows once all segments are known.
+    fn finish(&mut self, opening: Opening, now: Millis) -> Result<(), LogError> {
+        if self.end < self.start {
+            // The start was moved further than the data that is left.
+            self.restart_at(self.start, now)?;
+        }
+        self.durable_end =
+            if opening.is_clean { self.end } else { opening.recovery_point.min(self.end) };
+        if self.durable_end < self.end {
+            self.sync.active_is_dirty = true;
+        }
+        self.epochs.truncate_from_end(self.end);
+        self.epochs.truncate_from_start(self.start);
+        // After a crash, a snapshot behind the recovery point may speak of what was cut since.
+        let (start, end, point) = (self.start, self.end, opening.recovery_point);
+        self.retain_snapshots(|offset| {
+            offset > start && offset <= end && (opening.is_clean || offset <= point)
+        })?;
+        if opening.is_clean && self.snapshots.is_empty() {
+            return Ok(());
+        }
+        if !opening.is_clean {
+            self.truncate_txn_indexes(end.min(point))?;
+        }
+        self.rebuild_producers(now)
+    }
+
+    /// Producer state from the newest snapshot and the batches behind it.
+    pub(crate) fn rebuild_producers(&mut self, now: Millis) -> Result<(), LogError> {
+        let from = self.load_snapshot(now)?;
+        let first = self.closed.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        let (disk, mut closed) = (Arc::clone(&self.disk), std::mem::take(&mut self.closed));
+        let mut replayed = Ok(());
+        for segment in &mut closed[first..] {
+            let (base, bytes) = (segment.base, segment.bytes);
+            replayed = replayed.and_then(|()| {
+                let file = Arc::clone(segment.file(disk.as_ref(), &self.dir)?);
+                self.replay_segment(file.as_ref(), base, bytes, from)
+            });
+        }
+        self.closed = closed;
+        replayed?;
+        let file = Arc::clone(&self.active.file);
+        self.replay_segment(file.as_ref(), self.active.base, self.active.bytes, from)
+    }
+
+    fn replay_segment(
+        &mut self,
+        file: &dyn DiskFile,
+        base: Offset,
+        bytes: u64,
+        from: Offset,
+    ) -> Result<(), LogError> {
+        let path = segment::path(&self.dir, base, LOG);
+        let damaged = |position, error: BatchError| LogError::Damaged {
+            file: path.clone(),
+            position,
+            reason: error.to_string(),
+        };
+        let mut scanner = Scanner::new(file, 0, bytes);
+        while let Some(step) = scanner.step().context("read", &path)? {
+            let (position, header) = step.map_err(|error| damaged(scanner.at(), error))?;
+            if !header.has_producer_id() || header.last_offset() < from {
+                continue;
+            }
+            let marker = if header.attributes.is_control() {
+                let batch = scanner.batch(position, &header).context("read", &path)?;
+                crate::append::marker_of(batch, &header).map_err(|e| damaged(position, e))?
+            } else {
+                None
+            };
+            self.replay(&header, marker)?;
+        }
+        Ok(())
+    }
+
+    fn replay(&mut self, header: &BatchHeader, marker: Option<Marker>) -> Result<(), LogError> {
+        let mut updates = Updates::default();
+        let base = header.base_offset();
+        let origin = AppendOrigin::Replication;
+        if let Err(error) = self.producers.prepare(&mut updates, header, marker, base, origin) {
+            // Kafka's leaders refuse such batches; where one is there all the same, it is served.
+            tracing::warn!(log = %self.dir.display(), %base, %error, "producer state is odd");
+            return Ok(());
+        }
+        self.commit_producers(updates)
+    }
+}
+
+/// Why a batch of a log file cannot be the next one.
+fn fault_of(batch: &[u8], header: &BatchHeader, next: Offset, base: Offset) -> Option<String> {
+    if header.base_offset < next.get() {
+        return Some(format!("offset {} where {next} is next", header.base_offset));
+    }
+    if header.last_offset() - base > i64::from(i32::MAX) {
+        return Some(format!("offset {} is out of the segment's reach", header.base_offset));
+    }
+    check_crc(batch, header).err().map(|error| error.to_string())
+}
+
+/// Whether anything between the positions is a whole, valid batch with an offset from `next` on.
+/// Batches have no alignment, so that every position is tried; nearly all fail at the first glance.
+fn valid_batch_behind(
+    file: &dyn DiskFile,
+    from: u64,
+    until: u64,
+    next: Offset,
+) -> std::io::Result<bool> {
+    let mut at = from + 1;
+    let mut window = vec![0; SEARCH_BYTES];
+    while at + HEADER_BYTES as u64 <= until {
+        let left = usize::try_from(until - at).unwrap_or(usize::MAX);
+        let wanted = window.len().min(left);
+        let read = crate::disk::read_full_at(file, &mut window[..wanted], at)?;
+        for skip in 0..(read + 1).saturating_sub(HEADER_BYTES) {
+            let Ok(header) = BatchHeader::parse(&window[skip..read]) else { continue };
+            let position = at + skip as u64;
+            let reach = header.base_offset.wrapping_sub(next.get());
+            let is_near = (0..=i64::from(i32::MAX)).contains(&reach);
+            if !is_near || position + header.batch_bytes() as u64 > until {
+                continue;
+            }
+            let mut batch = vec![0; header.batch_bytes()];
+            let read = crate::disk::read_full_at(file, &mut batch, position)?;
+            if check_crc(&batch[..read], &header).is_ok() {
+                return Ok(true);
+            }
+        }
+        let stepped = (read + 1).saturating_sub(HEADER_BYTES);
+        if stepped == 0 {
+            break;
+        }
+        at += stepped as u64;
+    }
+    Ok(false)
+}
+
+/// Bytes looked through at once for a batch behind a broken one.
+const SEARCH_BYTES: usize = 64 << 10;
+
+fn load_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, LogError> {
+    let path = dir.join(CHECKPOINT_NAME);
+    let entries = read_epochs(disk, &path)?;
+    LeaderEpochs::from_checkpoint(entries)
+        .ok_or_else(|| LogError::Malformed { file: path, reason: "epochs do not rise".to_owned() })
+}
+
+/// Lists the folder and removes what a crash left half done.
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
+    let mut listing = Listing::default();
+    let entries = disk.list(dir).context("list", dir)?;
+    for entry in &entries {
+        if entry.name.ends_with(DELETED_SUFFIX)
+            || entry.name.ends_with(".tmp")
+            || entry.name.ends_with(".cleaned")
+        {
+            let path = dir.join(&entry.name);
+            remove_if_exists(disk, &path).context("remove", &path)?;
+            continue;
+        }
+        let Some((offset, kind)) = segment::parse_name(&entry.name) else { continue };
+        match kind {
+            LOG => listing.segments.push(Segment::new(offset, entry.bytes, entry.modified)),
+            OFFSET_INDEX => listing.indexes.push((offset, OFFSET_INDEX, entry.bytes)),
+            TIME_INDEX => listing.indexes.push((offset, TIME_INDEX, entry.bytes)),
+            SNAPSHOT => listing.snapshots.push(offset),
+            TXN_INDEX => listing.txn_indexes.push(offset),
+            _ => {}
+        }
+    }
+    listing.segments.sort_by_key(|segment| segment.base);
+    listing.snapshots.sort();
+    listing.txn_indexes.sort();
+    let txn_indexes = listing.txn_indexes.iter().map(|base| (*base, TXN_INDEX));
+    let indexes = listing.indexes.iter().map(|(base, kind, _)| (*base, *kind));
+    for (base, kind) in indexes.chain(txn_indexes) {
+        if listing.segments.binary_search_by_key(&base, |segment| segment.base).is_err() {
+            let path = segment::path(dir, base, kind);
+            remove_if_exists(disk, &path).context("remove", &path)?;
+        }
+    }
+    let segments = &listing.segments;
+    listing.txn_indexes.retain(|base| segments.iter().any(|segment| segment.base == *base));
+    Ok(listing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! Crashes and clean stops: what is there afterwards.
+
+use types::ErrorCode;
+
+use super::*;
+use crate::segment::LOG;
+use crate::testing::{batch, clean, crashed, idempotent, open, open_new, sync};
+use crate::{AppendOrigin, Opening};
+
+const EPOCH: LeaderEpoch = LeaderEpoch(3);
+
+fn append(log: &mut Log, records: u32, seed: u32) {
+    log.append_as_leader(batch(records, seed), EPOCH, AppendOrigin::Client, Millis(0)).unwrap();
+}
+
+fn content(log: &mut Log) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut at = log.start_offset();
+    while at < log.end_offset() {
+        let read = log.read_blocking(at, 1 << 20, Offset::MAX, true).unwrap();
+        assert!(read.next_offset > at, "reads go on");
+        all.extend_from_slice(&read.bytes);
+        at = read.next_offset;
+    }
+    all
+}
+
+/// Copies the files of a log, as a crash leaves them.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.join("t-0")).unwrap();
+    for entry in std::fs::read_dir(from.join("t-0")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join("t-0").join(entry.file_name())).unwrap();
+    }
+}
+
+fn log_file(dir: &Path, base: i64) -> PathBuf {
+    segment::path(&dir.join("t-0"), Offset::new(base), LOG)
+}
+
+#[test]
+fn every_cut_of_the_tail_leaves_the_whole_batches_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    append(&mut log, 3, 0);
+    sync(&mut log);
+    let synced = (log.durable_end(), log.bytes());
+    append(&mut log, 1, 1);
+    append(&mut log, 2, 2);
+    log.flush_writes().unwrap();
+    let whole = content(&mut log);
+    let ends = [synced.1, synced.1 + batch(1, 1).len() as u64, whole.len() as u64];
+    drop(log);
+    for cut in synced.1..=whole.len() as u64 {
+        let crash = tempfile::tempdir().unwrap();
+        copy(dir.path(), crash.path());
+        let file = std::fs::OpenOptions::new().write(true).open(log_file(crash.path(), 0));
+        file.unwrap().set_len(cut).unwrap();
+        let mut log = open(crash.path(), LogConfig::default(), crashed(synced.0)).unwrap();
+        let kept = ends.iter().rev().find(|end| **end <= cut).unwrap();
+        assert_eq!(content(&mut log), whole[..usize::try_from(*kept).unwrap()], "cut at {cut}");
+        append(&mut log, 1, 9);
+        assert!(content(&mut log).len() as u64 > *kept, "appends go on after a cut at {cut}");
+    }
+}
+
+#[test]
+fn zeros_and_garbage_behind_the_last_batch_are_cut() {
+    for tail in [vec![0; 5000], vec![0xff; 61], b"not a batch, but longer than a header".repeat(9)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_new(dir.path(), LogConfig::default());
+        append(&mut log, 3, 0);
+        let whole = content(&mut log);
+        drop(log);
+        let mut torn = whole.clone();
+        torn.extend(tail);
+        std::fs::write(log_file(dir.path(), 0), torn).unwrap();
+        let mut log = open(dir.path(), LogConfig::default(), Opening::NEW).unwrap();
+        assert_eq!(content(&mut log), whole);
+        let bytes = std::fs::metadata(log_file(dir.path(), 0)).unwrap().len();
+        assert_eq!(bytes, whole.len() as u64);
+    }
+}
+
+#[test]
+fn broken_batch_before_a_valid_one_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    let first = batch(3, 0).len() as u64;
+    for seed in 0..3 {
+        append(&mut log, 3, seed);
+    }
+    log.flush_writes().unwrap();
+    drop(log);
+    let path = log_file(dir.path(), 0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[usize::try_from(first).unwrap() + 70] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let error = open(dir.path(), LogConfig::default(), Opening::NEW).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::KafkaStorageError);
+    let LogError::Damaged { file, position, .. } = error else { panic!("{error}") };
+    assert_eq!((file, position), (path.clone(), first));
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing is cut");
+}
+
+#[test]
+fn broken_batch_before_the_recovery_point_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    append(&mut log, 3, 0);
+    sync(&mut log);
+    let point = log.durable_end();
+    drop(log);
+    let path = log_file(dir.path(), 0);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let error = open(dir.path(), LogConfig::default(), crashed(point)).unwrap_err();
+    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+}
+
+fn small_segments() -> LogConfig {
+    let segment_bytes = u32::try_from(batch(2, 0).len() * 3).unwrap();
+    LogConfig { segment_bytes, index_interval_bytes: 0, ..LogConfig::default() }
+}
+
+#[test]
+fn torn_segment_before_another_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), small_segments());
+    for seed in 0..5 {
+        append(&mut log, 2, seed);
+    }
+    log.flush_writes().unwrap();
+    drop(log);
+    let path = log_file(dir.path(), 0);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let error = open(dir.path(), small_segments(), Opening::NEW).unwrap_err();
+    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn clean_stop_keeps_everything_and_reads_no_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), small_segments());
+    for seed in 0..8 {
+        append(&mut log, 2, seed);
+    }
+    let whole = content(&mut log);
+    let point = log.close().unwrap();
+    assert_eq!(point, Offset::new(16));
+    // A flipped bit in a closed segment goes unnoticed, because it is not read.
+    let mut log = open(dir.path(), small_segments(), clean(point)).unwrap();
+    assert_eq!(content(&mut log), whole);
+    assert_eq!(log.durable_end(), point);
+    assert_eq!(log.leader_epochs().latest(), Some(EPOCH));
+    append(&mut log, 2, 9);
+    assert_eq!(log.end_offset(), Offset::new(18));
+}
+
+#[test]
+fn missing_and_broken_indexes_are_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), small_segments());
+    for seed in 0..8 {
+        append(&mut log, 2, seed);
+    }
+    let whole = content(&mut log);
+    let point = log.close().unwrap();
+    let folder = dir.path().join("t-0");
+    let index = |base, kind| segment::path(&folder, Offset::new(base), kind);
+    let good = std::fs::read(index(0, OFFSET_INDEX)).unwrap();
+    std::fs::remove_file(index(0, OFFSET_INDEX)).unwrap();
+    std::fs::write(index(6, TIME_INDEX), b"no index").unwrap();
+    std::fs::write(index(12, OFFSET_INDEX), [0xff; 16]).unwrap();
+    let mut log = open(dir.path(), small_segments(), clean(point)).unwrap();
+    assert_eq!(content(&mut log), whole);
+    assert_eq!(std::fs::read(index(0, OFFSET_INDEX)).unwrap(), good);
+    assert_eq!(log.max_timestamp_offset().unwrap().unwrap().timestamp, 1007);
+}
+
+#[test]
+fn producers_are_known_after_a_clean_stop_and_after_a_crash() {
+    for is_clean in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_new(dir.path(), small_segments());
+        let send = |log: &mut Log, sequence| {
+            let batch = idempotent(7, sequence, 2, 0);
+            log.append_as_leader(batch, EPOCH, AppendOrigin::Client, Millis(0)).unwrap()
+        };
+        for n in 0..8 {
+            send(&mut log, n * 2);
+        }
+        let opening = if is_clean {
+            clean(log.close().unwrap())
+        } else {
+            log.flush_writes().unwrap();
+            drop(log);
+            Opening::NEW
+        };
+        let mut log = open(dir.path(), small_segments(), opening).unwrap();
+        let again = send(&mut log, 14);
+        assert!(again.is_duplicate, "clean: {is_clean}");
+        assert_eq!(again.base_offset, Offset::new(14));
+        assert!(!send(&mut log, 16).is_duplicate);
+    }
+}
+
+#[test]
+fn leader_epochs_are_rebuilt_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    for epoch in [1, 1, 4] {
+        let (epoch, origin) = (LeaderEpoch(epoch), AppendOrigin::Client);
+        log.append_as_leader(batch(2, 0), epoch, origin, Millis(0)).unwrap();
+    }
+    log.flush_writes().unwrap();
+    drop(log);
+    let log = open(dir.path(), LogConfig::default(), Opening::NEW).unwrap();
+    let expected = [(LeaderEpoch(1), Offset::ZERO), (LeaderEpoch(4), Offset::new(4))];
+    assert_eq!(log.leader_epochs().entries(), expected);
+}
+
+#[test]
+fn leftovers_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("t-0");
+    std::fs::create_dir_all(&folder).unwrap();
+    let leftovers = [
+        "00000000000000000000.log.deleted",
+        "00000000000000000005.log.cleaned",
+        "leader-epoch-checkpoint.tmp",
+        "00000000000000000009.index",
+    ];
+    for name in leftovers {
+        std::fs::write(folder.join(name), b"x").unwrap();
+    }
+    open_new(dir.path(), LogConfig::default());
+    for name in leftovers {
+        assert!(!folder.join(name).exists(), "{name}");
+    }
+}

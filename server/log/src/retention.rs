@@ -1,0 +1,195 @@
+//! Letting go of old data: by time, by size, and what lies before the log's start.
+//!
+//! Deleting a segment renames its files; they are removed after `file.delete.delay.ms`, so that
+//! reads under way and other tools end in peace.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use types::{Millis, Offset};
+
+use crate::Log;
+use crate::disk::{Disk, remove_if_exists, with_suffix};
+use crate::error::{LogError, ReadError};
+use crate::segment::{self, DELETED_SUFFIX, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX};
+
+/// Renamed files that wait for their removal.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    due: Millis,
+    paths: Vec<PathBuf>,
+}
+
+impl Deleted {
+    pub fn into_removal(self, disk: Arc<dyn Disk>) -> Removal {
+        Removal { disk, paths: self.paths }
+    }
+
+    /// The folder has another name now.
+    pub fn moved_to(&mut self, dir: &Path) {
+        for path in &mut self.paths {
+            if let Some(name) = path.file_name() {
+                *path = dir.join(name);
+            }
+        }
+    }
+}
+
+/// Files to remove, on any thread: unlinking a large one takes its time.
+#[derive(Debug)]
+#[must_use = "the files stay until the log is opened again"]
+pub struct Removal {
+    disk: Arc<dyn Disk>,
+    paths: Vec<PathBuf>,
+}
+
+impl Removal {
+    /// Removes the files. Blocks.
+    ///
+    /// # Errors
+    /// The first one that is not "there is no such file".
+    pub fn run(self) -> io::Result<()> {
+        self.paths.iter().try_for_each(|path| remove_if_exists(self.disk.as_ref(), path))
+    }
+}
+
+impl Log {
+    /// Deletes the oldest segments that the retention settings no longer cover and gives their
+    /// number. Nothing at or above `high_watermark` goes. Where nothing is covered any more, the
+    /// active segment is rolled first and goes, too.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn delete_old_segments(
+        &mut self,
+        high_watermark: Offset,
+        now: Millis,
+    ) -> Result<usize, LogError> {
+        self.check_online()?;
+        let mut count = self.segments_before_start(high_watermark);
+        if self.config.delete {
+            count = count.max(self.segments_over_size(high_watermark));
+            count = count.max(self.expired_segments(high_watermark, now)?);
+        }
+        if count > self.closed.len() {
+            self.roll(now)?;
+            count = self.closed.len();
+        }
+        self.delete_first(count, now)?;
+        self.move_start(self.first_base());
+        Ok(count)
+    }
+
+    /// Moves the log's start to `offset`, as DeleteRecords does, and says where it is now. Whole
+    /// segments before it go at the next [`Log::delete_old_segments`].
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] where `offset` is above the high watermark.
+    pub fn delete_records(
+        &mut self,
+        offset: Offset,
+        high_watermark: Offset,
+    ) -> Result<Offset, ReadError> {
+        self.check_online()?;
+        let end = high_watermark.min(self.end);
+        if offset > end {
+            return Err(ReadError::OutOfRange { offset, start: self.start, end });
+        }
+        self.move_start(offset);
+        Ok(self.start)
+    }
+
+    /// Moves the start forward; backward it never goes. Followers take it from their leader.
+    pub fn move_start(&mut self, offset: Offset) {
+        if offset > self.start {
+            self.start = offset;
+            self.epochs.truncate_from_start(offset);
+        }
+    }
+
+    /// Files of deleted segments whose delay is over.
+    pub fn take_removal(&mut self, now: Millis) -> Option<Removal> {
+        let due: Vec<Deleted> = self.deleted.extract_if(.., |deleted| deleted.due <= now).collect();
+        let paths: Vec<PathBuf> = due.into_iter().flat_map(|deleted| deleted.paths).collect();
+        (!paths.is_empty()).then(|| Removal { disk: Arc::clone(&self.disk), paths })
+    }
+
+    pub(crate) fn first_base(&self) -> Offset {
+        self.closed.first().map_or(self.active.base, |segment| segment.base)
+    }
+
+    /// Where the segment at `at` ends.
+    fn end_of(&self, at: usize) -> Offset {
+        match self.closed.get(at + 1) {
+            Some(next) => next.base,
+            None if at + 1 == self.closed.len() => self.active.base,
+            None => self.end,
+        }
+    }
+
+    fn segments_before_start(&self, high_watermark: Offset) -> usize {
+        let limit = self.start.min(high_watermark);
+        (0..self.closed.len()).take_while(|at| self.end_of(*at) <= limit).count()
+    }
+
+    fn segments_over_size(&self, high_watermark: Offset) -> usize {
+        let Some(bytes_max) = self.config.retention_bytes else { return 0 };
+        let mut over = self.bytes().saturating_sub(bytes_max);
+        let mut count = 0;
+        for at in 0..=self.closed.len() {
+            let bytes = self.closed.get(at).map_or(self.active.bytes, |segment| segment.bytes);
+            if bytes == 0 || bytes > over || self.end_of(at) > high_watermark {
+                break;
+            }
+            over -= bytes;
+            count += 1;
+        }
+        count
+    }
+
+    fn expired_segments(&mut self, high_watermark: Offset, now: Millis) -> Result<usize, LogError> {
+        let Some(retention) = self.config.retention_ms else { return Ok(0) };
+        let mut count = 0;
+        for at in 0..=self.closed.len() {
+            let is_empty = at == self.closed.len() && self.active.bytes == 0;
+            if is_empty || self.end_of(at) > high_watermark {
+                break;
+            }
+            let newest = self.newest_of(at)?.map(|newest| Millis(newest.timestamp));
+            let changed = self.closed.get(at).map_or(self.active.created, |s| s.modified);
+            if now - newest.unwrap_or(changed) <= retention {
+                break;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Deletes the `count` oldest closed segments.
+    pub(crate) fn delete_first(&mut self, count: usize, now: Millis) -> Result<(), LogError> {
+        for segment in self.closed.drain(..count).collect::<Vec<_>>() {
+            self.delete_files(segment.base, now)?;
+        }
+        Ok(())
+    }
+
+    /// Renames the files of a segment, to be removed later.
+    pub(crate) fn delete_files(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
+        let mut paths = Vec::new();
+        for kind in [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT] {
+            let path = segment::path(&self.dir, base, kind);
+            let renamed = with_suffix(&path, DELETED_SUFFIX);
+            match self.disk.rename(&path, &renamed) {
+                Ok(()) => paths.push(renamed),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(LogError::Io { action: "rename", path, source }),
+            }
+        }
+        self.snapshots.retain(|offset| *offset != base);
+        self.txn_indexes.retain(|offset| *offset != base);
+        self.sync.dir_is_dirty = true;
+        self.deleted.push(Deleted { due: now + self.config.file_delete_delay_ms, paths });
+        Ok(())
+    }
+}

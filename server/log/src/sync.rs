@@ -1,0 +1,163 @@
+//! Durability: what was written becomes durable by a sync that another thread runs.
+//!
+//! The owner of the log takes a [`SyncTicket`], a thread that may block runs it, and the owner
+//! tells the log the outcome. At most one ticket is out for a log, so that whatever is appended
+//! meanwhile forms the next group. A failed sync is never tried again: the kernel may have dropped
+//! what it could not write.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use types::Offset;
+
+use crate::Log;
+use crate::checkpoint::epochs_text;
+use crate::disk::{Disk, DiskFile, write_file_atomically};
+use crate::error::LogError;
+use crate::leader_epochs::CHECKPOINT_NAME;
+
+/// What of a log is not known to be on stable storage.
+#[derive(Debug, Default)]
+pub(crate) struct SyncState {
+    /// Files written since the last ticket, the active segment apart.
+    pub files: Vec<Arc<dyn DiskFile>>,
+    /// Whether the active segment was written to since the last ticket.
+    pub active_is_dirty: bool,
+    /// Whether files were created or renamed since the last ticket.
+    pub dir_is_dirty: bool,
+    in_flight: bool,
+    /// A truncation while a ticket was out: what it syncs behind this offset has been cut.
+    cap: Option<Offset>,
+}
+
+/// Files to sync, and the offset up to which the log is durable then.
+#[derive(Debug)]
+#[must_use = "the log gives no other ticket until it hears of this one"]
+pub struct SyncTicket {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    files: Vec<Arc<dyn DiskFile>>,
+    dir_is_dirty: bool,
+    epochs: Option<String>,
+    end: Offset,
+}
+
+/// Proof that a ticket's files are on stable storage.
+#[derive(Debug)]
+pub struct Synced {
+    end: Offset,
+}
+
+impl SyncTicket {
+    /// Forces everything onto stable storage. Blocks.
+    ///
+    /// # Errors
+    /// The first one; hand it to [`Log::synced`], which takes the log offline.
+    pub fn sync(self) -> io::Result<Synced> {
+        for file in &self.files {
+            file.sync_data()?;
+        }
+        match &self.epochs {
+            // This syncs the directory, too.
+            Some(text) => {
+                let path = self.dir.join(CHECKPOINT_NAME);
+                write_file_atomically(self.disk.as_ref(), &path, text.as_bytes())?;
+            }
+            None if self.dir_is_dirty => self.disk.sync_dir(&self.dir)?,
+            None => {}
+        }
+        Ok(Synced { end: self.end })
+    }
+
+    /// End of the log that the sync makes durable.
+    pub fn end_offset(&self) -> Offset {
+        self.end
+    }
+}
+
+impl Log {
+    /// Writes what is staged and says what to sync; `None` where everything is durable already or
+    /// a ticket is out.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] where writing fails, which takes the log offline.
+    pub fn sync_ticket(&mut self) -> Result<Option<SyncTicket>, LogError> {
+        if self.sync.in_flight {
+            return Ok(None);
+        }
+        self.flush_writes()?;
+        Ok(self.take_ticket())
+    }
+
+    fn take_ticket(&mut self) -> Option<SyncTicket> {
+        let epochs = self.epochs.take_dirty().map(epochs_text);
+        let sync = &mut self.sync;
+        if epochs.is_none() && sync.files.is_empty() && !sync.active_is_dirty && !sync.dir_is_dirty
+        {
+            return None;
+        }
+        let mut files = std::mem::take(&mut sync.files);
+        if std::mem::take(&mut sync.active_is_dirty) {
+            files.push(Arc::clone(&self.active.file));
+        }
+        sync.in_flight = true;
+        sync.cap = None;
+        Some(SyncTicket {
+            disk: Arc::clone(&self.disk),
+            dir: self.dir.clone(),
+            files,
+            dir_is_dirty: std::mem::take(&mut sync.dir_is_dirty),
+            epochs,
+            end: self.end,
+        })
+    }
+
+    /// Takes note of a ticket's outcome and moves the durable end.
+    ///
+    /// # Errors
+    /// The sync's own error; the log is offline from then on.
+    ///
+    /// # Panics
+    /// If no ticket is out.
+    pub fn synced(&mut self, outcome: io::Result<Synced>) -> Result<(), LogError> {
+        assert!(self.sync.in_flight, "the outcome of a ticket is told once");
+        self.sync.in_flight = false;
+        match outcome {
+            Ok(Synced { end }) => {
+                let end = self.sync.cap.take().map_or(end, |cap| cap.min(end));
+                self.durable_end = self.durable_end.max(end);
+                Ok(())
+            }
+            Err(source) => {
+                self.failed = true;
+                Err(LogError::Io { action: "sync", path: self.dir.clone(), source })
+            }
+        }
+    }
+
+    /// Syncs at once, on this thread.
+    pub(crate) fn sync_now(&mut self) -> Result<(), LogError> {
+        assert!(!self.sync.in_flight, "no ticket is out when a log is closed");
+        match self.sync_ticket()? {
+            Some(ticket) => {
+                let outcome = ticket.sync();
+                self.synced(outcome)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a ticket is out.
+    pub fn is_syncing(&self) -> bool {
+        self.sync.in_flight
+    }
+
+    /// What lies behind `end` has been cut.
+    pub(crate) fn cap_durable(&mut self, end: Offset) {
+        self.durable_end = self.durable_end.min(end);
+        if self.sync.in_flight {
+            self.sync.cap = Some(self.sync.cap.map_or(end, |cap| cap.min(end)));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Cutting a log: a follower drops what its leader does not have.
+
+use std::sync::Arc;
+
+use types::{Millis, Offset};
+
+use crate::Log;
+use crate::disk::OpenMode;
+use crate::error::{IoContext, LogError};
+use crate::scan::Scanner;
+use crate::segment::{self, ActiveSegment, LOG};
+
+impl Log {
+    /// Drops everything from `end` on; a batch that spans it goes whole. Says whether anything
+    /// was cut. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], which takes the log offline.
+    pub fn truncate_to(&mut self, end: Offset, now: Millis) -> Result<bool, LogError> {
+        self.flush_writes()?;
+        if end >= self.end {
+            return Ok(false);
+        }
+        let cut = if end < self.first_base() {
+            self.restart_at(end, now)
+        } else {
+            self.try_truncate(end, now)
+        };
+        self.failed |= cut.is_err();
+        cut.map(|()| true)
+    }
+
+    /// Drops everything and begins anew at `offset`, as a follower does whose leader has nothing
+    /// older. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], which takes the log offline.
+    pub fn truncate_fully_and_start_at(
+        &mut self,
+        offset: Offset,
+        now: Millis,
+    ) -> Result<(), LogError> {
+        self.flush_writes()?;
+        let restarted = self.restart_at(offset, now);
+        self.failed |= restarted.is_err();
+        restarted
+    }
+
+    fn try_truncate(&mut self, end: Offset, now: Millis) -> Result<(), LogError> {
+        // Newest first, so that a crash in between leaves a log without a hole.
+        while self.active.base > end {
+            let former = self.closed.pop().expect("the first segment begins at or before the end");
+            self.delete_files(self.active.base, now)?;
+            let path = segment::path(&self.dir, former.base, LOG);
+            let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
+            self.active = ActiveSegment::empty(former.base, file, now);
+            self.active.bytes = former.bytes;
+        }
+        self.cut_active(end, now)?;
+        self.after_cut(now)
+    }
+
+    /// Rebuilds the active segment from the batches before `end` and cuts the rest of its file.
+    fn cut_active(&mut self, end: Offset, now: Millis) -> Result<(), LogError> {
+        let path = segment::path(&self.dir, self.active.base, LOG);
+        let file = Arc::clone(&self.active.file);
+        let mut kept = ActiveSegment::empty(self.active.base, Arc::clone(&file), now);
+        let mut scanner = Scanner::new(file.as_ref(), 0, self.active.bytes);
+        let mut next = self.active.base;
+        while let Some(step) = scanner.step().context("read", &path)? {
+            let (_, header) = step.map_err(|error| LogError::Damaged {
+                file: path.clone(),
+                position: scanner.at(),
+                reason: error.to_string(),
+            })?;
+            if header.last_offset() >= end {
+                break;
+            }
+            kept.note(&header, self.config.index_interval_bytes);
+            next = header.next_offset();
+        }
+        file.set_len(kept.bytes).context("truncate", &path)?;
+        // The gap that a cut batch leaves is filled by what the leader has there.
+        self.end = next.max(end.min(self.end));
+        self.active = kept;
+        self.sync.active_is_dirty = true;
+        Ok(())
+    }
+
+    fn after_cut(&mut self, now: Millis) -> Result<(), LogError> {
+        let (start, end) = (self.start, self.end);
+        self.start = start.min(end);
+        self.hints.clear();
+        self.epochs.truncate_from_end(end);
+        self.retain_snapshots(|offset| offset <= end)?;
+        self.truncate_txn_indexes(end)?;
+        self.cap_durable(end);
+        self.rebuild_producers(now)
+    }
+
+    /// Deletes all segments and begins an empty one at `offset`.
+    pub(crate) fn restart_at(&mut self, offset: Offset, now: Millis) -> Result<(), LogError> {
+        let active = self.active.base;
+        self.delete_files(active, now)?;
+        self.delete_first(self.closed.len(), now)?;
+        self.active = ActiveSegment::create(self.disk.as_ref(), &self.dir, offset, now)?;
+        self.sync.files.clear();
+        self.sync.active_is_dirty = true;
+        self.sync.dir_is_dirty = true;
+        (self.start, self.end) = (offset, offset);
+        self.epochs.clear();
+        self.producers.clear();
+        self.hints.clear();
+        self.retain_snapshots(|_| false)?;
+        self.cap_durable(offset);
+        // Durable is what is there; an empty log is as durable as its own file.
+        self.durable_end = offset;
+        Ok(())
+    }
+}

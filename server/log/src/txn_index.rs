@@ -1,0 +1,160 @@
+//! Transaction index of a segment: the aborted transactions whose marker lies in it.
+//!
+//! Kafka's format: 34 bytes an entry: version 0 (INT16), producer id, first and last offset of the
+//! transaction, and the last stable offset once it had ended (INT64 each). Segments without aborted
+//! transactions have no such file.
+
+use types::{Offset, ProducerId};
+
+use crate::Log;
+use crate::disk::{OpenMode, read_file_if_exists, remove_if_exists, write_all_at, write_file};
+use crate::error::{IoContext, LogError};
+use crate::producer_state::CompletedTxn;
+use crate::segment::{self, TXN_INDEX};
+
+const ENTRY_BYTES: usize = 34;
+const VERSION: i16 = 0;
+
+/// A transaction whose records consumers of committed records must skip.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AbortedTxn {
+    /// Who wrote it.
+    pub producer: ProducerId,
+    /// Offset of its first record.
+    pub first_offset: Offset,
+    /// Offset of its marker.
+    pub last_offset: Offset,
+    /// First offset that was still undecided when it had ended.
+    pub last_stable_offset: Offset,
+}
+
+impl AbortedTxn {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(ENTRY_BYTES);
+        bytes.extend(VERSION.to_be_bytes());
+        bytes.extend(self.producer.0.to_be_bytes());
+        for offset in [self.first_offset, self.last_offset, self.last_stable_offset] {
+            bytes.extend(offset.get().to_be_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Option<Self> {
+        let (version, fields) = bytes.split_first_chunk::<2>()?;
+        let (fields, _) = fields.as_chunks::<8>();
+        let &[producer, first, last, stable] = fields else { return None };
+        let offset = |bytes| Offset::from_wire(i64::from_be_bytes(bytes));
+        Some(Self {
+            producer: (*version == VERSION.to_be_bytes())
+                .then(|| ProducerId(i64::from_be_bytes(producer)))?,
+            first_offset: offset(first)?,
+            last_offset: offset(last)?,
+            last_stable_offset: offset(stable)?,
+        })
+    }
+}
+
+impl Log {
+    /// The aborted transactions that touch the offsets from `from` to before `until`. Blocks, but
+    /// reads nothing where no transaction was ever aborted.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], and [`LogError::Malformed`] for an index that cannot be read.
+    pub fn aborted_transactions(
+        &self,
+        from: Offset,
+        until: Offset,
+    ) -> Result<Vec<AbortedTxn>, LogError> {
+        let holder = self.base_of(from);
+        let mut found = Vec::new();
+        for &base in self.txn_indexes.iter().filter(|base| **base >= holder) {
+            for txn in self.read_txn_index(base)? {
+                if txn.last_offset >= from && txn.first_offset < until {
+                    found.push(txn);
+                }
+                if txn.last_stable_offset >= until {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds a transaction to the index of the segment that holds its marker, unless a replay finds
+    /// it there.
+    pub(crate) fn note_aborted(
+        &mut self,
+        txn: &CompletedTxn,
+        last_stable_offset: Offset,
+    ) -> Result<(), LogError> {
+        let base = self.base_of(txn.last_offset);
+        let known = self.read_txn_index(base)?;
+        if known.last().is_some_and(|last| last.last_offset >= txn.last_offset) {
+            return Ok(());
+        }
+        let entry = AbortedTxn {
+            producer: txn.producer,
+            first_offset: txn.first_offset,
+            last_offset: txn.last_offset,
+            last_stable_offset,
+        };
+        let path = segment::path(&self.dir, base, TXN_INDEX);
+        let file = self.disk.open(&path, OpenMode::Create).context("open", &path)?;
+        let at = (known.len() * ENTRY_BYTES) as u64;
+        write_all_at(file.as_ref(), &[entry.to_bytes()], at).context("write", &path)?;
+        self.sync.files.push(file);
+        if let Err(at) = self.txn_indexes.binary_search(&base) {
+            self.sync.dir_is_dirty = true;
+            self.txn_indexes.insert(at, base);
+        }
+        Ok(())
+    }
+
+    /// Drops the entries of markers at or behind `end`.
+    pub(crate) fn truncate_txn_indexes(&mut self, end: Offset) -> Result<(), LogError> {
+        for base in std::mem::take(&mut self.txn_indexes) {
+            let path = segment::path(&self.dir, base, TXN_INDEX);
+            let mut known = self.read_txn_index_leniently(base)?;
+            known.retain(|txn| txn.last_offset < end);
+            if known.is_empty() {
+                remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
+                continue;
+            }
+            let content: Vec<u8> = known.into_iter().flat_map(AbortedTxn::to_bytes).collect();
+            let file = write_file(self.disk.as_ref(), &path, &content).context("write", &path)?;
+            self.sync.files.push(file);
+            self.txn_indexes.push(base);
+        }
+        Ok(())
+    }
+
+    /// Base of the segment that holds the offset; of the first one for what is before it.
+    fn base_of(&self, offset: Offset) -> Offset {
+        if offset >= self.active.base {
+            return self.active.base;
+        }
+        let at = self.closed.partition_point(|segment| segment.base <= offset).saturating_sub(1);
+        self.closed.get(at).map_or(self.active.base, |segment| segment.base)
+    }
+
+    fn read_txn_index(&self, base: Offset) -> Result<Vec<AbortedTxn>, LogError> {
+        let path = segment::path(&self.dir, base, TXN_INDEX);
+        let content = read_file_if_exists(self.disk.as_ref(), &path).context("read", &path)?;
+        let content = content.unwrap_or_default();
+        let (entries, rest) = content.as_chunks::<ENTRY_BYTES>();
+        let found: Option<Vec<_>> = entries.iter().map(AbortedTxn::from_bytes).collect();
+        match found {
+            Some(found) if rest.is_empty() => Ok(found),
+            _ => Err(LogError::Malformed { file: path, reason: "it is no index".to_owned() }),
+        }
+    }
+
+    /// The entries up to the first that a crash tore.
+    fn read_txn_index_leniently(&self, base: Offset) -> Result<Vec<AbortedTxn>, LogError> {
+        let path = segment::path(&self.dir, base, TXN_INDEX);
+        let content = read_file_if_exists(self.disk.as_ref(), &path).context("read", &path)?;
+        let content = content.unwrap_or_default();
+        let (entries, _) = content.as_chunks::<ENTRY_BYTES>();
+        Ok(entries.iter().map_while(AbortedTxn::from_bytes).collect())
+    }
+}
