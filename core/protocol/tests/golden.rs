@@ -1,5 +1,7 @@
 //! Messages that Apache Kafka 4.3.0 wrote: each is read and written again without a difference.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use bytes::Bytes;
 use thalweg_protocol::{ApiKey, reencode};
 

@@ -1,6 +1,8 @@
 //! Random messages of every kind and version: they survive, their fragments are refused, and
 //! nothing that they claim about lengths is believed.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod schema;
 
 use bytes::Bytes;

@@ -34,7 +34,6 @@ pub fn api_key(apis: &[&Api]) -> String {
         _ = writeln!(out, "{} => Self::{},", api.key, api.name);
     }
     _ = writeln!(out, "_ => return None,\n}})\n}}\n");
-    out.push_str("#[allow(clippy::too_many_lines, reason = \"a table\")]\n");
     out.push_str("pub(crate) fn row(self) -> Row {\nmatch self {");
     for api in apis {
         let Versions { first, last } = api.versions;
@@ -67,8 +66,7 @@ pub fn reencode(apis: &[&Api], internal: &[(String, &Message)]) -> String {
     for side in ["Request", "Response"] {
         _ = writeln!(
             out,
-            "#[allow(clippy::too_many_lines, reason = \"a table\")]
-            pub(crate) fn {}(api: ApiKey, version: i16, bytes: &Bytes) -> Reencoded {{
+            "pub(crate) fn {}(api: ApiKey, version: i16, bytes: &Bytes) -> Reencoded {{
             use messages as m;
             match api {{",
             side.to_lowercase()
@@ -84,8 +82,7 @@ pub fn reencode(apis: &[&Api], internal: &[(String, &Message)]) -> String {
         _ = writeln!(out, "}} }}\n");
     }
     out.push_str(
-        "#[allow(clippy::too_many_lines, reason = \"a table\")]
-        pub(crate) fn record(name: &str, version: i16, bytes: &Bytes) -> Option<Reencoded> {
+        "pub(crate) fn record(name: &str, version: i16, bytes: &Bytes) -> Option<Reencoded> {
         use internal as i;
         Some(match name {",
     );
@@ -102,7 +99,7 @@ pub fn reencode(apis: &[&Api], internal: &[(String, &Message)]) -> String {
     out
 }
 
-/// A `mod.rs` that lists `modules`; `flat` re-exports what they hold.
+/// A `mod.rs` that lists `modules`.
 pub fn modules(head: &str, modules: &[String]) -> String {
     let mut out = format!("//! {head}\n\n");
     for module in modules {

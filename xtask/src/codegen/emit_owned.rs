@@ -162,13 +162,9 @@ fn refusal_of_tag(out: &mut String, one: &Struct, field: &Field) {
     if field.ignorable {
         return;
     }
-    if let Some(condition) = condition(field.versions, one.versions) {
-        _ = writeln!(
-            out,
-            "if !({condition}) {{ refuse({}, form, {})?; }}",
-            is_set(field),
-            context(one, field)
-        );
+    if let Some(condition) = outside(field.versions, one.versions) {
+        let (is_set, context) = (is_set(field), context(one, field));
+        _ = writeln!(out, "if {condition} {{ refuse({is_set}, form, {context})?; }}");
     }
 }
 
@@ -294,6 +290,17 @@ pub fn condition(inner: Versions, outer: Versions) -> Option<String> {
         (true, true) => Some(format!("({first}..={last}).contains(&form.version)")),
         (true, false) => Some(format!("form.version >= {first}")),
         (false, true) => Some(format!("form.version <= {last}")),
+    }
+}
+
+/// The contrary of [`condition`].
+fn outside(inner: Versions, outer: Versions) -> Option<String> {
+    let Versions { first, last } = inner;
+    match (first > outer.first, last < outer.last) {
+        (false, false) => None,
+        (true, true) => Some(format!("!({first}..={last}).contains(&form.version)")),
+        (true, false) => Some(format!("form.version < {first}")),
+        (false, true) => Some(format!("form.version > {last}")),
     }
 }
 

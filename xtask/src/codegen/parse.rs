@@ -83,7 +83,7 @@ fn api(words: &[&str], block: &[Line<'_>]) -> Result<Api> {
     ensure!(middle < block.len(), "response is missing");
     let message = |suffix: &str, lines| -> Result<Message> {
         let name = format!("{name}{suffix}");
-        Ok(Message { structs: structs(name, versions, lines)?, flexible, record_type: None })
+        checked(Message { structs: structs(name, versions, lines)?, flexible, record_type: None })
     };
     Ok(Api {
         key: key.parse()?,
@@ -102,7 +102,7 @@ fn api(words: &[&str], block: &[Line<'_>]) -> Result<Api> {
 fn record(words: &[&str], block: &[Line<'_>]) -> Result<Message> {
     let [_, name, versions, marks @ ..] = words else { bail!("record: too few words") };
     let versions = self::versions(versions, None)?;
-    Ok(Message {
+    checked(Message {
         structs: structs((*name).to_owned(), versions, block)?,
         flexible: flexible(marks)?,
         record_type: number_after(marks, "type")?,
@@ -127,6 +127,15 @@ fn structs(name: String, versions: Versions, lines: &[Line<'_>]) -> Result<Vec<S
     }
     check_references(&all)?;
     Ok(all)
+}
+
+/// Checks that tagged fields are in flexible versions alone, as no other has a place for them.
+fn checked(message: Message) -> Result<Message> {
+    for field in message.structs.iter().flat_map(|one| &one.fields) {
+        let is_flexible = message.flexible.is_some_and(|first| field.versions.first >= first);
+        ensure!(field.tag.is_none() || is_flexible, "{}: tag in a fixed version", field.name);
+    }
+    Ok(message)
 }
 
 fn check_references(all: &[Struct]) -> Result<()> {

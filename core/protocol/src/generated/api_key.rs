@@ -287,7 +287,6 @@ impl ApiKey {
         })
     }
 
-    #[allow(clippy::too_many_lines, reason = "a table")]
     pub(crate) fn row(self) -> Row {
         match self {
             Self::Produce => Row {

@@ -7,7 +7,6 @@ use crate::reencode::{ReencodeError, reencode};
 use crate::{ApiKey, Message};
 
 type Reencoded = Result<Bytes, ReencodeError>;
-#[allow(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn request(api: ApiKey, version: i16, bytes: &Bytes) -> Reencoded {
     use messages as m;
     match api {
@@ -229,7 +228,6 @@ pub(crate) fn request(api: ApiKey, version: i16, bytes: &Bytes) -> Reencoded {
     }
 }
 
-#[allow(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn response(api: ApiKey, version: i16, bytes: &Bytes) -> Reencoded {
     use messages as m;
     match api {
@@ -451,7 +449,6 @@ pub(crate) fn response(api: ApiKey, version: i16, bytes: &Bytes) -> Reencoded {
     }
 }
 
-#[allow(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn record(name: &str, version: i16, bytes: &Bytes) -> Option<Reencoded> {
     use internal as i;
     Some(match name {

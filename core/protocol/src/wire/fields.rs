@@ -358,14 +358,18 @@ impl<'a, T: Decode<'a>> DecodeNullable<'a> for Vec<T> {
         if count > left / T::BYTES_MIN {
             return Err(DecodeError::new(DecodeErrorKind::Count { count, left }));
         }
-        // An element may be larger here than on the wire. What is reserved at once never exceeds
-        // what the sender has paid for; beyond that the list grows as elements turn out to be real.
-        let mut elements = Self::with_capacity(count.min(left / size_of::<T>().max(1)));
+        let mut elements = Self::with_capacity(reserved::<T>(count, left));
         for _ in 0..count {
             elements.push(T::take(reader, form)?);
         }
         Ok(Some(elements))
     }
+}
+
+/// How many elements to reserve memory for. One may be larger here than on the wire, so this never
+/// exceeds the bytes that the sender has paid for; beyond it the list grows as elements come.
+pub(super) fn reserved<T>(count: usize, left: usize) -> usize {
+    count.min(left / size_of::<T>().max(1))
 }
 
 /// A struct that may be null has a byte before it: 1, or -1 for null.

@@ -9,6 +9,8 @@ mod fields;
 mod reader;
 mod sink;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use fields::{Decode, DecodeNullable, Encode, EncodeNullable};

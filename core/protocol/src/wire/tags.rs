@@ -13,6 +13,7 @@ use super::sink::{Sink, SizeCounter};
 /// Tagged fields that the schema does not name, lowest tag first. Nearly always there are none,
 /// and then this is one null pointer.
 #[derive(Clone, Default, PartialEq)]
+#[allow(clippy::box_collection, reason = "one word in each of thousands of structs, not three")]
 pub struct UnknownTags(Option<Box<Vec<(u32, Bytes)>>>);
 
 impl UnknownTags {
@@ -26,9 +27,9 @@ impl UnknownTags {
         self.as_slice().is_empty()
     }
 
-    /// The caller has checked that `tag` lies above all others.
-    fn push(&mut self, tag: u32, bytes: Bytes) {
-        self.0.get_or_insert_default().push((tag, bytes));
+    /// Keeps a field that the schema does not name; [`TagReader`] has checked that tags rise.
+    pub(crate) fn keep(&mut self, tag: u32, field: &Reader<'_>) {
+        self.0.get_or_insert_default().push((tag, field.rest()));
     }
 
     fn as_slice(&self) -> &[(u32, Bytes)] {
@@ -153,13 +154,6 @@ impl TagReader {
 
 fn tagged(error: DecodeError) -> DecodeError {
     error.at("tagged fields")
-}
-
-impl UnknownTags {
-    /// Keeps a field that the schema does not name.
-    pub(crate) fn keep(&mut self, tag: u32, field: &Reader<'_>) {
-        self.push(tag, field.rest());
-    }
 }
 
 /// Reads the value of one tagged field, which must end where its size says.

@@ -196,7 +196,7 @@ impl Encode for BeginQuorumEpochResponse {
         put(sink, form, &self.error_code, "BeginQuorumEpochResponse.error_code")?;
         put(sink, form, &self.topics, "BeginQuorumEpochResponse.topics")?;
         let has_node_endpoints = form.version >= 1 && !self.node_endpoints.is_empty();
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(
                 !self.node_endpoints.is_empty(),
                 form,

@@ -53,7 +53,7 @@ impl Encode for BrokerHeartbeatRequest {
         put(sink, form, &self.want_fence, "BrokerHeartbeatRequest.want_fence")?;
         put(sink, form, &self.want_shut_down, "BrokerHeartbeatRequest.want_shut_down")?;
         let has_offline_log_dirs = form.version >= 1 && !self.offline_log_dirs.is_empty();
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(
                 !self.offline_log_dirs.is_empty(),
                 form,
@@ -61,7 +61,7 @@ impl Encode for BrokerHeartbeatRequest {
             )?;
         }
         let has_cordoned_log_dirs = form.version >= 2 && self.cordoned_log_dirs.is_some();
-        if !(form.version >= 2) {
+        if form.version < 2 {
             refuse(
                 self.cordoned_log_dirs.is_some(),
                 form,

@@ -213,7 +213,7 @@ impl Encode for EndQuorumEpochResponse {
         put(sink, form, &self.error_code, "EndQuorumEpochResponse.error_code")?;
         put(sink, form, &self.topics, "EndQuorumEpochResponse.topics")?;
         let has_node_endpoints = form.version >= 1 && !self.node_endpoints.is_empty();
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(!self.node_endpoints.is_empty(), form, "EndQuorumEpochResponse.node_endpoints")?;
         }
         let known = usize::from(has_node_endpoints);

@@ -88,7 +88,7 @@ impl Encode for FetchRequest {
         }
         let has_cluster_id = form.version >= 12 && self.cluster_id.is_some();
         let has_replica_state = form.version >= 15 && self.replica_state != ReplicaState::default();
-        if !(form.version >= 15) {
+        if form.version < 15 {
             refuse(
                 self.replica_state != ReplicaState::default(),
                 form,
@@ -448,7 +448,7 @@ impl Encode for FetchResponse {
         }
         put(sink, form, &self.responses, "FetchResponse.responses")?;
         let has_node_endpoints = form.version >= 16 && !self.node_endpoints.is_empty();
-        if !(form.version >= 16) {
+        if form.version < 16 {
             refuse(!self.node_endpoints.is_empty(), form, "FetchResponse.node_endpoints")?;
         }
         let known = usize::from(has_node_endpoints);
@@ -611,7 +611,7 @@ impl Encode for PartitionData {
         put_nullable(sink, form, true, &self.records, "PartitionData.records")?;
         let has_diverging_epoch =
             form.version >= 12 && self.diverging_epoch != EpochEndOffset::default();
-        if !(form.version >= 12) {
+        if form.version < 12 {
             refuse(
                 self.diverging_epoch != EpochEndOffset::default(),
                 form,
@@ -620,7 +620,7 @@ impl Encode for PartitionData {
         }
         let has_current_leader =
             form.version >= 12 && self.current_leader != LeaderIdAndEpoch::default();
-        if !(form.version >= 12) {
+        if form.version < 12 {
             refuse(
                 self.current_leader != LeaderIdAndEpoch::default(),
                 form,
@@ -628,7 +628,7 @@ impl Encode for PartitionData {
             )?;
         }
         let has_snapshot_id = form.version >= 12 && self.snapshot_id != SnapshotId::default();
-        if !(form.version >= 12) {
+        if form.version < 12 {
             refuse(self.snapshot_id != SnapshotId::default(), form, "PartitionData.snapshot_id")?;
         }
         let known = usize::from(has_diverging_epoch)

@@ -225,7 +225,7 @@ impl Encode for FetchSnapshotResponse {
         put(sink, form, &self.error_code, "FetchSnapshotResponse.error_code")?;
         put(sink, form, &self.topics, "FetchSnapshotResponse.topics")?;
         let has_node_endpoints = form.version >= 1 && !self.node_endpoints.is_empty();
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(!self.node_endpoints.is_empty(), form, "FetchSnapshotResponse.node_endpoints")?;
         }
         let known = usize::from(has_node_endpoints);

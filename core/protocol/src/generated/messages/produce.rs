@@ -143,7 +143,7 @@ impl Encode for ProduceResponse {
         put(sink, form, &self.responses, "ProduceResponse.responses")?;
         put(sink, form, &self.throttle_time_ms, "ProduceResponse.throttle_time_ms")?;
         let has_node_endpoints = form.version >= 10 && !self.node_endpoints.is_empty();
-        if !(form.version >= 10) {
+        if form.version < 10 {
             refuse(!self.node_endpoints.is_empty(), form, "ProduceResponse.node_endpoints")?;
         }
         let known = usize::from(has_node_endpoints);
@@ -284,7 +284,7 @@ impl Encode for PartitionProduceResponse {
         }
         let has_current_leader =
             form.version >= 10 && self.current_leader != LeaderIdAndEpoch::default();
-        if !(form.version >= 10) {
+        if form.version < 10 {
             refuse(
                 self.current_leader != LeaderIdAndEpoch::default(),
                 form,

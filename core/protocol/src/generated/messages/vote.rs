@@ -181,7 +181,7 @@ impl Encode for VoteResponse {
         put(sink, form, &self.error_code, "VoteResponse.error_code")?;
         put(sink, form, &self.topics, "VoteResponse.topics")?;
         let has_node_endpoints = form.version >= 1 && !self.node_endpoints.is_empty();
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(!self.node_endpoints.is_empty(), form, "VoteResponse.node_endpoints")?;
         }
         let known = usize::from(has_node_endpoints);

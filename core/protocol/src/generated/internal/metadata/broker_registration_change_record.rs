@@ -31,7 +31,7 @@ impl Encode for BrokerRegistrationChangeRecord {
         put(sink, form, &self.broker_epoch, "BrokerRegistrationChangeRecord.broker_epoch")?;
         let has_fenced = self.fenced != 0;
         let has_in_controlled_shutdown = form.version >= 1 && self.in_controlled_shutdown != 0;
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(
                 self.in_controlled_shutdown != 0,
                 form,
@@ -39,11 +39,11 @@ impl Encode for BrokerRegistrationChangeRecord {
             )?;
         }
         let has_log_dirs = form.version >= 2 && !self.log_dirs.is_empty();
-        if !(form.version >= 2) {
+        if form.version < 2 {
             refuse(!self.log_dirs.is_empty(), form, "BrokerRegistrationChangeRecord.log_dirs")?;
         }
         let has_cordoned_log_dirs = form.version >= 3 && self.cordoned_log_dirs.is_some();
-        if !(form.version >= 3) {
+        if form.version < 3 {
             refuse(
                 self.cordoned_log_dirs.is_some(),
                 form,

@@ -61,7 +61,7 @@ impl Encode for PartitionChangeRecord {
         let has_leader_recovery_state = self.leader_recovery_state != -1;
         let has_eligible_leader_replicas =
             form.version >= 2 && self.eligible_leader_replicas.is_some();
-        if !(form.version >= 2) {
+        if form.version < 2 {
             refuse(
                 self.eligible_leader_replicas.is_some(),
                 form,
@@ -69,11 +69,11 @@ impl Encode for PartitionChangeRecord {
             )?;
         }
         let has_last_known_elr = form.version >= 2 && self.last_known_elr.is_some();
-        if !(form.version >= 2) {
+        if form.version < 2 {
             refuse(self.last_known_elr.is_some(), form, "PartitionChangeRecord.last_known_elr")?;
         }
         let has_directories = form.version >= 1 && self.directories.is_some();
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(self.directories.is_some(), form, "PartitionChangeRecord.directories")?;
         }
         let known = usize::from(has_isr)

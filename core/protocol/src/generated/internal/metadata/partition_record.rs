@@ -72,7 +72,7 @@ impl Encode for PartitionRecord {
         let has_leader_recovery_state = self.leader_recovery_state != 0;
         let has_eligible_leader_replicas =
             form.version >= 2 && self.eligible_leader_replicas.is_some();
-        if !(form.version >= 2) {
+        if form.version < 2 {
             refuse(
                 self.eligible_leader_replicas.is_some(),
                 form,
@@ -80,7 +80,7 @@ impl Encode for PartitionRecord {
             )?;
         }
         let has_last_known_elr = form.version >= 2 && self.last_known_elr.is_some();
-        if !(form.version >= 2) {
+        if form.version < 2 {
             refuse(self.last_known_elr.is_some(), form, "PartitionRecord.last_known_elr")?;
         }
         let known = usize::from(has_leader_recovery_state)

@@ -88,11 +88,11 @@ impl Encode for RegisterBrokerRecord {
             )?;
         }
         let has_log_dirs = form.version >= 3 && !self.log_dirs.is_empty();
-        if !(form.version >= 3) {
+        if form.version < 3 {
             refuse(!self.log_dirs.is_empty(), form, "RegisterBrokerRecord.log_dirs")?;
         }
         let has_cordoned_log_dirs = form.version >= 4 && self.cordoned_log_dirs.is_some();
-        if !(form.version >= 4) {
+        if form.version < 4 {
             refuse(
                 self.cordoned_log_dirs.is_some(),
                 form,

@@ -80,7 +80,7 @@ impl Encode for TransactionLogValue {
             "TransactionLogValue.transaction_start_timestamp_ms",
         )?;
         let has_previous_producer_id = form.version >= 1 && self.previous_producer_id != -1;
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(
                 self.previous_producer_id != -1,
                 form,
@@ -88,12 +88,12 @@ impl Encode for TransactionLogValue {
             )?;
         }
         let has_next_producer_id = form.version >= 1 && self.next_producer_id != -1;
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(self.next_producer_id != -1, form, "TransactionLogValue.next_producer_id")?;
         }
         let has_client_transaction_version =
             form.version >= 1 && self.client_transaction_version != 0;
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(
                 self.client_transaction_version != 0,
                 form,
@@ -101,7 +101,7 @@ impl Encode for TransactionLogValue {
             )?;
         }
         let has_next_producer_epoch = form.version >= 1 && self.next_producer_epoch != -1;
-        if !(form.version >= 1) {
+        if form.version < 1 {
             refuse(
                 self.next_producer_epoch != -1,
                 form,
