@@ -57,7 +57,7 @@ impl Shape {
             }
             self.lines_of_text += 1;
             self.lines_with_comment += usize::from(comment);
-            if !source.is_test[index] {
+            if !source.is_test[index] && is_product(&source.path) {
                 self.product_lines += 1;
                 self.product_unwraps += unwraps(code);
             }
@@ -132,6 +132,11 @@ impl fmt::Display for Shape {
     }
 }
 
+/// Tools of the workshop and examples are not shipped.
+fn is_product(path: &str) -> bool {
+    !path.starts_with("xtask/") && !path.contains("/examples/")
+}
+
 fn share(part: usize, whole: usize) -> String {
     format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
 }
@@ -197,5 +202,7 @@ mod tests {
         let body =
             "fn a() { b().unwrap(); c.expect(\"d\"); }\n#[cfg(test)]\nmod t {\n e().unwrap(); }";
         assert_eq!(measured(body).product_unwraps, 2);
+        let tool = Source::scan("xtask/src/main.rs", body);
+        assert_eq!(measure(&[tool]).product_unwraps, 0);
     }
 }
