@@ -89,6 +89,11 @@ fn snappy_of_other_clients_is_read() {
         ("one framed block", snappy_frame(&[&text]), text.clone()),
         ("an empty block", snappy_frame(&[b"a", b"", b"b"]), b"ab".to_vec()),
         ("a frame without blocks", snappy_frame(&[]), vec![]),
+        (
+            "an empty frame before another",
+            [snappy_frame(&[]), snappy_frame(&[b"a"])].concat(),
+            b"a".to_vec(),
+        ),
         ("two frames", twice, [text.clone(), b"again".to_vec()].concat()),
     ];
     for (name, data, expected) in cases {
