@@ -250,3 +250,34 @@ fn read_files(folder: &Path) -> Result<Files> {
     }
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committed_code_is_what_the_schema_says() {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+        run(own.parent().unwrap(), true).unwrap();
+    }
+
+    #[test]
+    fn names_become_modules_as_kafka_spells_them() {
+        let cases = [
+            ("Fetch", "fetch"),
+            ("KRaftVersionRecord", "kraft_version_record"),
+            ("AddPartitionsToTxn", "add_partitions_to_txn"),
+        ];
+        for (name, module) in cases {
+            assert_eq!(snake_case(name), module);
+        }
+    }
+
+    #[test]
+    fn imports_are_what_is_used() {
+        let body = "fn take(x: Reader) { tags.put(sink); put_tags(sink); nullable_struct!(A); }";
+        let used = |name| uses(body, name);
+        assert!(used("Reader") && used("put_tags") && used("nullable_struct"));
+        assert!(!used("put") && !used("take") && !used("Read") && !used("struct"));
+    }
+}

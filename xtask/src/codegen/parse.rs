@@ -282,3 +282,63 @@ fn number_after(marks: &[&str], mark: &str) -> Result<Option<i16>> {
 fn position(marks: &[&str], mark: &str) -> Option<usize> {
     marks.iter().position(|word| *word == mark)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: &str = "
+# A comment.
+api 12 Heartbeat  0-4  flexible 4+  unstable 4  on broker
+request
+  group_id    string
+  member_id   ?string  1+  null 3+
+  tags        []Tag    4+  tag 0  ignorable
+    id  int32  = -1
+response
+  shared      Shared
+
+struct Shared
+  error_code  int16  key
+";
+
+    #[test]
+    fn an_api_is_read_with_all_its_marks() {
+        let file = parse("groups", HEARTBEAT).unwrap();
+        let api = &file.apis[0];
+        assert_eq!((api.key, &*api.name, api.flexible), (12, "Heartbeat", Some(4)));
+        assert_eq!((api.unstable, api.broker, api.controller), (Some(4), true, false));
+        let names: Vec<&str> = api.request.structs.iter().map(|one| &*one.name).collect();
+        assert_eq!(names, ["HeartbeatRequest", "Tag"]);
+
+        let fields = &api.request.structs[0].fields;
+        assert_eq!(fields[1].versions, Versions { first: 1, last: 4 });
+        assert_eq!(fields[1].nullable, Some(Versions { first: 3, last: 4 }));
+        assert_eq!((fields[2].tag, fields[2].ignorable, fields[2].array), (Some(0), true, true));
+        // A struct that belongs to a field has the field's versions.
+        assert_eq!(api.request.structs[1].versions, Versions { first: 4, last: 4 });
+        assert_eq!(api.request.structs[1].fields[0].default.as_deref(), Some("-1"));
+        assert_eq!(api.response.structs[1].name, "Shared");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let cases = [
+            ("a type that is none", "record R 0-1 fixed\n  a  int24"),
+            ("a struct that is not there", "record R 0-1 fixed\n  a  Missing"),
+            ("a struct twice", "record R 0-1 fixed\n  a  A\n    x  int8\n  b  A\n    x  int8"),
+            ("fields below a number", "record R 0-1 fixed\n  a  int8\n    b  int8"),
+            ("versions beyond the message", "record R 0-1 fixed\n  a  int8  0-2"),
+            ("versions that are none", "record R 0-1 fixed\n  a  int8  1-0"),
+            ("a mark that is none", "record R 0-1 fixed\n  a  int8  ignored"),
+            ("a tag without a flexible version", "record R 0-1 flexible 1+\n  a  int8  tag 0"),
+            ("neither fixed nor flexible", "record R 0-1\n  a  int8"),
+            ("a wrong indent", "record R 0-1 fixed\n    a  int8"),
+            ("an api without a response", "api 1 A 0-1 fixed on broker\nrequest\n  a  int8"),
+            ("a line outside", "  a  int8"),
+        ];
+        for (name, text) in cases {
+            assert!(parse("x", text).is_err(), "{name}");
+        }
+    }
+}
