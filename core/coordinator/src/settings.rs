@@ -17,7 +17,7 @@ pub struct Settings {
     pub offset_metadata_size_max: usize,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention: Millis,
-    /// `offsets.retention.check.interval.ms`.
+    /// `offsets.retention.check.interval.ms`, at least one millisecond.
     pub offsets_retention_check_interval: Millis,
 }
 

@@ -1,1 +1,248 @@
-//! x
+//! Which error a client gets, as tables.
+
+use protocol::messages::heartbeat::HeartbeatRequest;
+use protocol::messages::join_group::JoinGroupRequest;
+use protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
+use protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use protocol::messages::offset_delete::OffsetDeleteRequest;
+use thalweg_coordinator::{Request, Response, Settings};
+use types::ErrorCode;
+
+use crate::world::{World, join_request, joined_response, sync_request};
+
+#[test]
+fn join_is_refused() {
+    let good = || join_request("g", "", &[("range", &["t"])]);
+    let cases: [(&str, JoinGroupRequest, ErrorCode); 9] = [
+        (
+            "group id is empty",
+            JoinGroupRequest { group_id: String::new(), ..good() },
+            ErrorCode::InvalidGroupId,
+        ),
+        (
+            "session is too short",
+            JoinGroupRequest { session_timeout_ms: 5_999, ..good() },
+            ErrorCode::InvalidSessionTimeout,
+        ),
+        (
+            "session is too long",
+            JoinGroupRequest { session_timeout_ms: 1_800_001, ..good() },
+            ErrorCode::InvalidSessionTimeout,
+        ),
+        (
+            "group does not exist, member id does",
+            JoinGroupRequest { group_id: "h".into(), member_id: "m".into(), ..good() },
+            ErrorCode::UnknownMemberId,
+        ),
+        (
+            "member id is not of the group",
+            JoinGroupRequest { member_id: "m".into(), ..good() },
+            ErrorCode::UnknownMemberId,
+        ),
+        (
+            "instance id is not of the group, member id is given",
+            JoinGroupRequest {
+                member_id: "m".into(),
+                group_instance_id: Some("i".into()),
+                ..good()
+            },
+            ErrorCode::UnknownMemberId,
+        ),
+        (
+            "another protocol type",
+            JoinGroupRequest { protocol_type: "connect".into(), ..good() },
+            ErrorCode::InconsistentGroupProtocol,
+        ),
+        (
+            "no protocol",
+            JoinGroupRequest { protocols: vec![], ..good() },
+            ErrorCode::InconsistentGroupProtocol,
+        ),
+        (
+            "no protocol in a new group",
+            JoinGroupRequest { group_id: "h".into(), protocols: vec![], ..good() },
+            ErrorCode::InconsistentGroupProtocol,
+        ),
+    ];
+    for (name, request, expected) in cases {
+        let mut world = World::new(Settings::default());
+        _ = world.stable_group("g", &["t"]);
+        let written = world.log.len();
+        let sent = world.join(request, 9, "c");
+        let response = joined_response(sent.reply().unwrap());
+        assert_eq!(ErrorCode::from_wire(response.error_code), expected, "{name}");
+        assert_eq!(world.log.len(), written, "{name}: nothing is written");
+    }
+}
+
+#[test]
+fn refused_join_of_an_old_client_has_a_protocol_name() {
+    let mut world = World::new(Settings::default());
+    for (api_version, expected) in [(6, Some("")), (7, None)] {
+        let sent = world.join(join_request("", "", &[]), api_version, "c");
+        let response = joined_response(sent.reply().unwrap());
+        assert_eq!(response.protocol_name.as_deref(), expected, "version {api_version}");
+    }
+}
+
+#[test]
+fn sync_is_refused() {
+    let cases = [
+        ("group id is empty", "", "", 1, ErrorCode::InvalidGroupId),
+        ("group does not exist", "h", "", 1, ErrorCode::UnknownMemberId),
+        ("member id is not of the group", "g", "m", 1, ErrorCode::UnknownMemberId),
+        ("generation has passed", "g", "", 0, ErrorCode::IllegalGeneration),
+        ("generation has not come", "g", "", 2, ErrorCode::IllegalGeneration),
+        ("all is well", "g", "", 1, ErrorCode::None),
+    ];
+    for (name, group_id, member_id, generation, expected) in cases {
+        let mut world = World::new(Settings::default());
+        let own = world.stable_group("g", &["t"]);
+        let member_id = if member_id.is_empty() { &own } else { member_id };
+        let request = sync_request(group_id, member_id, generation, &[]);
+        let Response::Sync(response) = world.ask(Request::Sync(request), 5) else {
+            panic!("{name}: not a SyncGroup response");
+        };
+        assert_eq!(ErrorCode::from_wire(response.error_code), expected, "{name}");
+    }
+}
+
+#[test]
+fn heartbeat_is_refused() {
+    let cases = [
+        ("group id is empty", "", "", 1, ErrorCode::InvalidGroupId),
+        ("group does not exist", "h", "", 1, ErrorCode::UnknownMemberId),
+        ("member id is not of the group", "g", "m", 1, ErrorCode::UnknownMemberId),
+        ("generation has passed", "g", "", 0, ErrorCode::IllegalGeneration),
+        ("all is well", "g", "", 1, ErrorCode::None),
+    ];
+    for (name, group_id, member_id, generation_id, expected) in cases {
+        let mut world = World::new(Settings::default());
+        let own = world.stable_group("g", &["t"]);
+        let member_id = if member_id.is_empty() { own } else { member_id.to_owned() };
+        let request = HeartbeatRequest {
+            group_id: group_id.to_owned(),
+            member_id,
+            generation_id,
+            ..Default::default()
+        };
+        let Response::Heartbeat(response) = world.ask(Request::Heartbeat(request), 4) else {
+            panic!("{name}: not a Heartbeat response");
+        };
+        assert_eq!(ErrorCode::from_wire(response.error_code), expected, "{name}");
+    }
+}
+
+#[test]
+fn commit_is_refused() {
+    let cases = [
+        ("nobody commits for a group with members", "g", "", -1, 9, ErrorCode::UnknownMemberId),
+        ("member without a generation", "g", "own", -1, 9, ErrorCode::IllegalGeneration),
+        ("member of another group", "g", "m", 1, 9, ErrorCode::UnknownMemberId),
+        ("generation has passed", "g", "own", 0, 9, ErrorCode::IllegalGeneration),
+        ("all is well", "g", "own", 1, 9, ErrorCode::None),
+        ("group does not exist", "h", "m", 1, 9, ErrorCode::GroupIdNotFound),
+        ("group does not exist, old client", "h", "m", 1, 8, ErrorCode::IllegalGeneration),
+        ("simple group", "h", "", -1, 9, ErrorCode::None),
+        ("simple group without an id", "", "", -1, 9, ErrorCode::None),
+    ];
+    for (name, group_id, member_id, generation, api_version, expected) in cases {
+        let mut world = World::new(Settings::default());
+        let own = world.stable_group("g", &["t"]);
+        let request = OffsetCommitRequest {
+            group_id: group_id.to_owned(),
+            member_id: if member_id == "own" { own } else { member_id.to_owned() },
+            generation_id_or_member_epoch: generation,
+            topics: vec![OffsetCommitRequestTopic {
+                partitions: vec![OffsetCommitRequestPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let Response::OffsetCommit(response) =
+            world.ask(Request::OffsetCommit(request), api_version)
+        else {
+            panic!("{name}: not an OffsetCommit response");
+        };
+        let error_code = response.topics[0].partitions[0].error_code;
+        assert_eq!(ErrorCode::from_wire(error_code), expected, "{name}");
+    }
+}
+
+#[test]
+fn leave_is_refused_for_each_member_by_itself() {
+    let member = |member_id: &str, instance_id: Option<&str>| MemberIdentity {
+        member_id: member_id.to_owned(),
+        group_instance_id: instance_id.map(str::to_owned),
+        ..Default::default()
+    };
+    let mut world = World::new(Settings::default());
+    let own = world.stable_group("g", &["t"]);
+    let request = LeaveGroupRequest {
+        group_id: "g".to_owned(),
+        members: vec![
+            member("m", None),
+            member("", Some("i")),
+            member("", None),
+            member(&own, Some("i")),
+            member(&own, None),
+            member(&own, None),
+        ],
+        ..Default::default()
+    };
+    let Response::Leave(response) = world.ask(Request::Leave(request), 5) else {
+        panic!("not a LeaveGroup response");
+    };
+    let unknown = ErrorCode::UnknownMemberId;
+    let expected = [unknown, unknown, unknown, unknown, ErrorCode::None, unknown];
+    let errors: Vec<_> =
+        response.members.iter().map(|m| ErrorCode::from_wire(m.error_code)).collect();
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn old_leave_has_its_error_at_the_top() {
+    let cases = [
+        ("group id is empty", "", ErrorCode::InvalidGroupId),
+        ("group does not exist", "h", ErrorCode::UnknownMemberId),
+        ("member id is not of the group", "g", ErrorCode::UnknownMemberId),
+    ];
+    for (name, group_id, expected) in cases {
+        let mut world = World::new(Settings::default());
+        _ = world.stable_group("g", &["t"]);
+        let request = LeaveGroupRequest {
+            group_id: group_id.to_owned(),
+            member_id: "m".to_owned(),
+            ..Default::default()
+        };
+        let Response::Leave(response) = world.ask(Request::Leave(request), 2) else {
+            panic!("{name}: not a LeaveGroup response");
+        };
+        assert_eq!(ErrorCode::from_wire(response.error_code), expected, "{name}");
+        assert_eq!(response.members, [], "{name}");
+    }
+}
+
+#[test]
+fn offset_delete_is_refused() {
+    let cases = [
+        ("group id is empty", "", ErrorCode::InvalidGroupId),
+        ("group does not exist", "h", ErrorCode::GroupIdNotFound),
+        ("group has members that are no consumers", "workers", ErrorCode::NonEmptyGroup),
+        ("group has consumers", "g", ErrorCode::None),
+    ];
+    for (name, group_id, expected) in cases {
+        let mut world = World::new(Settings::default());
+        _ = world.stable_group("g", &["t"]);
+        let mut workers = join_request("workers", "", &[("sessioned", &[])]);
+        workers.protocol_type = "connect".to_owned();
+        _ = world.join(workers, 3, "worker");
+        let request = OffsetDeleteRequest { group_id: group_id.to_owned(), ..Default::default() };
+        let Response::OffsetDelete(response) = world.ask(Request::OffsetDelete(request), 0) else {
+            panic!("{name}: not an OffsetDelete response");
+        };
+        assert_eq!(ErrorCode::from_wire(response.error_code), expected, "{name}");
+    }
+}

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use thalweg_coordinator::{Logged, Record, Response};
 use protocol::messages::describe_groups::DescribedGroup;
 use protocol::messages::join_group::JoinGroupResponse;
 use protocol::messages::offset_fetch::OffsetFetchResponseGroup;
 use protocol::messages::sync_group::SyncGroupResponse;
+use thalweg_coordinator::{Logged, Record, Response};
 use types::ErrorCode;
 
 /// Member ids end in a UUID with a small number, which is all that is shown of it.

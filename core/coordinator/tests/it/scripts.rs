@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use thalweg_coordinator::{Outcome, ReplyToken, Request, Response, Settings};
 use protocol::messages::heartbeat::HeartbeatRequest;
 use protocol::messages::leave_group::{LeaveGroupRequest, MemberIdentity};
 use protocol::messages::list_groups::ListGroupsRequest;
@@ -29,6 +28,7 @@ use protocol::messages::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use protocol::messages::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use thalweg_coordinator::{Outcome, ReplyToken, Request, Response, Settings};
 
 use crate::print;
 use crate::world::{Sent, World, join_request, sync_request};
@@ -98,7 +98,11 @@ impl<'a> Words<'a> {
 
 impl Runner {
     fn new() -> Self {
-        Self { world: World::new(Settings::default()), ids: BTreeMap::new(), asked: BTreeMap::new() }
+        Self {
+            world: World::new(Settings::default()),
+            ids: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        }
     }
 
     fn run(mut self, script: &str) -> String {
@@ -202,7 +206,8 @@ impl Runner {
             group_instance_id: Some(instance),
             ..Default::default()
         });
-        let member = |name: &&str| MemberIdentity { member_id: self.id(name), ..Default::default() };
+        let member =
+            |name: &&str| MemberIdentity { member_id: self.id(name), ..Default::default() };
         request.members = names.iter().map(member).chain(instance).collect();
         self.ask("-", Request::Leave(request), api_version)
     }

@@ -1,15 +1,15 @@
 //! A coordinator with a log in memory and a clock that tests move.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use thalweg_coordinator::{
-    Caller, Coordinator, Logged, Now, Outcome, Record, ReplyToken, Request, Response, Settings,
-};
 use protocol::Message;
 use protocol::internal::consumer::ConsumerProtocolSubscription;
 use protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use thalweg_coordinator::{
+    Caller, Coordinator, Logged, Now, Outcome, Record, ReplyToken, Request, Response, Settings,
+};
 use types::{Millis, Uuid};
 
 /// The wall clock when the monotonic one stands at 0.

@@ -12,6 +12,10 @@ use crate::message::Response;
 use crate::records;
 use crate::timers::Timer;
 
+/// The least time that static members get to come back when none of them has; what they asked for
+/// themselves may be nothing at all.
+const ANOTHER_TURN_MIN: Millis = Millis(1_000);
+
 impl Group {
     /// Members are asked to join, or, where that has happened, joining ends if all are there.
     pub(super) fn rebalance_or_complete(&mut self, turn: &mut Turn<'_>) {
@@ -87,7 +91,7 @@ impl Group {
             self.begin_generation(turn);
         } else {
             self.state = State::PreparingRebalance { initial: None };
-            self.arm_join(self.rebalance_timeout(), turn);
+            self.arm_join(self.rebalance_timeout().max(ANOTHER_TURN_MIN), turn);
         }
     }
 
