@@ -148,7 +148,9 @@ fn entries_pass(text: &str, of: &[&str], none_allowed: bool) -> bool {
 
 fn is_partition_and_broker(entry: &str) -> bool {
     let number = |text: &str| text.parse::<i32>().is_ok_and(|number| number >= 0);
-    entry.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker))
+    let parts = entry.split_once(':');
+    // Kafka lets empty entries pass.
+    entry.is_empty() || parts.is_some_and(|(partition, broker)| number(partition) && number(broker))
 }
 
 fn offset_reset_passes(text: &str) -> bool {
@@ -177,10 +179,17 @@ pub(crate) fn voter(entry: &str) -> Option<(i32, &str, u16)> {
 pub(crate) fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    if host.is_empty() || (bare.is_none() && host.contains([':', '[', ']', '/'])) {
+    // Without brackets, a colon would leave open where the port begins.
+    if !is_host(bare.unwrap_or(host)) || (bare.is_none() && host.contains(':')) {
         return None;
     }
     Some((bare.unwrap_or(host), port.parse().ok()?))
+}
+
+/// Whether a text can be a host's name or address; Kafka's pattern.
+pub(crate) fn is_host(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '%' | '.' | '_' | ':');
+    !text.is_empty() && text.chars().all(allowed)
 }
 
 /// Milliseconds of an ISO 8601 duration of days, hours, minutes and seconds, such as `P7D` or

@@ -47,7 +47,8 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
     // A carriage return alone ends a line too, so "\r\n" leaves an empty line that numbering
     // must not count: it is folded first.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    for (index, natural) in text.split('\n').enumerate() {
+    let mut lines = text.split('\n').enumerate().peekable();
+    while let Some((index, natural)) = lines.next() {
         let natural = natural.trim_start_matches(is_blank);
         let fresh = open.is_none();
         if fresh && (natural.is_empty() || natural.starts_with(['#', '!'])) {
@@ -57,7 +58,9 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         let backslashes = natural.chars().rev().take_while(|c| *c == '\\').count();
         if backslashes % 2 == 1 {
             logical.push_str(&natural[..natural.len() - 1]);
-            open = Some((start, logical));
+            // A line of nothing but a backslash continues nothing: a comment may follow.
+            let continues = !logical.is_empty() || lines.peek().is_none();
+            open = continues.then_some((start, logical));
         } else {
             logical.push_str(natural);
             found.push((start, logical));
@@ -131,7 +134,7 @@ mod tests {
 
     #[test]
     fn syntax_is_javas() {
-        let cases: [(&str, &[(&str, &str)]); 36] = [
+        let cases: [(&str, &[(&str, &str)]); 38] = [
             ("a=b", &[("a", "b")]),
             ("a:b", &[("a", "b")]),
             ("a b", &[("a", "b")]),
@@ -168,6 +171,8 @@ mod tests {
             ("#c\\\na=b", &[("a", "b")]),
             ("a=\u{e9}", &[("a", "\u{e9}")]),
             ("\\", &[("", "")]),
+            ("\\\n ", &[]),
+            ("\\\n# c\n\\\na", &[("a", "")]),
         ];
         for (text, expected) in cases {
             let parsed = Properties::parse(text).unwrap();

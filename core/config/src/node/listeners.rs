@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::quorum::HostPort;
+use crate::check::is_host;
 use crate::error::ConfigError;
 use crate::layers::BrokerLayers;
 
@@ -231,8 +232,7 @@ fn split_listener(entry: &str) -> Option<(String, Option<String>, u16)> {
     let (name, address) = entry.split_once("://")?;
     let (host, port) = address.rsplit_once(':')?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '%' | '.' | '_' | ':');
-    if name.is_empty() || !bare.chars().all(allowed) {
+    if name.is_empty() || !(bare.is_empty() || is_host(bare)) {
         return None;
     }
     let host = (!bare.is_empty()).then(|| bare.to_owned());

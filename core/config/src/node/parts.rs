@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use types::Millis;
 
+use crate::check::is_host;
 use crate::layers::BrokerLayers;
 
 /// What protects the node from its connections.
@@ -156,11 +157,6 @@ pub(super) fn read_ip_overrides(text: &str) -> Result<BTreeMap<String, u32>, Str
             }
         })
         .collect()
-}
-
-fn is_host(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '%' | '.' | '_' | ':');
-    !text.is_empty() && text.chars().all(allowed)
 }
 
 impl TopicDefaults {

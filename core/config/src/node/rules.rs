@@ -165,6 +165,13 @@ fn check_limits(layers: &BrokerLayers<'_>, rule: Rule<'_>) {
         "group.coordinator.rebalance.protocols",
         "classic groups cannot be switched off".to_owned(),
     );
+    for name in
+        ["offsets.topic.compression.codec", "share.coordinator.state.topic.compression.codec"]
+    {
+        let codec = layers.int(name);
+        let reason = format!("{codec} is not a codec: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd");
+        rule((0..=4).contains(&codec), name, reason);
+    }
     let within = |group: &str, key: &str| {
         let bound = |which: &str| layers.int(&format!("group.{group}.{which}.{key}"));
         let value = layers.int(&format!("group.{group}.{key}"));

@@ -141,7 +141,8 @@ fn times_and_limits_must_fit() {
         ("group.consumer.session.timeout.ms=1000", false),
         ("group.consumer.heartbeat.interval.ms=20000", false),
         (
-            "group.consumer.heartbeat.interval.ms=70000\ngroup.consumer.max.heartbeat.interval.ms=80000",
+            "group.consumer.heartbeat.interval.ms=70000\n\
+             group.consumer.max.heartbeat.interval.ms=80000",
             false,
         ),
         ("group.consumer.assignment.interval.ms=20000", false),

@@ -85,7 +85,7 @@ keys! {
         "Milliseconds between looks for expired offsets.";
     int("offsets.retention.minutes", "10080").min(1).high().acting():
         "Minutes that offsets outlive the last use of their group.";
-    int("offsets.topic.compression.codec", "0").range(0, 4).high():
+    int("offsets.topic.compression.codec", "0").high():
         "Number of the codec for __consumer_offsets; 0 is none.";
     int("offsets.topic.num.partitions", "50").min(1).high().acting():
         "Partitions of __consumer_offsets; fixed once the topic exists.";

@@ -62,7 +62,7 @@ keys! {
         "Bytes read at once when share state is loaded.";
     int("share.coordinator.snapshot.update.records.per.snapshot", "500").range(0, 500):
         "Updates of share state between two full copies of it.";
-    int("share.coordinator.state.topic.compression.codec", "0").range(0, 4).high():
+    int("share.coordinator.state.topic.compression.codec", "0").high():
         "Number of the codec for __share_group_state; 0 is none.";
     short("share.coordinator.state.topic.min.isr", "2").min(1).high():
         "min.insync.replicas of __share_group_state.";
