@@ -145,8 +145,7 @@ impl Log {
         for Piece { range, header } in &mut pieces {
             let batch = &mut batches[range.clone()];
             let valid = validate(batch, header, &limits)?;
-            // Control batches keep the time of the decision that they carry.
-            if is_append_time && !header.attributes.is_control() {
+            if is_append_time {
                 stamp_log_append_time(batch, now);
                 header.max_timestamp = now.get();
             } else if header.max_timestamp != valid.max_timestamp {
@@ -250,8 +249,11 @@ impl Log {
         for txn in self.producers.commit(updates) {
             let stable = self.producers.last_stable_offset(&txn);
             self.producers.complete(&txn);
-            if txn.is_aborted {
-                self.note_aborted(&txn, stable)?;
+            if txn.is_aborted
+                && let Err(error) = self.note_aborted(&txn, stable)
+            {
+                self.failed = true;
+                return Err(error);
             }
         }
         Ok(())
@@ -333,3 +335,6 @@ pub(crate) fn marker_of(batch: &[u8], header: &BatchHeader) -> Result<Option<Mar
     let (coordinator_epoch, timestamp) = (marker.coordinator_epoch, record.timestamp);
     Ok(Some(Marker { is_abort, coordinator_epoch, timestamp }))
 }
+
+#[cfg(test)]
+mod tests;

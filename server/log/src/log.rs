@@ -214,6 +214,9 @@ impl Log {
     ///
     /// # Errors
     /// [`LogError::Io`]; the directory must not be marked as cleanly stopped then.
+    ///
+    /// # Panics
+    /// If a sync ticket is out.
     pub fn close(mut self) -> Result<Offset, LogError> {
         self.flush_writes()?;
         let disk = Arc::clone(&self.disk);

@@ -260,7 +260,7 @@ impl Log {
     ) -> Result<Read, ReadError> {
         let mut from = from;
         loop {
-            let Some(mut plan) = self.plan(from, bytes_max, until, min_one)? else {
+            let Some(plan) = self.plan(from, bytes_max, until, min_one)? else {
                 return Ok(Read::Ready(Batches { bytes: Bytes::new(), next_offset: from }));
             };
             match plan.find(read_full_cached_at) {
@@ -278,7 +278,6 @@ impl Log {
                     return Ok(Read::Ready(batches));
                 }
                 Err(Fault::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    plan.from = from;
                     return Ok(Read::Cold(plan));
                 }
                 Err(fault) => return Err(plan.explain(fault).into()),

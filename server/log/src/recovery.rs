@@ -5,6 +5,7 @@
 //! indexes, producer state and leader epochs are rebuilt. A batch that is broken although valid
 //! ones lie behind it, or although it was synced, is damage: nothing is cut, the log does not open.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ impl Log {
         let active = ActiveSegment::empty(base, active, now);
         let mut sync = SyncState::default();
         sync.dir_is_dirty = is_new;
+        sync.folder_is_new = is_new;
         let mut log = Self {
             disk,
             dir,
@@ -185,8 +187,13 @@ impl Log {
         let position = rebuilt.bytes;
         let is_damage = has_data_behind
             || next < point
-            || valid_batch_behind(file.as_ref(), position, segment.bytes, next)
-                .context("read", &path)?;
+            || valid_batch_behind(
+                file.as_ref(),
+                position..segment.bytes,
+                next,
+                self.epochs.latest(),
+            )
+            .context("read", &path)?;
         if is_damage {
             return Err(LogError::Damaged { file: path, position, reason });
         }
@@ -257,6 +264,11 @@ impl Log {
         if self.end < self.start {
             // The start was moved further than the data that is left.
             self.restart_at(self.start, now)?;
+        }
+        if self.end < opening.recovery_point {
+            // Either a truncation whose checkpoint was not written any more, or a loss.
+            let (end, point) = (self.end, opening.recovery_point);
+            tracing::warn!(log = %self.dir.display(), %end, %point, "log ends before its recovery point");
         }
         self.durable_end =
             if opening.is_clean { self.end } else { opening.recovery_point.min(self.end) };
@@ -356,11 +368,12 @@ fn fault_of(batch: &[u8], header: &BatchHeader, next: Offset, base: Offset) -> O
 /// Batches have no alignment, so that every position is tried; nearly all fail at the first glance.
 fn valid_batch_behind(
     file: &dyn DiskFile,
-    from: u64,
-    until: u64,
+    within: Range<u64>,
     next: Offset,
+    latest: Option<LeaderEpoch>,
 ) -> std::io::Result<bool> {
-    let mut at = from + 1;
+    let (mut at, until) = (within.start + 1, within.end);
+    let epoch_min = latest.map_or(0, |epoch| epoch.0);
     let mut window = vec![0; SEARCH_BYTES];
     while at + HEADER_BYTES as u64 <= until {
         let left = usize::try_from(until - at).unwrap_or(usize::MAX);
@@ -370,8 +383,10 @@ fn valid_batch_behind(
             let Ok(header) = BatchHeader::parse(&window[skip..read]) else { continue };
             let position = at + skip as u64;
             let reach = header.base_offset.wrapping_sub(next.get());
-            let is_near = (0..=i64::from(i32::MAX)).contains(&reach);
-            if !is_near || position + header.batch_bytes() as u64 > until {
+            // A value may hold a batch, but not one that this log's leaders have stamped.
+            let is_ours = (0..=i64::from(i32::MAX)).contains(&reach)
+                && header.partition_leader_epoch >= epoch_min;
+            if !is_ours || position + header.batch_bytes() as u64 > until {
                 continue;
             }
             let mut batch = vec![0; header.batch_bytes()];

@@ -130,7 +130,8 @@ impl Log {
 
     fn segments_before_start(&self, high_watermark: Offset) -> usize {
         let limit = self.start.min(high_watermark);
-        (0..self.closed.len()).take_while(|at| self.end_of(*at) <= limit).count()
+        let segments = self.closed.len() + usize::from(self.active.bytes > 0);
+        (0..segments).take_while(|at| self.end_of(*at) <= limit).count()
     }
 
     fn segments_over_size(&self, high_watermark: Offset) -> usize {
@@ -193,3 +194,6 @@ impl Log {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 //! what it could not write.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use types::Offset;
@@ -26,6 +26,8 @@ pub(crate) struct SyncState {
     pub active_is_dirty: bool,
     /// Whether files were created or renamed since the last ticket.
     pub dir_is_dirty: bool,
+    /// Whether the folder itself is new to its directory.
+    pub folder_is_new: bool,
     in_flight: bool,
     /// A truncation while a ticket was out: what it syncs behind this offset has been cut.
     cap: Option<Offset>,
@@ -39,6 +41,7 @@ pub struct SyncTicket {
     dir: PathBuf,
     files: Vec<Arc<dyn DiskFile>>,
     dir_is_dirty: bool,
+    folder_is_new: bool,
     epochs: Option<String>,
     end: Offset,
 }
@@ -66,6 +69,9 @@ impl SyncTicket {
             }
             None if self.dir_is_dirty => self.disk.sync_dir(&self.dir)?,
             None => {}
+        }
+        if self.folder_is_new {
+            self.disk.sync_dir(self.dir.parent().unwrap_or(Path::new("/")))?;
         }
         Ok(Synced { end: self.end })
     }
@@ -108,6 +114,7 @@ impl Log {
             dir: self.dir.clone(),
             files,
             dir_is_dirty: std::mem::take(&mut sync.dir_is_dirty),
+            folder_is_new: std::mem::take(&mut sync.folder_is_new),
             epochs,
             end: self.end,
         })
@@ -161,3 +168,6 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

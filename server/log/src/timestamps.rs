@@ -153,3 +153,6 @@ fn first_record(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,9 @@
 use types::{Offset, ProducerId};
 
 use crate::Log;
-use crate::disk::{OpenMode, read_file_if_exists, remove_if_exists, write_all_at, write_file};
+use crate::disk::{
+    OpenMode, read_file_if_exists, read_full_at, remove_if_exists, write_all_at, write_file,
+};
 use crate::error::{IoContext, LogError};
 use crate::producer_state::CompletedTxn;
 use crate::segment::{self, TXN_INDEX};
@@ -88,9 +90,17 @@ impl Log {
         last_stable_offset: Offset,
     ) -> Result<(), LogError> {
         let base = self.base_of(txn.last_offset);
-        let known = self.read_txn_index(base)?;
-        if known.last().is_some_and(|last| last.last_offset >= txn.last_offset) {
-            return Ok(());
+        let path = segment::path(&self.dir, base, TXN_INDEX);
+        let file = self.disk.open(&path, OpenMode::Create).context("open", &path)?;
+        let bytes = file.len().context("read", &path)?;
+        let at = bytes - bytes % ENTRY_BYTES as u64;
+        if let Some(last) = at.checked_sub(ENTRY_BYTES as u64) {
+            let mut entry = [0; ENTRY_BYTES];
+            read_full_at(file.as_ref(), &mut entry, last).context("read", &path)?;
+            let known = AbortedTxn::from_bytes(&entry);
+            if known.is_some_and(|known| known.last_offset >= txn.last_offset) {
+                return Ok(());
+            }
         }
         let entry = AbortedTxn {
             producer: txn.producer,
@@ -98,9 +108,6 @@ impl Log {
             last_offset: txn.last_offset,
             last_stable_offset,
         };
-        let path = segment::path(&self.dir, base, TXN_INDEX);
-        let file = self.disk.open(&path, OpenMode::Create).context("open", &path)?;
-        let at = (known.len() * ENTRY_BYTES) as u64;
         write_all_at(file.as_ref(), &[entry.to_bytes()], at).context("write", &path)?;
         self.sync.files.push(file);
         if let Err(at) = self.txn_indexes.binary_search(&base) {

@@ -1,0 +1,84 @@
+//! Which segments go, when, and when their files do.
+
+use types::LeaderEpoch;
+
+use super::*;
+use crate::testing::{batch, open_new};
+use crate::{AppendOrigin, LogConfig};
+
+/// Five segments of one batch of two records; timestamps 1000 to 1004.
+fn log(dir: &Path, config: LogConfig) -> Log {
+    let mut log = open_new(dir, config);
+    for seed in 0..5 {
+        let (epoch, origin) = (LeaderEpoch(0), AppendOrigin::Client);
+        log.append_as_leader(batch(2, seed), epoch, origin, Millis(0)).unwrap();
+        if seed < 4 {
+            log.roll(Millis(0)).unwrap();
+        }
+    }
+    log.flush_writes().unwrap();
+    log
+}
+
+fn config() -> LogConfig {
+    LogConfig { retention_ms: None, ..LogConfig::default() }
+}
+
+#[test]
+fn retention_rules() {
+    let size = batch(2, 0).len() as u64;
+    let by_time = LogConfig { retention_ms: Some(Millis(1000)), ..config() };
+    let by_size = |bytes| LogConfig { retention_bytes: Some(bytes), ..config() };
+    let cases = [
+        ("nothing expires for ever", config(), 10, 9999, 0),
+        ("by age of the data", by_time.clone(), 10, 2003, 6),
+        ("exactly old enough is not over", by_time.clone(), 10, 2000, 0),
+        ("never above the high watermark", by_time.clone(), 4, 9999, 4),
+        ("the active segment goes, too", by_time.clone(), 10, 9999, 10),
+        ("by size", by_size(size * 3), 10, 0, 4),
+        ("never below the size", by_size(size * 3 - 1), 10, 0, 4),
+        ("by size, all of it", by_size(0), 10, 0, 10),
+        ("a policy without delete keeps all", LogConfig { delete: false, ..by_time }, 10, 9999, 0),
+    ];
+    for (name, config, high_watermark, now, start) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = log(dir.path(), config);
+        log.delete_old_segments(Offset::new(high_watermark), Millis(now)).unwrap();
+        assert_eq!(log.start_offset(), Offset::new(start), "{name}");
+        assert_eq!(log.end_offset(), Offset::new(10), "{name}");
+    }
+}
+
+#[test]
+fn files_go_after_the_delay() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { retention_bytes: Some(0), ..config() };
+    let mut log = log(dir.path(), config);
+    log.delete_old_segments(Offset::new(6), Millis(100)).unwrap();
+    let count = |suffix: &str| {
+        let names = std::fs::read_dir(dir.path().join("t-0")).unwrap();
+        names.filter(|e| e.as_ref().unwrap().path().to_str().unwrap().ends_with(suffix)).count()
+    };
+    assert_eq!(count(".log.deleted"), 3);
+    assert_eq!(count(".index.deleted"), 3);
+    assert!(log.take_removal(Millis(60_099)).is_none());
+    log.take_removal(Millis(60_100)).unwrap().run().unwrap();
+    assert_eq!(count(".deleted"), 0);
+    assert_eq!(count(".log"), 2);
+}
+
+#[test]
+fn deleted_records_are_out_of_reach_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = log(dir.path(), config());
+    assert_eq!(log.delete_records(Offset::new(5), Offset::new(10)).unwrap(), Offset::new(5));
+    assert_eq!(log.delete_records(Offset::new(3), Offset::new(10)).unwrap(), Offset::new(5));
+    let above = log.delete_records(Offset::new(9), Offset::new(8)).unwrap_err();
+    assert!(matches!(above, ReadError::OutOfRange { .. }), "{above}");
+    assert_eq!(log.delete_old_segments(Offset::new(10), Millis(0)).unwrap(), 2);
+    assert_eq!(log.start_offset(), Offset::new(5));
+    log.delete_records(Offset::new(10), Offset::new(10)).unwrap();
+    log.delete_old_segments(Offset::new(10), Millis(0)).unwrap();
+    assert_eq!((log.bytes(), log.segment_count()), (0, 1));
+    assert_eq!((log.start_offset(), log.end_offset()), (Offset::new(10), Offset::new(10)));
+}
