@@ -117,6 +117,7 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
             chunks.remove(index);
         } else {
             Self::join_with_next(chunks, index);
+            Self::join_with_next(chunks, index.saturating_sub(1));
         }
         Some(value)
     }

@@ -13,7 +13,7 @@ use protocol::internal::metadata::{
 };
 use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use protocol::messages::broker_registration::{
-    BrokerRegistrationRequest, BrokerRegistrationResponse,
+    BrokerRegistrationRequest, BrokerRegistrationResponse, Feature,
 };
 use protocol::messages::controller_registration::{
     ControllerRegistrationRequest, ControllerRegistrationResponse,
@@ -110,12 +110,17 @@ fn check_registration(
         || !dirs_twice.is_empty()
         || taken;
     let names_version = request.features.iter().any(|feature| feature.name == METADATA_VERSION);
-    let can_all = image.features().all(|(name, level)| {
+    let range = |feature: &Feature| feature.min_supported_version..=feature.max_supported_version;
+    let can_finalized = image.features().all(|(name, level)| {
         let offered = request.features.iter().find(|feature| feature.name == name);
-        offered.is_some_and(|offered| {
-            (offered.min_supported_version..=offered.max_supported_version).contains(&level)
-        })
+        offered.is_some_and(|offered| range(offered).contains(&level))
     });
+    // A feature that is not finalized is at level 0.
+    let can_all = can_finalized
+        && request.features.iter().all(|offered| {
+            offered.name == METADATA_VERSION
+                || range(offered).contains(&image.feature(&offered.name))
+        });
 
     refuse(request.cluster_id != facts.cluster_id, ErrorCode::InconsistentClusterId)?;
     refuse(other_run && facts.session_is_alive, ErrorCode::DuplicateBrokerRegistration)?;
@@ -272,9 +277,10 @@ pub fn fence_broker(image: &Image, id: BrokerId, context: &Context<'_>) -> Vec<M
 
 fn unfence_broker(image: &Image, broker: &Broker, context: &Context<'_>) -> Vec<MetadataRecord> {
     let mut records = vec![fencing(broker, -1)];
-    // It may lead what nobody leads.
+    // It may lead what nobody leads, unless it is on its way out: no record takes that back.
+    let arrives = (!broker.in_controlled_shutdown).then_some(broker.id);
     records.extend(changes(image, context, |partition| {
-        partition.leader.is_none().then_some(Step { arrives: Some(broker.id), ..Step::default() })
+        partition.leader.is_none().then_some(Step { arrives, ..Step::default() })
     }));
     records
 }

@@ -38,25 +38,34 @@ impl UpgradeType {
     }
 }
 
-/// Decides UpdateFeatures: all updates or none. `kraft_version` is the level in the log's control
-/// records; a decision that changes it says so in [`Decision::records`] by nothing but a no-op,
-/// and the driver asks the quorum.
+/// The answer to UpdateFeatures and what it asks of the quorum.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FeatureUpdate {
+    /// For the client.
+    pub response: UpdateFeaturesResponse,
+    /// The new level of `kraft.version`, which the quorum writes into control records.
+    pub kraft_version: Option<i16>,
+}
+
+/// Decides UpdateFeatures: all updates or none. `kraft_version` is the level that the log's
+/// control records give.
 pub fn update_features(
     image: &Image,
     request: &UpdateFeaturesRequest,
     version: i16,
     kraft_version: i16,
     context: &Context<'_>,
-) -> Decision<UpdateFeaturesResponse> {
+) -> Decision<FeatureUpdate> {
     let updates = request.feature_updates.iter();
     let proposed = updates.map(|update| (update.feature.as_str(), update.max_version_level));
     let proposed: BTreeMap<_, _> = image.features().chain(proposed).collect();
     let mut records = Vec::new();
+    let mut new_kraft_version = None;
     for update in &request.feature_updates {
         match update_one(image, update, kraft_version, &proposed, context) {
             Ok(more) => records.extend(more),
             Err(refusal) => {
-                return Decision::unchanged(UpdateFeaturesResponse {
+                let response = UpdateFeaturesResponse {
                     error_code: refusal.code.to_wire(),
                     error_message: Some(format!(
                         "The update failed for all features since the following feature had an \
@@ -64,12 +73,17 @@ pub fn update_features(
                         refusal.message
                     )),
                     ..Default::default()
-                });
+                };
+                return Decision::unchanged(FeatureUpdate { response, kraft_version: None });
             }
+        }
+        if update.feature == KRAFT_VERSION && update.max_version_level != kraft_version {
+            new_kraft_version = Some(update.max_version_level);
         }
     }
     if request.validate_only {
         records.clear();
+        new_kraft_version = None;
     }
     let results = request.feature_updates.iter().filter(|_| version <= RESULTS_UNTIL);
     let results = results.map(|update| UpdatableFeatureResult {
@@ -77,7 +91,7 @@ pub fn update_features(
         ..Default::default()
     });
     let response = UpdateFeaturesResponse { results: results.collect(), ..Default::default() };
-    Decision { records, response }
+    Decision { records, response: FeatureUpdate { response, kraft_version: new_kraft_version } }
 }
 
 fn update_one(
@@ -125,6 +139,7 @@ fn update_one(
         }
         KRAFT_VERSION if level < current => refuse("Can't downgrade the version of this feature."),
         KRAFT_VERSION if level == current => Ok(Vec::new()),
+        // The response waits for an offset of the log, so there must be one.
         KRAFT_VERSION => Ok(vec![NoOpRecord::default().into()]),
         ELR_VERSION if level > 0 && proposed[METADATA_VERSION] < ELR_NEEDS_METADATA_VERSION => {
             refuse(&format!("It depends on metadata.version level {ELR_NEEDS_METADATA_VERSION}."))

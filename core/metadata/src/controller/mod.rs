@@ -33,7 +33,7 @@ pub use brokers::{
 pub use configs::{alter_configs, incremental_alter_configs};
 pub use delete_topics::delete_topics;
 pub use elections::{elect_leaders, elect_preferred_leaders};
-pub use features::update_features;
+pub use features::{FeatureUpdate, update_features};
 pub use partitions::create_partitions;
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use topics::create_topics;

@@ -73,7 +73,8 @@ impl Broker {
         match id {
             directory::LOST => false,
             id if directory::is_reserved(id) => true,
-            id => self.directories.contains(&id),
+            // A broker of before 3.7 names no directories.
+            id => self.directories.is_empty() || self.directories.contains(&id),
         }
     }
 

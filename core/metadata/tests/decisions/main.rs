@@ -1,0 +1,12 @@
+//! Controller decisions and images, tested through the crate's public face: a request goes in, the
+//! records are applied, and what comes out is compared.
+
+mod brokers;
+mod configs;
+mod elections;
+mod features;
+mod image;
+mod partitions;
+mod random;
+mod topics;
+mod world;
