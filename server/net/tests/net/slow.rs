@@ -38,6 +38,7 @@ fn a_connection_whose_answer_is_awaited_is_not_idle() {
         pause();
         advance(Duration::from_secs(300)).await;
         resume();
+        assert_eq!(server.client().await.ask("e").await, "e", "the server had its turn");
         server.toy.answer(0);
         assert_eq!(client.receive().await, "w");
     });
@@ -68,14 +69,14 @@ fn each_frame_has_its_own_time() {
     with_server(Limits::default(), async |server| {
         let mut client = server.client().await;
         let bytes = framed("e12");
+        client.0.write_all(&bytes[..5]).await.unwrap();
         for _ in 0..4 {
-            client.0.write_all(&bytes[..5]).await.unwrap();
             server.until(|it| it.net.in_flight_bytes() == 5).await;
             pause();
             advance(Duration::from_secs(20)).await;
             resume();
-            // The rest of one frame comes together with nothing of the next.
-            client.0.write_all(&bytes[5..]).await.unwrap();
+            // The rest of one frame, and in the same segment the beginning of the next.
+            client.0.write_all(&[&bytes[5..], &bytes[..5]].concat()).await.unwrap();
             assert_eq!(client.receive().await, "e12");
         }
     });
