@@ -120,10 +120,14 @@ fn frames_larger_than_the_whole_budget_still_get_through() {
         for _ in 0..5 {
             let mut client = server.client().await;
             let body = body.clone();
-            clients.push(tokio::task::spawn_local(async move { client.ask(&body).await }));
+            clients.push(tokio::task::spawn_local(async move {
+                assert!(client.ask(&body).await == body);
+                client
+            }));
         }
+        let mut open = Vec::new();
         for client in clients {
-            assert!(client.await.unwrap() == body);
+            open.push(client.await.unwrap());
         }
         server.until(|it| it.net.in_flight_bytes() == 0).await;
     });

@@ -13,17 +13,22 @@ fn an_idle_connection_is_closed_and_a_used_one_is_not() {
     let limits = Limits { idle_max: Duration::from_secs(60), ..Limits::default() };
     with_server(limits, async |server| {
         let (mut idle, mut used) = (server.client().await, server.client().await);
-        idle.ask("e").await;
-        used.ask("e").await;
+        let mut unanswered = server.client().await;
+        for client in [&mut idle, &mut used, &mut unanswered] {
+            client.ask("e").await;
+        }
         pause();
         advance(Duration::from_secs(59)).await;
         resume();
         assert_eq!(used.ask("e").await, "e");
+        unanswered.send(&["n"]).await;
+        server.until(|it| it.counters.requests() == 5).await;
         pause();
         advance(Duration::from_secs(2)).await;
         resume();
         assert!(idle.is_closed().await);
         assert_eq!(used.ask("e").await, "e");
+        assert_eq!(unanswered.ask("e").await, "e");
         assert_eq!(server.counters.closed(Closed::Idle), 1);
     });
 }
