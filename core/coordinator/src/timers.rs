@@ -2,7 +2,8 @@
 //!
 //! A heartbeat moves a session's end further away, thousands of times a second. So a [`Deadline`]
 //! that moves later keeps its old entry in the queue; when that entry comes up, it is put back for
-//! the real time. An entry may therefore be early or outlive its deadline, but is never late.
+//! the real time. An entry may therefore be early, but is never late. Nor are deadlines unset when
+//! a phase ends: the phase that is found when they pass knows whether they still mean anything.
 
 use std::collections::BTreeSet;
 
@@ -67,12 +68,7 @@ impl Deadline {
         }
     }
 
-    /// Nothing happens any more. The queue entry stays until it comes up.
-    pub(crate) fn disarm(&mut self) {
-        self.at = None;
-    }
-
-    /// As [`Deadline::disarm`], but takes the queue entry out too, for an owner that goes away.
+    /// Unsets the instant and takes its queue entry out, for an owner that goes away.
     pub(crate) fn cancel(&mut self, timers: &mut Timers, timer: Timer) {
         self.at = None;
         if let Some(queued) = self.queued.take() {

@@ -31,7 +31,6 @@ impl Group {
     pub(crate) fn rebalance(&mut self, turn: &mut Turn<'_>) {
         self.refuse_syncs(turn);
         self.unsynced.clear();
-        self.sync_deadline.disarm();
         if self.state == State::Empty {
             let delay = turn.settings.initial_rebalance_delay;
             let remaining = (self.rebalance_timeout() - delay).max(Millis::ZERO);
@@ -79,7 +78,6 @@ impl Group {
     /// Ends joining: who is missing is a member no longer, except static members, which are
     /// expected back. If none but those are left, they get another turn.
     fn complete_join(&mut self, turn: &mut Turn<'_>) {
-        self.join_deadline.disarm();
         let is_gone = |m: &&Member| m.joining.is_none() && m.instance_id.is_none();
         let gone: Vec<_> = self.members.values().filter(is_gone).map(|m| m.id.clone()).collect();
         for member_id in gone {

@@ -24,14 +24,14 @@ impl Group {
                 turn.reply(parked.token, sync_refusal(ErrorCode::RebalanceInProgress));
             }
             State::CompletingRebalance => {
-                self.has_synced(member_id);
+                self.unsynced.remove(member_id);
                 self.park_sync(member_id, parked, turn);
                 if self.is_leader(member_id) {
                     self.assign(request, turn);
                 }
             }
             State::Stable => {
-                self.has_synced(member_id);
+                self.unsynced.remove(member_id);
                 let stored = turn.stored_member(member_id);
                 let assignment = stored.map(|member| member.assignment.clone());
                 turn.reply(parked.token, self.assigned(assignment.unwrap_or_default()));
@@ -81,13 +81,6 @@ impl Group {
                 answer(&mut member.syncing, turn, |_| response);
                 self.extend_session(&member_id, turn);
             }
-        }
-    }
-
-    fn has_synced(&mut self, member_id: &str) {
-        self.unsynced.remove(member_id);
-        if self.unsynced.is_empty() {
-            self.sync_deadline.disarm();
         }
     }
 
