@@ -1,5 +1,7 @@
 //! The frame of metadata records against bytes that Apache Kafka 4.3.0's own serde wrote.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 use bytes::Bytes;
 use protocol::internal::metadata::{
     client_quota_record::EntityData, register_broker_record as broker,
@@ -29,6 +31,7 @@ macro_rules! record {
 /// Each type once, and the bytes that Kafka writes for it.
 fn golden() -> Vec<(MetadataRecord, &'static str)> {
     let mut all = nodes();
+    all.extend(changes());
     all.extend(topics());
     all.extend(others());
     all
@@ -68,6 +71,11 @@ fn nodes() -> Vec<(MetadataRecord, &'static str)> {
         ),
         (record!(FenceBrokerRecord { id: 1, epoch: 5 }), "01070000000001000000000000000500"),
         (record!(UnfenceBrokerRecord { id: 1, epoch: 5 }), "01080000000001000000000000000500"),
+    ]
+}
+
+fn changes() -> Vec<(MetadataRecord, &'static str)> {
+    vec![
         (
             record!(BrokerRegistrationChangeRecord { broker_id: 1, broker_epoch: 5, fenced: -1 }),
             "011100000000010000000000000005010001ff",

@@ -4,7 +4,7 @@ use protocol::internal::metadata::{
     BeginTransactionRecord, ConfigRecord, EndTransactionRecord, FeatureLevelRecord,
 };
 
-use super::Context;
+use super::{Context, MIN_ISR};
 use crate::features::{ELR_VERSION, FEATURES, KRAFT_VERSION, METADATA_VERSION};
 use crate::image::ConfigResource;
 use crate::record::MetadataRecord;
@@ -33,8 +33,8 @@ pub fn bootstrap_records(context: &Context<'_>) -> Vec<MetadataRecord> {
         let record = ConfigRecord {
             resource_type: cluster.kind.to_wire(),
             resource_name: cluster.name.to_string(),
-            name: "min.insync.replicas".to_owned(),
-            value: Some(context.start_count("min.insync.replicas").to_string()),
+            name: MIN_ISR.to_owned(),
+            value: Some(context.start_count(MIN_ISR).to_string()),
             ..Default::default()
         };
         records.push(record.into());

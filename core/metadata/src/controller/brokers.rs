@@ -20,7 +20,7 @@ use protocol::messages::controller_registration::{
 };
 use types::{BrokerId, ErrorCode, Uuid};
 
-use super::partition_change::{Election, ElectionRules, PartitionChange, has_directory};
+use super::partition_change::{Election, ElectionRules, PartitionChange, Rulebook, has_directory};
 use super::{Context, Decision, Refusal, split_duplicates};
 use crate::features::{METADATA_VERSION, elr_enabled};
 use crate::image::{Broker, Image, Partition, Topic, directory};
@@ -390,12 +390,13 @@ fn changes(
     step: impl Fn(&Partition) -> Option<Step>,
 ) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
+    let rulebook = Rulebook::new(image, context);
     for topic in image.topics() {
         // Settings are read for topics that need them alone.
         let mut rules = None;
         for (index, partition) in topic.partitions() {
             let Some(step) = step(partition) else { continue };
-            let rules = *rules.get_or_insert_with(|| ElectionRules::of(image, topic, context));
+            let rules = *rules.get_or_insert_with(|| rulebook.rules(topic));
             records.extend(change(image, topic, index, partition, rules, step));
         }
     }

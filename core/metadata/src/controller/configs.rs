@@ -13,15 +13,13 @@ use protocol::messages::create_topics::{CreatableTopic, CreatableTopicConfigs};
 use protocol::messages::{alter_configs as replacing, incremental_alter_configs as incremental};
 use types::{BrokerId, ErrorCode, validate_topic_name};
 
-use super::{Context, Decision, Refusal, split_duplicates, wire_result};
+use super::{Context, Decision, MIN_ISR, Refusal, split_duplicates, wire_result};
 use crate::features::elr_enabled;
 use crate::image::{ConfigResource, Image, ResourceType, Settings};
 use crate::record::MetadataRecord;
 
 /// The longest value, as Kafka bounds it.
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
-
-const MIN_ISR: &str = "min.insync.replicas";
 
 /// Decides IncrementalAlterConfigs.
 pub fn incremental_alter_configs(

@@ -5,9 +5,7 @@ use protocol::messages::elect_leaders::{
 };
 use types::ErrorCode;
 
-use super::partition_change::{
-    Election, ElectionRules, PartitionChange, can_lead, unknown_partition,
-};
+use super::partition_change::{Election, PartitionChange, Rulebook, can_lead, unknown_partition};
 use super::{Context, Decision, Refusal, wire_result};
 use crate::image::{Image, Topic};
 use crate::record::MetadataRecord;
@@ -18,6 +16,7 @@ pub fn elect_leaders(
     request: &ElectLeadersRequest,
     context: &Context<'_>,
 ) -> Decision<ElectLeadersResponse> {
+    let rulebook = Rulebook::new(image, context);
     let mut response = ElectLeadersResponse::default();
     let election = match request.election_type {
         0 => Election::Preferred,
@@ -29,7 +28,7 @@ pub fn elect_leaders(
     };
     let mut records = Vec::new();
     let mut elect = |topic: &str, partition| {
-        let result = elect_leader(image, topic, partition, election, context);
+        let result = elect_leader(&rulebook, topic, partition, election);
         let result = result.map(|record| records.push(record));
         let (error_code, error_message) = wire_result(&result);
         PartitionResult { partition_id: partition, error_code, error_message, ..Default::default() }
@@ -65,24 +64,24 @@ pub fn elect_preferred_leaders(
     max: usize,
     context: &Context<'_>,
 ) -> Vec<MetadataRecord> {
+    let rulebook = Rulebook::new(image, context);
     let astray = image.topics().flat_map(|topic| {
         let partitions = topic.partitions();
         partitions
             .filter(|(_, partition)| !partition.has_preferred_leader())
-            .filter_map(|(index, _)| elect_one(image, topic, index, Election::Preferred, context))
+            .filter_map(|(index, _)| elect_one(&rulebook, topic, index, Election::Preferred))
     });
     astray.take(max).collect()
 }
 
 fn elect_leader(
-    image: &Image,
+    rulebook: &Rulebook<'_>,
     topic_name: &str,
     index: i32,
     election: Election,
-    context: &Context<'_>,
 ) -> Result<MetadataRecord, Refusal> {
     let unknown = || unknown_partition(topic_name, index);
-    let topic = image.topic(topic_name).ok_or_else(unknown)?;
+    let topic = rulebook.image().topic(topic_name).ok_or_else(unknown)?;
     let partition = topic.partition(index).ok_or_else(unknown)?;
     let (needed, unavailable) = match election {
         Election::Preferred => {
@@ -96,21 +95,20 @@ fn elect_leader(
         let message = format!("{topic_name}-{index} has the leader that was asked for");
         return Err(Refusal::new(ErrorCode::ElectionNotNeeded, message));
     }
-    elect_one(image, topic, index, election, context).ok_or_else(|| {
+    elect_one(rulebook, topic, index, election).ok_or_else(|| {
         Refusal::new(unavailable, format!("no replica of {topic_name}-{index} can take over"))
     })
 }
 
 fn elect_one(
-    image: &Image,
+    rulebook: &Rulebook<'_>,
     topic: &Topic,
     index: i32,
     election: Election,
-    context: &Context<'_>,
 ) -> Option<MetadataRecord> {
     let partition = topic.partition(index)?;
-    let rules = ElectionRules::of(image, topic, context);
-    let acceptable = |broker| can_lead(image, partition, broker);
+    let acceptable = |broker| can_lead(rulebook.image(), partition, broker);
+    let rules = rulebook.rules(topic);
     let change = PartitionChange::new(partition, rules, election, &acceptable);
     change.record(topic, index).map(Into::into)
 }

@@ -8,7 +8,7 @@ use protocol::messages::update_features::{
 };
 use types::ErrorCode;
 
-use super::{Context, Decision, Refusal};
+use super::{Context, Decision, MIN_ISR, Refusal};
 use crate::features::{
     ELR_NEEDS_METADATA_VERSION, ELR_VERSION, KRAFT_VERSION, METADATA_VERSION, feature,
     metadata_changed_between,
@@ -181,7 +181,6 @@ fn reason_not_supported(image: &Image, name: &str, level: i16) -> Option<String>
 /// Eligible leader replicas need one `min.insync.replicas` for all brokers: those of single
 /// brokers go, and the cluster gets one.
 fn unify_min_isr(image: &Image, context: &Context<'_>) -> Vec<MetadataRecord> {
-    const MIN_ISR: &str = "min.insync.replicas";
     let record = |resource: &ConfigResource, value: Option<String>| {
         ConfigRecord {
             resource_type: resource.kind.to_wire(),

@@ -21,7 +21,7 @@ mod placement;
 mod producer_ids;
 mod topics;
 
-use config::{BrokerLayers, StaticConfig, TopicConfig};
+use config::{BrokerLayers, StaticConfig};
 use types::{BrokerId, ErrorCode, Rng};
 
 pub use auto_create::{GROUP_METADATA_TOPIC, auto_create_topics};
@@ -43,6 +43,9 @@ use crate::record::MetadataRecord;
 
 /// Most partitions that one request may create, as Kafka bounds the records of a batch.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// The key that says how many replicas must have a record before `acks=all` is answered.
+const MIN_ISR: &str = "min.insync.replicas";
 
 /// Records to append and what to answer when they are committed.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,11 +87,6 @@ impl Context<'_> {
     /// A number that cannot change while the node runs and is at least 1.
     fn start_count(&self, name: &str) -> usize {
         usize::try_from(BrokerLayers::at_start(self.fixed).int(name)).unwrap_or(0)
-    }
-
-    /// What holds for a topic.
-    fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
-        TopicConfig::resolve(image.topic_settings(topic), &self.layers(image))
     }
 }
 

@@ -6,13 +6,17 @@
 //!
 //! Not here: reassignment of replicas.
 
+use config::TopicConfig;
 use protocol::internal::metadata::PartitionChangeRecord;
 use types::{BrokerId, ErrorCode};
 
-use super::{Context, Refusal};
+use super::{Context, MIN_ISR, Refusal};
 use crate::features::elr_enabled;
 use crate::image::topic::{NO_LEADER_CHANGE, wire_ids};
-use crate::image::{Image, Partition, Topic};
+use crate::image::{Image, Partition, Settings, Topic};
+
+/// The topic's key that allows unclean elections.
+const UNCLEAN: &str = "unclean.leader.election.enable";
 
 /// How a leader is sought.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,15 +40,40 @@ pub(super) struct ElectionRules {
     pub elr: bool,
 }
 
-impl ElectionRules {
-    pub(super) fn of(image: &Image, topic: &Topic, context: &Context<'_>) -> Self {
-        let config = context.topic_config(image, &topic.name);
-        let min_isr = usize::try_from(config.min_insync_replicas).unwrap_or(usize::MAX);
-        Self {
-            min_isr: min_isr.min(topic.replication_factor()),
-            unclean: config.unclean_leader_election,
-            elr: elr_enabled(image),
+/// The rules of all topics; few have settings of their own, so the rest is read once.
+pub(super) struct Rulebook<'a> {
+    image: &'a Image,
+    context: &'a Context<'a>,
+    /// `min.insync.replicas` and whether to elect uncleanly, for topics that do not say.
+    default: (u32, bool),
+}
+
+impl<'a> Rulebook<'a> {
+    pub(super) fn new(image: &'a Image, context: &'a Context<'a>) -> Self {
+        Self { image, context, default: Self::read(image, context, &Settings::new()) }
+    }
+
+    /// The image that the rules are read from.
+    pub(super) fn image(&self) -> &'a Image {
+        self.image
+    }
+
+    /// The rules of one topic.
+    pub(super) fn rules(&self, topic: &Topic) -> ElectionRules {
+        let settings = self.image.topic_settings(&topic.name);
+        let own = [MIN_ISR, UNCLEAN].into_iter().any(|name| settings.contains_key(name));
+        let (min_isr, unclean) =
+            if own { Self::read(self.image, self.context, settings) } else { self.default };
+        ElectionRules {
+            min_isr: usize::try_from(min_isr).unwrap_or(usize::MAX).min(topic.replication_factor()),
+            unclean,
+            elr: elr_enabled(self.image),
         }
+    }
+
+    fn read(image: &Image, context: &Context<'_>, settings: &Settings) -> (u32, bool) {
+        let config = TopicConfig::resolve(settings, &context.layers(image));
+        (config.min_insync_replicas, config.unclean_leader_election)
     }
 }
 

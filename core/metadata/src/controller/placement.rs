@@ -154,3 +154,118 @@ fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
         items.swap(last, index_below(rng, last + 1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use protocol::internal::metadata::RegisterBrokerRecord;
+
+    use super::*;
+
+    /// Brokers by rack; a negative id is fenced.
+    fn cluster(racks: &[(&str, &[i32])]) -> Image {
+        let mut image = Image::default();
+        for (rack, ids) in racks {
+            for id in *ids {
+                let record = RegisterBrokerRecord {
+                    broker_id: id.abs(),
+                    rack: Some((*rack).to_owned()),
+                    fenced: *id < 0,
+                    ..Default::default()
+                };
+                image.apply(&record.into()).unwrap();
+            }
+        }
+        image
+    }
+
+    fn placed(image: &Image, partitions: usize, replicas: usize, seed: u64) -> Vec<Vec<i32>> {
+        let placed = place(image, partitions, replicas, &mut Rng::new(seed)).unwrap();
+        placed.iter().map(|ids| ids.iter().map(|id| id.0).collect()).collect()
+    }
+
+    fn racks_of(racks: &[(&str, &[i32])], ids: &[i32]) -> BTreeSet<String> {
+        let rack = |id: &i32| {
+            let holds = |rack: &&(&str, &[i32])| rack.1.iter().any(|other| other.abs() == *id);
+            racks.iter().find(holds).unwrap().0.to_owned()
+        };
+        ids.iter().map(rack).collect()
+    }
+
+    const THREE_RACKS: &[(&str, &[i32])] = &[("a", &[1, 2]), ("b", &[3, 4]), ("c", &[5, 6])];
+
+    #[test]
+    fn every_broker_leads_equally_often() {
+        for seed in 0..50 {
+            let placed = placed(&cluster(THREE_RACKS), 60, 3, seed);
+            for broker in 1..=6 {
+                let leads = placed.iter().filter(|replicas| replicas[0] == broker).count();
+                assert_eq!(leads, 10, "seed {seed} broker {broker}");
+            }
+        }
+    }
+
+    #[test]
+    fn replicas_stand_in_different_racks() {
+        for seed in 0..50 {
+            for replicas in placed(&cluster(THREE_RACKS), 20, 3, seed) {
+                assert_eq!(racks_of(THREE_RACKS, &replicas).len(), 3, "{replicas:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_partition_has_a_broker_twice() {
+        let racks: &[(&str, &[i32])] = &[("a", &[1, 2, -3]), ("b", &[4]), ("c", &[-5])];
+        for seed in 0..50 {
+            for replicas in 1..=5 {
+                for ids in placed(&cluster(racks), 12, replicas, seed) {
+                    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), replicas, "{ids:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fenced_brokers_never_lead_and_come_last_in_their_rack() {
+        let racks: &[(&str, &[i32])] = &[("a", &[1, 2, -3]), ("b", &[4, 5, -6])];
+        for seed in 0..50 {
+            for ids in placed(&cluster(racks), 20, 4, seed) {
+                assert_eq!(ids.iter().filter(|id| [3, 6].contains(id)).count(), 0, "{ids:?}");
+            }
+            for ids in placed(&cluster(racks), 20, 6, seed) {
+                assert!(![3, 6].contains(&ids[0]), "{ids:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn fellow_replicas_vary() {
+        let pairs: BTreeSet<_> =
+            placed(&cluster(&[("a", &[1, 2, 3, 4])]), 24, 2, 3).into_iter().collect();
+        assert!(pairs.len() > 4, "{pairs:?}");
+    }
+
+    #[test]
+    fn same_seed_same_places() {
+        let image = cluster(THREE_RACKS);
+        assert_eq!(placed(&image, 9, 2, 5), placed(&image, 9, 2, 5));
+        assert_ne!(placed(&image, 9, 2, 5), placed(&image, 9, 2, 6));
+    }
+
+    #[test]
+    fn too_few_brokers_are_refused() {
+        let cases: [(&[i32], usize); 4] = [(&[], 1), (&[-1, -2], 1), (&[1, 2], 3), (&[1, -2], 3)];
+        for (ids, replicas) in cases {
+            let image = cluster(&[("a", ids)]);
+            let refusal = place(&image, 1, replicas, &mut Rng::new(1)).unwrap_err();
+            assert_eq!(refusal.code, ErrorCode::InvalidReplicationFactor, "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn single_broker_takes_everything() {
+        assert_eq!(placed(&cluster(&[("a", &[1])]), 5, 1, 1), vec![vec![1]; 5]);
+    }
+}

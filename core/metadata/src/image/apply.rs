@@ -34,6 +34,8 @@ pub enum ApplyError {
     UnknownBroker(BrokerId),
     #[error("broker {broker} has epoch {registered}, record says {given}")]
     StaleBrokerEpoch { broker: BrokerId, registered: i64, given: i64 },
+    #[error("producer ids up to {present} are given away, record says {given}")]
+    ProducerIdsGoBack { present: i64, given: i64 },
     #[error("configuration is of unknown resource type {0}")]
     UnknownResourceType(i8),
 }
@@ -74,7 +76,7 @@ impl Image {
             }
             R::Config(record) => self.set_config(record)?,
             R::FeatureLevel(record) => self.set_feature(record),
-            R::ProducerIds(record) => self.next_producer_id = record.next_producer_id,
+            R::ProducerIds(record) => self.give_producer_ids(record.next_producer_id)?,
             R::ClientQuota(record) => self.set_quota(record),
             R::AccessControlEntry(record) => {
                 self.acls.insert(record.id, Arc::new(record.clone()));
@@ -205,6 +207,15 @@ impl Image {
         } else {
             self.configs.insert(resource, Arc::new(settings));
         }
+        Ok(())
+    }
+
+    fn give_producer_ids(&mut self, next: i64) -> Result<(), ApplyError> {
+        if next < self.next_producer_id {
+            let present = self.next_producer_id;
+            return Err(ApplyError::ProducerIdsGoBack { present, given: next });
+        }
+        self.next_producer_id = next;
         Ok(())
     }
 

@@ -187,8 +187,8 @@ impl Partition {
             removing: or(&change.removing_replicas, &self.removing),
             adding: or(&change.adding_replicas, &self.adding),
             leader: if leader_changes { leader_from_wire(change.leader) } else { self.leader },
-            leader_epoch: LeaderEpoch(self.leader_epoch.0 + i32::from(leader_changes)),
-            partition_epoch: self.partition_epoch + 1,
+            leader_epoch: LeaderEpoch(self.leader_epoch.0.wrapping_add(i32::from(leader_changes))),
+            partition_epoch: self.partition_epoch.wrapping_add(1),
             recovering: match change.leader_recovery_state {
                 0 => false,
                 1 => true,

@@ -129,6 +129,10 @@ fn misfit_records_change_nothing() {
             record!(UnregisterBrokerRecord { broker_id: 1, broker_epoch: 999 }),
             ApplyError::StaleBrokerEpoch { broker: BrokerId(1), registered: epoch, given: 999 },
         ),
+        (
+            record!(ProducerIdsRecord { next_producer_id: 3999 }),
+            ApplyError::ProducerIdsGoBack { present: 4000, given: 3999 },
+        ),
         (record!(ConfigRecord { resource_type: 3 }), ApplyError::UnknownResourceType(3)),
     ];
     for (record, expected) in cases {

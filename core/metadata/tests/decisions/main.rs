@@ -1,6 +1,8 @@
 //! Controller decisions and images, tested through the crate's public face: a request goes in, the
 //! records are applied, and what comes out is compared.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod brokers;
 mod configs;
 mod elections;
