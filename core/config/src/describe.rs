@@ -119,8 +119,15 @@ impl ResourceLayers<'_> {
             let name = key.name.to_owned();
             synonyms.push(FoundValue { name, value: value.clone(), source: own });
         }
-        if let Some(first) = key.synonyms.first() {
-            synonyms.extend(found_values(&self.broker, first.name, false));
+        match key.synonyms.first() {
+            Some(first) => synonyms.extend(found_values(&self.broker, first.name, false)),
+            // Only groups list the default of a key that no broker key stands in for.
+            None if own == Source::Group => synonyms.push(FoundValue {
+                name: key.name.to_owned(),
+                value: key.default_text().map(str::to_owned),
+                source: Source::Default,
+            }),
+            None => {}
         }
         let source = synonyms.first().map_or(Source::Default, |found| found.source);
         let name = key.name.to_owned();
@@ -349,6 +356,10 @@ mod tests {
             find(&describe_group(&own, &start), "consumer.session.timeout.ms"),
             "46000 Group [Group:consumer.session.timeout.ms=46000, \
              Default:group.consumer.session.timeout.ms=45000]"
+        );
+        assert_eq!(
+            find(&describe_group(&own, &start), "share.auto.offset.reset"),
+            "latest Default [Default:share.auto.offset.reset=latest]"
         );
         let metrics = describe_client_metrics(&own, &start);
         assert_eq!(

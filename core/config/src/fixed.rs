@@ -61,8 +61,6 @@ const OPEN_PREFIXES: &[&str] = &[
     "config.providers.",
     "rsm.config.",
     "rlmm.config.",
-    "remote.log.metadata.",
-    "confluent.",
     "metrics.context.",
     "super.users",
     "allow.everyone.if.no.acl.found",
@@ -131,7 +129,7 @@ fn merge(sources: &Sources) -> BTreeMap<String, String> {
 }
 
 /// The warning for a key that is in no table, unless its name is open.
-pub(crate) fn unknown(name: &str) -> Option<Warning> {
+fn unknown(name: &str) -> Option<Warning> {
     let open = OPEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let nearest = || nearest(name, keys::BROKER.keys().copied());
     (!open).then(|| Warning::Unknown { key: name.to_owned(), nearest: nearest() })

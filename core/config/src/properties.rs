@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn syntax_is_javas() {
-        let cases: [(&str, &[(&str, &str)]); 38] = [
+        let cases: [(&str, &[(&str, &str)]); 39] = [
             ("a=b", &[("a", "b")]),
             ("a:b", &[("a", "b")]),
             ("a b", &[("a", "b")]),
@@ -147,6 +147,7 @@ mod tests {
             ("a=b\\\n   c", &[("a", "bc")]),
             ("a=b\\\\\nc=d", &[("a", "b\\"), ("c", "d")]),
             ("a=b\\\r\n c", &[("a", "bc")]),
+            ("a=b\\\\\\\n c", &[("a", "b\\c")]),
             ("a\\=b=c", &[("a=b", "c")]),
             ("a\\ b c", &[("a b", "c")]),
             ("a\\:b:c", &[("a:b", "c")]),
