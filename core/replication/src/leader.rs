@@ -24,6 +24,15 @@ impl Leader {
         self.epoch
     }
 
+    /// This node goes on leading, in a later epoch.
+    ///
+    /// # Panics
+    /// If the epoch moves back.
+    pub fn set_epoch(&mut self, epoch: LeaderEpoch) {
+        assert!(epoch >= self.epoch, "leader epoch {epoch} is below {}", self.epoch);
+        self.epoch = epoch;
+    }
+
     /// The end of what is committed: consumers read below it, `acks=all` waits for it.
     pub fn high_watermark(&self) -> Offset {
         self.high_watermark

@@ -1,1 +1,18 @@
-//! types
+//! The node: broker and controller roles on shards, one file per API.
+//!
+//! [`Node::start`] brings everything up from checked settings; [`Node::stop`] takes it down in
+//! order. Core crates decide, `log` and `net` act, and the loops here carry messages between them.
+
+mod broker;
+mod clock;
+mod controller;
+mod dirs;
+mod groups;
+mod metrics;
+mod node;
+mod registration;
+mod shard;
+mod shared;
+mod upkeep;
+
+pub use node::{Node, StartOptions};

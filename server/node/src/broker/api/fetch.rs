@@ -1,0 +1,222 @@
+//! Fetch: resolves the session, reads, waits for more where there is too little, answers.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use net::{Response, Served};
+use protocol::View;
+use protocol::messages::fetch::{
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+};
+use protocol::views::fetch::FetchRequestView;
+use protocol::wire::Reader;
+use replication::{Answered, FetchPartition, FetchTarget, OpenFetch, PartitionKey, TopicKey};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use types::{ErrorCode, Offset, Uuid};
+
+use crate::broker::Context;
+use crate::broker::read::{self, Answer, Ask, Bounds};
+use crate::broker::resolve::{self, TopicRef};
+use crate::clock;
+use crate::shard::{PartitionId, Shard};
+
+/// The request without what only sessions care for.
+struct Wanted {
+    from_replica: bool,
+    read_committed: bool,
+    wait: Duration,
+    bytes_min: usize,
+    bytes_max: usize,
+}
+
+/// Serves one request.
+pub fn serve(context: Context, body: BytesMut) -> Served {
+    let (wanted, open) = match read_request(&context, &body) {
+        Ok(request) => request,
+        Err(reason) => return Served::Close(reason.into()),
+    };
+    match open {
+        Ok(open) => {
+            let future = Box::pin(answer(context, wanted, open));
+            Served::Later { future, pipelined: false }
+        }
+        Err(code) => {
+            let response = FetchResponse { error_code: code.to_wire(), ..Default::default() };
+            Served::Now(context.respond(&response))
+        }
+    }
+}
+
+type Opened = (Wanted, Result<OpenFetch, ErrorCode>);
+
+fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
+    let mut reader = Reader::over(body);
+    let request = FetchRequestView::decode(&mut reader, context.version)
+        .and_then(|request| reader.finish().map(|()| request))
+        .map_err(|error| format!("Fetch: {error}"))?;
+    let by_id = context.version >= 13;
+    let key = |name: &str, id: Uuid, partition: i32| {
+        let topic = if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.into()) };
+        PartitionKey { topic, partition }
+    };
+    let mut targets = Vec::new();
+    for topic in &request.topics {
+        // One name per topic, not one per partition.
+        let topic_key = key(topic.topic, topic.topic_id, 0).topic;
+        targets.extend(topic.partitions.iter().map(|partition| FetchTarget {
+            key: PartitionKey { topic: topic_key.clone(), partition: partition.partition },
+            want: FetchPartition {
+                fetch_offset: partition.fetch_offset,
+                current_leader_epoch: partition.current_leader_epoch,
+                last_fetched_epoch: partition.last_fetched_epoch,
+                partition_max_bytes: partition.partition_max_bytes,
+            },
+        }));
+    }
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
+        topic.partitions.iter().map(|index| key(topic.topic, topic.topic_id, *index))
+    });
+    let forgotten: Vec<_> = forgotten.collect();
+    let shard = &context.shard;
+    let session = (request.session_id, request.session_epoch);
+    let (now, fresh_id) = (clock::monotonic(), shard.random_id());
+    let open = shard.sessions.borrow_mut().open(session, targets, &forgotten, now, fresh_id);
+    let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+    let bytes_max = shard.shared.config.fetch.response_bytes_max as usize;
+    let wanted = Wanted {
+        from_replica: request.replica_id >= 0 || request.replica_state.replica_id >= 0,
+        read_committed: request.isolation_level == 1,
+        wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+        bytes_min: limit(request.min_bytes),
+        bytes_max: limit(request.max_bytes).min(bytes_max),
+    };
+    Ok((wanted, open.map_err(|refused| refused.code())))
+}
+
+async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
+    let waits = !wanted.wait.is_zero() && wanted.bytes_min > 0 && !open.targets.is_empty();
+    let deadline = Instant::now() + wanted.wait;
+    let bounds = Bounds {
+        read_committed: wanted.read_committed,
+        bytes_max: wanted.bytes_max,
+        bytes_min: wanted.bytes_min.min(wanted.bytes_max),
+        notify: waits.then(|| Arc::new(Notify::new())),
+    };
+    loop {
+        let answers = read_all(&context.shard, &wanted, &open, &bounds).await;
+        let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
+        let enough = bytes >= bounds.bytes_min
+            || answers.iter().any(|one| !one.error.is_none() || one.diverging.is_some());
+        let Some(notify) = bounds.notify.as_ref().filter(|_| !enough) else {
+            return respond(&context, &open, answers);
+        };
+        if tokio::time::timeout_at(deadline, notify.notified()).await.is_err() {
+            return respond(&context, &open, answers);
+        }
+    }
+}
+
+/// The answers for all targets, in their order.
+async fn read_all(
+    shard: &Rc<Shard>,
+    wanted: &Wanted,
+    open: &OpenFetch,
+    bounds: &Bounds,
+) -> Vec<Answer> {
+    let mut answers: Vec<Option<Answer>> = vec![None; open.targets.len()];
+    let mut asks = Vec::with_capacity(open.targets.len());
+    for (at, target) in open.targets.iter().enumerate() {
+        match locate(shard, wanted, &target.key) {
+            Ok(partition) => asks.push(Ask {
+                at,
+                partition,
+                offset: target.want.fetch_offset,
+                bytes_max: usize::try_from(target.want.partition_max_bytes).unwrap_or(0),
+                current_leader_epoch: target.want.current_leader_epoch,
+                last_fetched_epoch: target.want.last_fetched_epoch,
+            }),
+            Err(code) => answers[at] = Some(Answer::refused(code)),
+        }
+    }
+    for (at, answer) in read::gather(shard, asks, bounds).await {
+        answers[at] = Some(answer);
+    }
+    answers.into_iter().map(|one| one.expect("every ask is answered")).collect()
+}
+
+fn locate(shard: &Shard, wanted: &Wanted, key: &PartitionKey) -> Result<PartitionId, ErrorCode> {
+    if wanted.from_replica {
+        // No other broker holds replicas of this node's partitions.
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    let named = match &key.topic {
+        TopicKey::Id(id) => TopicRef::Id(*id),
+        TopicKey::Name(name) => TopicRef::Name(name),
+    };
+    let topic = resolve::topic(&shard.image(), named)?;
+    resolve::led_here(shard, &topic, key.partition)
+}
+
+fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Response {
+    let mut sessions = context.shard.sessions.borrow_mut();
+    let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut places: BTreeMap<&TopicKey, usize> = BTreeMap::new();
+    for (target, answer) in open.targets.iter().zip(answers) {
+        let answered = Answered {
+            error: answer.error,
+            high_watermark: answer.high_watermark,
+            log_start: answer.log_start,
+            has_data: !answer.records.is_empty() || answer.diverging.is_some(),
+        };
+        if !sessions.answer(open, &target.key, answered) {
+            continue;
+        }
+        let at = *places.entry(&target.key.topic).or_insert_with(|| {
+            responses.push(topic_response(&target.key.topic));
+            responses.len() - 1
+        });
+        responses[at].partitions.push(partition_data(target.key.partition, answer));
+    }
+    context.respond(&FetchResponse { session_id: open.session_id, responses, ..Default::default() })
+}
+
+fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
+    match topic {
+        TopicKey::Id(topic_id) => {
+            FetchableTopicResponse { topic_id: *topic_id, ..Default::default() }
+        }
+        TopicKey::Name(name) => {
+            FetchableTopicResponse { topic: name.to_string(), ..Default::default() }
+        }
+    }
+}
+
+fn partition_data(partition_index: i32, answer: Answer) -> PartitionData {
+    let wire = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
+    let aborted = answer.aborted.into_iter().map(|txn| AbortedTransaction {
+        producer_id: txn.producer.0,
+        first_offset: txn.first_offset.get(),
+        ..Default::default()
+    });
+    let diverging = answer.diverging.map(|(epoch, end)| EpochEndOffset {
+        epoch: epoch.0,
+        end_offset: end.get(),
+        ..Default::default()
+    });
+    let records: Bytes = answer.records;
+    PartitionData {
+        partition_index,
+        error_code: answer.error.to_wire(),
+        high_watermark: wire(answer.high_watermark),
+        last_stable_offset: wire(answer.last_stable),
+        log_start_offset: wire(answer.log_start),
+        diverging_epoch: diverging.unwrap_or_default(),
+        aborted_transactions: Some(aborted.collect()),
+        records: Some(records),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,120 @@
+//! ListOffsets: offsets by timestamp and by the special values that stand for the ends of a log.
+
+use protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+};
+use types::{ErrorCode, LeaderEpoch, Offset};
+
+use crate::broker::Context;
+use crate::broker::resolve::{self, TopicRef};
+use crate::shard::Partition;
+
+/// The end of the log.
+const LATEST: i64 = -1;
+/// The start of the log.
+const EARLIEST: i64 = -2;
+/// The record with the greatest timestamp (KIP-734).
+const MAX_TIMESTAMP: i64 = -3;
+/// The start of what lies on local disks; the start of the log as long as nothing is tiered.
+const EARLIEST_LOCAL: i64 = -4;
+/// The last offset in tiered storage: none without it.
+const LATEST_TIERED: i64 = -5;
+/// The first offset that waits for its upload: none without tiered storage.
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// Timestamp, offset and leader epoch of what was found.
+type Found = (i64, Option<Offset>, Option<LeaderEpoch>);
+
+/// Serves one request.
+pub async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let read_committed = request.isolation_level == 1;
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            partitions.push(look_up(&context, &topic.name, partition, read_committed).await);
+        }
+        topics.push(ListOffsetsTopicResponse {
+            name: topic.name,
+            partitions,
+            ..Default::default()
+        });
+    }
+    ListOffsetsResponse { topics, ..Default::default() }
+}
+
+async fn look_up(
+    context: &Context,
+    topic: &str,
+    wanted: ListOffsetsPartition,
+    read_committed: bool,
+) -> ListOffsetsPartitionResponse {
+    let shard = &context.shard;
+    let partition_index = wanted.partition_index;
+    let found = async {
+        let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
+        let id = resolve::led_here(shard, &topic, partition_index)?;
+        let version = context.version;
+        let find = move |shard: &std::rc::Rc<crate::shard::Shard>| {
+            let partition = shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+            let mut partition = partition.borrow_mut();
+            partition.check_epoch(wanted.current_leader_epoch)?;
+            find(&mut partition, wanted.timestamp, read_committed, version)
+        };
+        shard.call(id, find).await
+    };
+    match found.await {
+        Ok((timestamp, offset, epoch)) => ListOffsetsPartitionResponse {
+            partition_index,
+            timestamp,
+            offset: offset.map_or(-1, Offset::get),
+            leader_epoch: epoch.map_or(-1, |epoch| epoch.0),
+            ..Default::default()
+        },
+        Err(code) => ListOffsetsPartitionResponse {
+            partition_index,
+            error_code: code.to_wire(),
+            timestamp: -1,
+            offset: -1,
+            leader_epoch: -1,
+            ..Default::default()
+        },
+    }
+}
+
+fn find(
+    partition: &mut Partition,
+    timestamp: i64,
+    read_committed: bool,
+    version: i16,
+) -> Result<Found, ErrorCode> {
+    let end =
+        if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
+    let epoch_at = |partition: &Partition, offset| partition.log().leader_epochs().epoch_of(offset);
+    let start = partition.log().start_offset();
+    match timestamp {
+        LATEST => Ok((-1, Some(end), Some(partition.leader_epoch()))),
+        EARLIEST => Ok((-1, Some(start), epoch_at(partition, start))),
+        EARLIEST_LOCAL if version >= 8 => Ok((-1, Some(start), epoch_at(partition, start))),
+        LATEST_TIERED if version >= 9 => Ok((-1, None, None)),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => Ok((-1, None, None)),
+        MAX_TIMESTAMP if version >= 7 => {
+            let found = partition.log_mut().max_timestamp_offset();
+            below(found.map_err(|fault| fault.code())?, end)
+        }
+        _ if timestamp < 0 => Err(ErrorCode::UnsupportedVersion),
+        _ => {
+            let found = partition.log_mut().offset_for_timestamp(timestamp);
+            below(found.map_err(|fault| fault.code())?, end)
+        }
+    }
+}
+
+/// What was found, unless a reader may not see it yet.
+fn below(found: Option<log::TimestampedOffset>, end: Offset) -> Result<Found, ErrorCode> {
+    Ok(match found.filter(|found| found.offset < end) {
+        Some(found) => (found.timestamp, Some(found.offset), found.leader_epoch),
+        None => (-1, None, None),
+    })
+}

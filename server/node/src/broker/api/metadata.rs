@@ -1,0 +1,172 @@
+//! Metadata: brokers, topics and leaders; creates topics that are asked for where that is allowed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ::metadata::Image;
+use ::metadata::controller::auto_create_topics;
+use ::metadata::image::Topic;
+use protocol::messages::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+use types::{BrokerId, ErrorCode, Uuid, validate_topic_name};
+
+use crate::broker::Context;
+use crate::broker::operations;
+use crate::broker::resolve;
+
+/// Serves one request.
+pub async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
+    let shard = &context.shard;
+    let shared = &shard.shared;
+    let failed = create_missing(&context, &request).await;
+    let image = shard.image();
+    // Version 0 has no null: an empty list stands for all topics there.
+    let all = match &request.topics {
+        None => true,
+        Some(topics) => topics.is_empty() && context.version == 0,
+    };
+    let listener = &context.peer.listener;
+    let topic_operations = request.include_topic_authorized_operations;
+    let mut topics: Vec<MetadataResponseTopic> = if all {
+        image.topics().map(|topic| describe(&image, topic, listener)).collect()
+    } else {
+        let wanted = request.topics.iter().flatten();
+        wanted.map(|topic| find(&image, topic, listener, &failed)).collect()
+    };
+    if topic_operations {
+        for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = operations::TOPIC;
+        }
+    }
+    let cluster_operations = request.include_cluster_authorized_operations;
+    MetadataResponse {
+        brokers: brokers(&image, listener),
+        cluster_id: Some(shared.dirs.cluster_id.clone()),
+        controller_id: shared.config.node_id.0,
+        topics,
+        cluster_authorized_operations: match cluster_operations && context.version <= 10 {
+            true => operations::CLUSTER,
+            false => operations::NOT_ASKED,
+        },
+        ..Default::default()
+    }
+}
+
+/// Creates what is asked for by name and missing, where client and node allow it. Gives the codes
+/// of those that could not be created.
+async fn create_missing(
+    context: &Context,
+    request: &MetadataRequest,
+) -> BTreeMap<String, ErrorCode> {
+    let shard = &context.shard;
+    // Clients before version 4 cannot say; they always mean it.
+    let allowed = (context.version < 4 || request.allow_auto_topic_creation)
+        && shard.shared.config.topics.auto_create;
+    let mut failed = BTreeMap::new();
+    if !allowed {
+        return failed;
+    }
+    let image = shard.image();
+    let names = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
+    let missing: Vec<String> = names
+        .filter(|name| image.topic(name).is_none() && validate_topic_name(name).is_ok())
+        .cloned()
+        .collect();
+    if missing.is_empty() {
+        return failed;
+    }
+    let create = move |image: &Image, context: &mut ::metadata::controller::Context<'_>| {
+        auto_create_topics(image, missing.iter().map(String::as_str), context)
+    };
+    let response = shard.shared.controller.decide(create).await;
+    for topic in response.topics {
+        let code = ErrorCode::from_wire(topic.error_code);
+        if !matches!(code, ErrorCode::None | ErrorCode::TopicAlreadyExists) {
+            failed.insert(topic.name, code);
+        }
+    }
+    failed
+}
+
+fn find(
+    image: &Image,
+    wanted: &MetadataRequestTopic,
+    listener: &str,
+    failed: &BTreeMap<String, ErrorCode>,
+) -> MetadataResponseTopic {
+    let unknown = |code: ErrorCode, name: Option<String>, topic_id: Uuid| MetadataResponseTopic {
+        error_code: code.to_wire(),
+        is_internal: name.as_deref().is_some_and(resolve::is_internal),
+        name,
+        topic_id,
+        ..Default::default()
+    };
+    match &wanted.name {
+        Some(name) => match image.topic(name) {
+            Some(topic) => describe(image, topic, listener),
+            None => {
+                let code = match validate_topic_name(name) {
+                    Err(_) => ErrorCode::InvalidTopicException,
+                    Ok(()) => {
+                        failed.get(name).copied().unwrap_or(ErrorCode::UnknownTopicOrPartition)
+                    }
+                };
+                unknown(code, Some(name.clone()), Uuid::ZERO)
+            }
+        },
+        None => match image.topic_by_id(wanted.topic_id) {
+            Some(topic) => describe(image, topic, listener),
+            None => unknown(ErrorCode::UnknownTopicId, None, wanted.topic_id),
+        },
+    }
+}
+
+fn describe(image: &Image, topic: &Arc<Topic>, listener: &str) -> MetadataResponseTopic {
+    let partitions = topic.partitions().map(|(partition_index, partition)| {
+        // A leader that clients of this listener cannot reach is none to them.
+        let leader = partition.leader.filter(|leader| {
+            image.broker(*leader).is_some_and(|broker| broker.endpoint(listener).is_some())
+        });
+        let offline = partition.replicas.iter().filter(|id| !image.is_active(**id));
+        MetadataResponsePartition {
+            error_code: match leader {
+                Some(_) => ErrorCode::None.to_wire(),
+                None => ErrorCode::LeaderNotAvailable.to_wire(),
+            },
+            partition_index,
+            leader_id: leader.map_or(-1, |leader| leader.0),
+            leader_epoch: partition.leader_epoch.0,
+            replica_nodes: ids(&partition.replicas),
+            isr_nodes: ids(&partition.isr),
+            offline_replicas: offline.map(|id| id.0).collect(),
+            ..Default::default()
+        }
+    });
+    MetadataResponseTopic {
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: resolve::is_internal(&topic.name),
+        partitions: partitions.collect(),
+        ..Default::default()
+    }
+}
+
+fn ids(brokers: &[BrokerId]) -> Vec<i32> {
+    brokers.iter().map(|id| id.0).collect()
+}
+
+fn brokers(image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
+    let reachable = image.brokers().filter(|broker| !broker.fenced).filter_map(|broker| {
+        let endpoint = broker.endpoint(listener)?;
+        Some(MetadataResponseBroker {
+            node_id: broker.id.0,
+            host: endpoint.host.clone(),
+            port: i32::from(endpoint.port),
+            rack: broker.rack.clone(),
+            ..Default::default()
+        })
+    });
+    reachable.collect()
+}

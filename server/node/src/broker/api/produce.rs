@@ -1,0 +1,228 @@
+//! Produce: batches go to the shards that own their partitions, in the order they arrived.
+//!
+//! Appending happens within the call that serves the frame (or by posting to another shard, whose
+//! mailbox keeps the order), so pipelined requests of one connection append in their order. Only
+//! the waiting for the commit is left to the future.
+
+use std::rc::Rc;
+
+use bytes::{Buf, BytesMut};
+use log::AppendOrigin;
+use net::{Response, Served};
+use protocol::View;
+use protocol::messages::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use protocol::views::produce::ProduceRequestView;
+use protocol::wire::Reader;
+use tokio::sync::oneshot;
+use types::{ErrorCode, Uuid};
+
+use crate::broker::Context;
+use crate::broker::resolve::{self, TopicRef};
+use crate::clock;
+use crate::shard::{AppendRefused, AppendReply, PartitionId, Shard};
+
+/// Where one partition's batches lie in the request and where they have to go.
+struct Part {
+    topic: usize,
+    index: i32,
+    target: Result<PartitionId, ErrorCode>,
+    /// Position of the batches in the body, `None` for a null field.
+    records: Option<(usize, usize)>,
+}
+
+/// One partition of the request with its answer, there or on its way.
+struct Pending {
+    topic: usize,
+    index: i32,
+    reply: Reply,
+}
+
+enum Reply {
+    Ready(AppendReply),
+    Coming(oneshot::Receiver<AppendReply>),
+}
+
+/// Name and id of a topic, as the response repeats them.
+type TopicNames = Vec<(String, Uuid)>;
+
+/// Serves one request.
+pub fn serve(context: Context, body: BytesMut) -> Served {
+    let (acks, topics, parts) = match read(&context, &body) {
+        Ok(request) => request,
+        Err(reason) => return Served::Close(reason.into()),
+    };
+    if !matches!(acks, -1..=1) {
+        return Served::Now(respond(&context, topics, refuse_all(parts)));
+    }
+    let pending = append_all(&context.shard, parts, body, acks);
+    let future = Box::pin(async move {
+        let mut answers = Vec::with_capacity(pending.len());
+        for Pending { topic, index, reply } in pending {
+            let reply = match reply {
+                Reply::Ready(reply) => reply,
+                Reply::Coming(answer) => answer.await.unwrap_or_else(|_| Err(gone())),
+            };
+            answers.push((topic, index, reply));
+        }
+        if acks != 0 {
+            return respond(&context, topics, answers);
+        }
+        // Nothing is sent. A refusal closes the connection, so that the producer looks anew.
+        match answers.iter().any(|(_, _, reply)| reply.is_err()) {
+            true => Response::close(),
+            false => Response::default(),
+        }
+    });
+    Served::Later { future, pipelined: true }
+}
+
+/// Reads the request and finds out where each part has to go.
+fn read(context: &Context, body: &[u8]) -> Result<(i16, TopicNames, Vec<Part>), String> {
+    let mut reader = Reader::over(body);
+    let request = ProduceRequestView::decode(&mut reader, context.version)
+        .and_then(|request| reader.finish().map(|()| request))
+        .map_err(|error| error.to_string())?;
+    let image = context.shard.image();
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    let mut parts = Vec::new();
+    for data in &request.topic_data {
+        let named = TopicRef::from_wire(data.name, data.topic_id, context.version >= 13);
+        let topic = resolve::topic(&image, named);
+        for partition in &data.partition_data {
+            let target = topic
+                .clone()
+                .and_then(|topic| resolve::led_here(&context.shard, &topic, partition.index));
+            let records = partition.records.map(|records| {
+                let start = records.as_ptr() as usize - body.as_ptr() as usize;
+                (start, records.len())
+            });
+            parts.push(Part { topic: topics.len(), index: partition.index, target, records });
+        }
+        topics.push((data.name.to_owned(), data.topic_id));
+    }
+    Ok((request.acks, topics, parts))
+}
+
+/// Appends every part, cutting its batches out of the body without a copy.
+fn append_all(shard: &Rc<Shard>, parts: Vec<Part>, mut body: BytesMut, acks: i16) -> Vec<Pending> {
+    let mut consumed = 0;
+    let mut pending = Vec::with_capacity(parts.len());
+    for Part { topic, index, target, records } in parts {
+        let reply = match (target, records) {
+            (Err(code), _) => Reply::Ready(Err(refused(code))),
+            (Ok(_), None) => Reply::Ready(Err(refused(ErrorCode::InvalidRecord))),
+            (Ok(target), Some((start, bytes))) => {
+                body.advance(start - consumed);
+                let batches = body.split_to(bytes);
+                consumed = start + bytes;
+                append(shard, target, batches, acks)
+            }
+        };
+        pending.push(Pending { topic, index, reply });
+    }
+    pending
+}
+
+/// Appends to one partition, here or on the shard that owns it.
+fn append(shard: &Rc<Shard>, target: PartitionId, batches: BytesMut, acks: i16) -> Reply {
+    let (reply, answer) = oneshot::channel();
+    let owner = shard.owner_of(target);
+    if owner == shard.index {
+        append_here(shard, target, batches, acks, reply);
+    } else {
+        let work = move |shard: &Rc<Shard>| append_here(shard, target, batches, acks, reply);
+        shard.shared.mailboxes.post(owner, work);
+    }
+    Reply::Coming(answer)
+}
+
+fn append_here(
+    shard: &Rc<Shard>,
+    target: PartitionId,
+    batches: BytesMut,
+    acks: i16,
+    reply: oneshot::Sender<AppendReply>,
+) {
+    let Some(partition) = shard.partition(target) else {
+        // A receiver that is gone means that the connection is.
+        _ = reply.send(Err(refused(ErrorCode::NotLeaderOrFollower)));
+        return;
+    };
+    let bytes = batches.len() as u64;
+    let appended = partition.borrow_mut().append(batches, AppendOrigin::Client, clock::wall());
+    match appended {
+        Ok(appended) => {
+            shard.metrics.count_produced(&partition.borrow(), appended, bytes);
+            if acks == 0 {
+                _ = reply.send(Ok(appended));
+            } else {
+                partition.borrow_mut().park(appended, reply);
+            }
+            shard.commits.push(&partition);
+        }
+        Err(refusal) => {
+            shard.metrics.count_refused_produce();
+            _ = reply.send(Err(refusal));
+        }
+    }
+}
+
+fn refuse_all(parts: Vec<Part>) -> Vec<(usize, i32, AppendReply)> {
+    let code = ErrorCode::InvalidRequiredAcks;
+    parts.into_iter().map(|part| (part.topic, part.index, Err(refused(code)))).collect()
+}
+
+fn refused(code: ErrorCode) -> AppendRefused {
+    AppendRefused { code, message: None, records: vec![] }
+}
+
+fn gone() -> AppendRefused {
+    refused(ErrorCode::NotLeaderOrFollower)
+}
+
+fn respond(
+    context: &Context,
+    topics: TopicNames,
+    answers: Vec<(usize, i32, AppendReply)>,
+) -> Response {
+    let mut responses: Vec<_> = topics
+        .into_iter()
+        .map(|(name, topic_id)| TopicProduceResponse { name, topic_id, ..Default::default() })
+        .collect();
+    for (topic, index, reply) in answers {
+        responses[topic].partition_responses.push(partition_response(index, reply));
+    }
+    context.respond(&ProduceResponse { responses, ..Default::default() })
+}
+
+fn partition_response(index: i32, reply: AppendReply) -> PartitionProduceResponse {
+    match reply {
+        Ok(appended) => PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset.get(),
+            log_append_time_ms: appended.log_append_time.map_or(-1, |time| time.get()),
+            log_start_offset: appended.log_start.get(),
+            ..Default::default()
+        },
+        Err(refusal) => PartitionProduceResponse {
+            index,
+            error_code: refusal.code.to_wire(),
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: -1,
+            error_message: refusal.message,
+            record_errors: refusal
+                .records
+                .into_iter()
+                .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+                    batch_index,
+                    batch_index_error_message: Some(message),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        },
+    }
+}

@@ -1,0 +1,11 @@
+//! The broker role: requests in, answers out.
+//!
+//! [`serve`] is where every frame enters; `api` has one file per API.
+
+pub mod api;
+mod operations;
+mod read;
+mod request;
+mod resolve;
+
+pub use request::{Context, serve};

@@ -1,0 +1,235 @@
+//! Reading partitions for a fetch: on the shards that own them, all at once.
+//!
+//! [`gather`] sends each shard its share of the partitions and puts the answers together in the
+//! order of the request. Reads that need the device come back as plans and run on the blocking
+//! pool of the asking shard, so that no shard waits for a disk.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use log::{AbortedTxn, ColdRead, Read, ReadError};
+use tokio::sync::Notify;
+use types::{ErrorCode, LeaderEpoch, Offset};
+
+use crate::shard::{Call, Partition, PartitionId, Shard};
+
+/// One partition to read.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Place within the request.
+    pub at: usize,
+    /// The partition.
+    pub partition: PartitionId,
+    /// First offset wanted, as sent.
+    pub offset: i64,
+    /// Most bytes of this partition.
+    pub bytes_max: usize,
+    /// The leader epoch that the reader knows, -1 for none.
+    pub current_leader_epoch: i32,
+    /// The epoch of the last record that the reader has, -1 for none.
+    pub last_fetched_epoch: i32,
+}
+
+/// What holds for all partitions of a fetch.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Only committed transactions.
+    pub read_committed: bool,
+    /// Most bytes in all.
+    pub bytes_max: usize,
+    /// With fewer bytes than this the reader waits.
+    pub bytes_min: usize,
+    /// Whom to wake when there is more; `None` if the reader will not wait.
+    pub notify: Option<Arc<Notify>>,
+}
+
+/// What one partition answers.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Why there is nothing, if so.
+    pub error: ErrorCode,
+    /// `None` where the error leaves it unknown.
+    pub high_watermark: Option<Offset>,
+    /// End of what is in no open transaction.
+    pub last_stable: Option<Offset>,
+    /// First offset of the log.
+    pub log_start: Option<Offset>,
+    /// Whole batches.
+    pub records: Bytes,
+    /// Epoch and end offset where the reader's log and this one part.
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// Aborted transactions within the records, for a reader of committed ones.
+    pub aborted: Vec<AbortedTxn>,
+}
+
+impl Answer {
+    /// An answer that is only an error.
+    pub fn refused(error: ErrorCode) -> Self {
+        Self {
+            error,
+            high_watermark: None,
+            last_stable: None,
+            log_start: None,
+            records: Bytes::new(),
+            diverging: None,
+            aborted: vec![],
+        }
+    }
+}
+
+/// An answer whose records may have to be read from the device still.
+type Found = (Ask, Answer, Option<ColdRead>);
+
+/// Reads all partitions; the answers come with their place within the request, in its order.
+pub async fn gather(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(usize, Answer)> {
+    let mut answers = Vec::with_capacity(asks.len());
+    let mut open = asks;
+    while !open.is_empty() {
+        let mut again = Vec::new();
+        for (mut ask, mut answer, cold) in read_everywhere(shard, open, bounds).await {
+            if let Some(cold) = cold {
+                match run_cold(cold).await {
+                    // Nothing in that stretch of the log: go on behind it.
+                    Ok((records, next)) if records.is_empty() && next.get() > ask.offset => {
+                        ask.offset = next.get();
+                        again.push(ask);
+                        continue;
+                    }
+                    Ok((records, _)) => answer.records = records,
+                    Err(error) => answer = Answer::refused(error),
+                }
+            }
+            answers.push((ask.at, answer));
+        }
+        open = again;
+    }
+    answers.sort_unstable_by_key(|(at, _)| *at);
+    trim(&mut answers, bounds.bytes_max);
+    answers
+}
+
+async fn run_cold(cold: ColdRead) -> Result<(Bytes, Offset), ErrorCode> {
+    let read = tokio::task::spawn_blocking(move || cold.run()).await;
+    match read.expect("reading does not panic") {
+        Ok(batches) => Ok((batches.bytes, batches.next_offset)),
+        Err(fault) => {
+            tracing::error!("cannot read: {fault}");
+            Err(fault.code())
+        }
+    }
+}
+
+/// Each shard was given the whole byte limit; the first partitions keep what they have.
+fn trim(answers: &mut [(usize, Answer)], bytes_max: usize) {
+    let mut spent = 0;
+    for (_, answer) in answers {
+        if spent > 0 && spent + answer.records.len() > bytes_max {
+            answer.records = Bytes::new();
+            answer.aborted.clear();
+        }
+        spent += answer.records.len();
+    }
+}
+
+async fn read_everywhere(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
+    let mut by_owner: BTreeMap<usize, Vec<Ask>> = BTreeMap::new();
+    for ask in asks {
+        by_owner.entry(shard.owner_of(ask.partition)).or_default().push(ask);
+    }
+    let mut calls = Vec::with_capacity(by_owner.len());
+    for (owner, asks) in by_owner {
+        if owner == shard.index {
+            calls.push(Call::Done(Some(read_here(shard, asks, bounds))));
+        } else {
+            let bounds = bounds.clone();
+            let work = move |shard: &Rc<Shard>| read_here(shard, asks, &bounds);
+            calls.push(shard.shared.mailboxes.call(owner, work));
+        }
+    }
+    let mut found = Vec::new();
+    for call in calls {
+        found.extend(call.await);
+    }
+    found
+}
+
+fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
+    let mut left = bounds.bytes_max;
+    let mut total = 0;
+    let mut found = Vec::with_capacity(asks.len());
+    for ask in asks {
+        let Some(partition) = shard.partition(ask.partition) else {
+            found.push((ask, Answer::refused(ErrorCode::NotLeaderOrFollower), None));
+            continue;
+        };
+        let mut partition = partition.borrow_mut();
+        let bytes_max = ask.bytes_max.min(left);
+        let (answer, cold) = read_one(&mut partition, &ask, bytes_max, total == 0, bounds);
+        let bytes = answer.records.len();
+        if bytes > 0 {
+            shard.metrics.count_fetched(&partition, bytes as u64);
+        }
+        left = left.saturating_sub(bytes);
+        total += if cold.is_some() { bytes_max.max(1) } else { bytes };
+        found.push((ask, answer, cold));
+    }
+    if total < bounds.bytes_min
+        && let Some(notify) = &bounds.notify
+    {
+        for (ask, _, _) in &found {
+            if let Some(partition) = shard.partition(ask.partition) {
+                partition.borrow_mut().watch(notify);
+            }
+        }
+    }
+    found
+}
+
+fn read_one(
+    partition: &mut Partition,
+    ask: &Ask,
+    bytes_max: usize,
+    min_one: bool,
+    bounds: &Bounds,
+) -> (Answer, Option<ColdRead>) {
+    if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
+        return (Answer::refused(error), None);
+    }
+    let high_watermark = partition.high_watermark();
+    let last_stable = partition.last_stable_offset();
+    let mut answer = Answer {
+        high_watermark: Some(high_watermark),
+        last_stable: Some(last_stable),
+        log_start: Some(partition.log().start_offset()),
+        ..Answer::refused(ErrorCode::None)
+    };
+    let Some(from) = Offset::from_wire(ask.offset) else {
+        return (Answer::refused(ErrorCode::OffsetOutOfRange), None);
+    };
+    answer.diverging = partition.divergence(from, ask.last_fetched_epoch);
+    if answer.diverging.is_some() {
+        return (answer, None);
+    }
+    let until = if bounds.read_committed { last_stable } else { high_watermark };
+    match partition.log_mut().read(from, bytes_max, until, min_one) {
+        Ok(Read::Ready(batches)) => {
+            if bounds.read_committed && !batches.bytes.is_empty() {
+                match partition.log_mut().aborted_transactions(from, batches.next_offset) {
+                    Ok(aborted) => answer.aborted = aborted,
+                    Err(fault) => return (Answer::refused(fault.code()), None),
+                }
+            }
+            answer.records = batches.bytes;
+            (answer, None)
+        }
+        Ok(Read::Cold(cold)) => (answer, Some(cold)),
+        Err(error) => {
+            if let ReadError::Log(fault) = &error {
+                tracing::error!(partition = %partition.name(), "cannot read: {fault}");
+            }
+            (Answer::refused(error.code()), None)
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! One request on its way through the broker: header in, response out.
+
+use std::future::Future;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use net::{Peer, Response, Served};
+use protocol::wire::{DecodeError, Reader, Segments, Sink};
+use protocol::{ApiKey, Message};
+
+use super::api;
+use crate::shard::Shard;
+
+/// Who asks, for what, and how the answer must be framed.
+#[derive(Clone)]
+pub struct Context {
+    /// The shard that the connection lives on.
+    pub shard: Rc<Shard>,
+    /// The connection.
+    pub peer: Rc<Peer>,
+    /// The API asked for.
+    pub api: ApiKey,
+    /// The version of request and response.
+    pub version: i16,
+    /// What pairs the response with the request.
+    pub correlation_id: i32,
+    /// How the client calls itself; empty where it says nothing.
+    pub client_id: Rc<str>,
+}
+
+impl Context {
+    /// The bytes of a response to this request.
+    pub fn respond<M: Message>(&self, message: &M) -> Response {
+        let mut segments = Segments::new();
+        segments.write(&self.correlation_id.to_be_bytes());
+        if self.api.response_header_version(self.version) >= 1 {
+            // No tagged fields.
+            segments.write(&[0]);
+        }
+        message
+            .encode(self.version, &mut segments)
+            .expect("the broker sets only what the response's version has");
+        Response::new(segments.into_buffers())
+    }
+}
+
+/// Serves one frame.
+pub fn serve(shard: &Rc<Shard>, peer: &Rc<Peer>, mut frame: BytesMut) -> Served {
+    let header = match Header::parse(&frame) {
+        Ok(header) => header,
+        Err(reason) => return Served::Close(reason.into()),
+    };
+    let Some(api) = ApiKey::from_wire(header.api_key) else {
+        return Served::Close(format!("there is no API {}", header.api_key).into());
+    };
+    let client_id = header.client_id.unwrap_or_default().into();
+    let (version, correlation_id) = (header.version, header.correlation_id);
+    let body = frame.split_off(header.bytes);
+    let (shard, peer) = (Rc::clone(shard), Rc::clone(peer));
+    shard.metrics.count_request(api, version);
+    let context = Context { shard, peer, api, version, correlation_id, client_id };
+    // ApiVersions answers every version, so that old and new meet (KIP-511).
+    if api != ApiKey::ApiVersions && !api.versions().contains(&version) {
+        let reason = format!("{} has no version {version}", api.name());
+        return Served::Close(reason.into());
+    }
+    api::serve(context, body)
+}
+
+/// Serves a request whose handler may wait.
+pub fn later<Q, R, F, W>(context: Context, body: BytesMut, handle: F) -> Served
+where
+    Q: Message,
+    R: Message,
+    F: FnOnce(Context, Q) -> W,
+    W: Future<Output = R> + 'static,
+{
+    let request = match decode::<Q>(body, context.version) {
+        Ok(request) => request,
+        Err(error) => return Served::Close(format!("{}: {error}", context.api.name()).into()),
+    };
+    let answer = handle(context.clone(), request);
+    let future = Box::pin(async move { context.respond(&answer.await) });
+    Served::Later { future, pipelined: false }
+}
+
+/// Decodes a whole request body.
+///
+/// # Errors
+/// If the bytes are not such a message; the connection must then be closed.
+pub fn decode<Q: Message>(body: BytesMut, version: i16) -> Result<Q, DecodeError> {
+    let body: Bytes = body.freeze();
+    let mut reader = Reader::new(&body);
+    let request = Q::decode(&mut reader, version)?;
+    reader.finish()?;
+    Ok(request)
+}
+
+/// The part of a frame that every request has.
+struct Header<'a> {
+    api_key: i16,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&'a str>,
+    /// How long the header is.
+    bytes: usize,
+}
+
+impl<'a> Header<'a> {
+    /// Reads a header of version 1 or 2; which of them the API and version tell.
+    fn parse(frame: &'a [u8]) -> Result<Self, String> {
+        let short = || "the request ends within its header".to_owned();
+        let (fixed, rest) = frame.split_first_chunk::<10>().ok_or_else(short)?;
+        let api_key = i16::from_be_bytes([fixed[0], fixed[1]]);
+        let version = i16::from_be_bytes([fixed[2], fixed[3]]);
+        let correlation_id = i32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+        let id_bytes = i16::from_be_bytes([fixed[8], fixed[9]]);
+        let (client_id, rest) = match usize::try_from(id_bytes) {
+            Ok(bytes) => {
+                let (id, rest) = rest.split_at_checked(bytes).ok_or_else(short)?;
+                let id = std::str::from_utf8(id).map_err(|_| "client id is not UTF-8")?;
+                (Some(id), rest)
+            }
+            Err(_) if id_bytes == -1 => (None, rest),
+            Err(_) => return Err(format!("client id has length {id_bytes}")),
+        };
+        let flexible =
+            ApiKey::from_wire(api_key).is_some_and(|api| api.request_header_version(version) >= 2);
+        let rest = if flexible { skip_tags(rest)? } else { rest };
+        let bytes = frame.len() - rest.len();
+        Ok(Self { api_key, version, correlation_id, client_id, bytes })
+    }
+}
+
+/// What follows the tagged fields of a header. None of them means anything to a broker.
+fn skip_tags(bytes: &[u8]) -> Result<&[u8], String> {
+    let mut reader = Reader::over(bytes);
+    let broken = |error: DecodeError| format!("tagged fields of the header: {error}");
+    for _ in 0..reader.take_varint().map_err(broken)? {
+        reader.take_varint().map_err(broken)?;
+        let length = reader.take_varint().map_err(broken)?;
+        reader.take_slice(length as usize).map_err(broken)?;
+    }
+    Ok(&bytes[bytes.len() - reader.remaining()..])
+}

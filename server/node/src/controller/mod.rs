@@ -1,0 +1,203 @@
+//! The controller role: one thread that decides, commits to the metadata log and publishes.
+//!
+//! A request comes as a closure over the newest state of the cluster and returns records and an
+//! answer ([`Controller::decide`]). The thread runs all that wait, appends their records, syncs
+//! once, lets every shard act on the new state, and only then answers: who was told that a topic
+//! exists finds it on any shard. The quorum has one voter, this node, so what is synced is
+//! committed.
+//!
+//! Not here: what is decided (`core/metadata`), the log's files (`metadata_log`).
+
+mod metadata_log;
+mod quorum_state;
+mod snapshot;
+
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use ::metadata::controller::{Context, Decision};
+use ::metadata::{Changes, Image, MetadataRecord};
+use anyhow::Context as _;
+use config::StaticConfig;
+use tokio::sync::oneshot;
+use types::{BrokerId, Rng};
+
+pub use metadata_log::{MetadataLog, Opening, QuorumFacts};
+
+use crate::clock;
+
+/// Decisions that share one sync at most.
+const DECISIONS_PER_COMMIT: usize = 256;
+
+/// Sends an answer, once what was decided is committed.
+type Answer = Box<dyn FnOnce() + Send>;
+/// Decides on the controller's thread.
+type Task = Box<dyn FnOnce(&mut Desk) -> (Vec<MetadataRecord>, Answer) + Send>;
+/// Lets every shard act on a new image; returns when all have.
+pub type Publish = Box<dyn Fn(&Arc<Image>, &Arc<Changes>) + Send>;
+
+enum Message {
+    Decide(Task),
+    Stop,
+}
+
+/// A handle to the controller's thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Controller {
+    tasks: mpsc::Sender<Message>,
+}
+
+/// What a decision may look at.
+struct Desk {
+    image: Arc<Image>,
+    facts: QuorumFacts,
+    rng: Rng,
+    fixed: Arc<StaticConfig>,
+    node: BrokerId,
+}
+
+/// The controller's thread; it ends with [`Controller::stop`].
+pub struct Running {
+    thread: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Controller {
+    /// Starts the thread on a metadata log that was replayed into `image`.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start(
+        log: MetadataLog,
+        image: Arc<Image>,
+        fixed: Arc<StaticConfig>,
+        node: BrokerId,
+        rng: Rng,
+        publish: Publish,
+    ) -> anyhow::Result<(Self, Running)> {
+        let (tasks, inbox) = mpsc::channel();
+        let desk = Desk { image, facts: log.facts(), rng, fixed, node };
+        let thread = thread::Builder::new()
+            .name("controller".to_owned())
+            .spawn(move || {
+                let ended = run(log, desk, &inbox, &publish);
+                if let Err(fault) = &ended {
+                    // Without its log the controller knows nothing for certain any more.
+                    tracing::error!("the metadata log failed, the node stops: {fault:#}");
+                    std::process::exit(1);
+                }
+                ended
+            })
+            .context("cannot start the controller's thread")?;
+        Ok((Self { tasks }, Running { thread }))
+    }
+
+    /// Has the controller decide and gives its answer once it is committed and every shard acts
+    /// on it. If the controller has stopped, the answer never comes: the node is going down.
+    pub async fn decide<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&Image, &mut Context<'_>) -> Decision<R> + Send + 'static,
+    ) -> R {
+        self.decide_with_facts(move |image, _, context| decide(image, context)).await
+    }
+
+    /// As [`Controller::decide`], for decisions that depend on the log's position.
+    pub async fn decide_with_facts<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
+    ) -> R {
+        match self.post(decide).await {
+            Ok(answer) => answer,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// As [`Controller::decide_with_facts`], for threads that may block. `None` after the stop.
+    pub fn decide_blocking<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
+    ) -> Option<R> {
+        self.post(decide).blocking_recv().ok()
+    }
+
+    /// The state of the quorum.
+    pub async fn facts(&self) -> QuorumFacts {
+        let facts = |_: &Image, facts: &QuorumFacts, _: &mut Context<'_>| Decision {
+            records: vec![],
+            response: facts.clone(),
+        };
+        self.decide_with_facts(facts).await
+    }
+
+    fn post<R: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
+    ) -> oneshot::Receiver<R> {
+        let (reply, answer) = oneshot::channel();
+        let task: Task = Box::new(move |desk| {
+            let Desk { image, facts, rng, fixed, node } = desk;
+            let mut context = Context { rng, fixed, node: *node };
+            let Decision { records, response } = decide(image, facts, &mut context);
+            (records, Box::new(move || _ = reply.send(response)))
+        });
+        // Fails after the stop only; then the receiver says so.
+        _ = self.tasks.send(Message::Decide(task));
+        answer
+    }
+
+    /// Ends the thread when it has done what was asked before.
+    ///
+    /// # Errors
+    /// If the log could not be closed in order.
+    pub fn stop(&self, running: Running) -> anyhow::Result<()> {
+        _ = self.tasks.send(Message::Stop);
+        running.thread.join().map_err(|_| anyhow::anyhow!("the controller's thread panicked"))?
+    }
+}
+
+fn run(
+    mut log: MetadataLog,
+    mut desk: Desk,
+    inbox: &mpsc::Receiver<Message>,
+    publish: &Publish,
+) -> anyhow::Result<()> {
+    let mut stopped = false;
+    while !stopped {
+        let Ok(first) = inbox.recv() else { break };
+        let before = Arc::clone(&desk.image);
+        let mut answers = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Decide(task) => answers.push(decide(&mut log, &mut desk, task)?),
+                Message::Stop => {
+                    stopped = true;
+                    break;
+                }
+            }
+            let more = answers.len() < DECISIONS_PER_COMMIT;
+            next = if more { inbox.try_recv().ok() } else { None };
+        }
+        log.commit()?;
+        desk.facts = log.facts();
+        if !Arc::ptr_eq(&before, &desk.image) {
+            publish(&desk.image, &Arc::new(Changes::between(&before, &desk.image)));
+        }
+        answers.into_iter().for_each(|answer| answer());
+    }
+    log.close(&desk.image, clock::wall())
+}
+
+/// Runs one task; its records are appended and in the image, not yet committed.
+fn decide(log: &mut MetadataLog, desk: &mut Desk, task: Task) -> anyhow::Result<Answer> {
+    let (records, answer) = task(desk);
+    if !records.is_empty() {
+        log.append(&records, desk.image.metadata_version(), clock::wall())?;
+        let mut image = Image::clone(&desk.image);
+        for record in &records {
+            image.apply(record).context("the controller decided what does not fit its state")?;
+        }
+        desk.image = Arc::new(image);
+        desk.facts = log.facts();
+    }
+    Ok(answer)
+}

@@ -1,0 +1,197 @@
+//! Checkpoints of the metadata log: `<end offset>-<epoch>.checkpoint` (KIP-630).
+//!
+//! A checkpoint is a file of record batches: a control batch with the header, with dynamic voters
+//! also their version and set, the records of the image, and a control batch with the footer.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ::metadata::{Image, MetadataRecord};
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use protocol::Message;
+use protocol::internal::raft::{
+    KRaftVersionRecord, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
+};
+use records::{
+    Batch, BatchBuilder, Compression, ControlRecordType, DecompressLimits, check_crc, split_batches,
+};
+use types::{LeaderEpoch, Millis, Offset};
+
+/// A batch of a checkpoint is closed when it has this size.
+const BATCH_BYTES: usize = 1 << 20;
+/// The metadata log is never compressed by Kafka or by us; this bounds what somebody else made.
+const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 64 << 20 };
+
+/// What a checkpoint holds, or what one batch of the log says to the quorum.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Contents {
+    /// `kraft.version`, if said.
+    pub kraft_version: Option<i16>,
+    /// The voters, if said.
+    pub voters: Option<VotersRecord>,
+    /// Records of the cluster's state.
+    pub records: Vec<MetadataRecord>,
+}
+
+/// The newest checkpoint in a folder: where it ends and its file.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub fn newest(folder: &Path) -> anyhow::Result<Option<(Offset, LeaderEpoch, PathBuf)>> {
+    let mut best: Option<(Offset, LeaderEpoch, PathBuf)> = None;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context("cannot list the metadata folder"),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some((end, epoch)) = parse_name(name) else { continue };
+        if best.as_ref().is_none_or(|(known, _, _)| end > *known) {
+            best = Some((end, epoch, path));
+        }
+    }
+    Ok(best)
+}
+
+fn parse_name(name: &str) -> Option<(Offset, LeaderEpoch)> {
+    let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
+    Some((Offset::from_wire(end.parse().ok()?)?, LeaderEpoch(epoch.parse().ok()?)))
+}
+
+/// Reads a checkpoint, or the `bootstrap.checkpoint` that a format leaves.
+///
+/// # Errors
+/// If the file cannot be read or any of it is broken.
+pub fn read(path: &Path) -> anyhow::Result<Contents> {
+    let bytes =
+        Bytes::from(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    let mut contents = Contents::default();
+    contents.read_batches(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
+    Ok(contents)
+}
+
+impl Contents {
+    /// Adds what these batches say.
+    ///
+    /// # Errors
+    /// If one of them is broken or holds what Kafka 4.3 does not know.
+    pub fn read_batches(&mut self, bytes: &Bytes) -> anyhow::Result<()> {
+        for cut in split_batches(bytes) {
+            let (range, header) = cut?;
+            let batch = &bytes[range];
+            check_crc(batch, &header)?;
+            for record in Batch::open(batch, LIMITS)?.records() {
+                let record = record?;
+                if header.attributes.is_control() {
+                    self.read_control(record.key, record.value)?;
+                } else {
+                    let value = record.value.context("a metadata record has no value")?;
+                    self.records.push(MetadataRecord::decode(&Bytes::copy_from_slice(value))?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_control(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> anyhow::Result<()> {
+        let kind =
+            key.and_then(ControlRecordType::parse_key).context("a control record has no type")?;
+        let value = Bytes::copy_from_slice(value.context("a control record has no value")?);
+        match kind {
+            ControlRecordType::KRaftVersion => {
+                self.kraft_version = Some(KRaftVersionRecord::from_bytes(&value, 0)?.kraft_version);
+            }
+            ControlRecordType::KRaftVoters => {
+                self.voters = Some(VotersRecord::from_bytes(&value, 0)?);
+            }
+            ControlRecordType::LeaderChange
+            | ControlRecordType::SnapshotHeader
+            | ControlRecordType::SnapshotFooter => {}
+            ControlRecordType::Abort
+            | ControlRecordType::Commit
+            | ControlRecordType::Unknown(_) => {
+                bail!("a control record of type {kind:?} does not belong into a metadata log")
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes the checkpoint that ends before `end`; a crash leaves all of it or none.
+///
+/// # Errors
+/// If the file system refuses.
+pub fn write(
+    folder: &Path,
+    (end, epoch): (Offset, LeaderEpoch),
+    voters: Option<&VotersRecord>,
+    image: &Image,
+    now: Millis,
+) -> anyhow::Result<()> {
+    let name = format!("{:020}-{:010}.checkpoint", end.get(), epoch.0);
+    let temporary = folder.join(format!("{name}.part"));
+    let write = || -> anyhow::Result<()> {
+        let mut file = File::create(&temporary)?;
+        let mut next = Offset::ZERO;
+        for batch in batches(voters, image, epoch, now)? {
+            let mut batch = bytes::BytesMut::from(&batch[..]);
+            let header = records::BatchHeader::parse(&batch)?;
+            records::stamp(&mut batch, next, epoch);
+            next += i64::from(header.record_count);
+            file.write_all(&batch)?;
+        }
+        file.sync_all()?;
+        fs::rename(&temporary, folder.join(&name))?;
+        Ok(File::open(folder)?.sync_all()?)
+    };
+    write().with_context(|| format!("cannot write {name} in {}", folder.display()))
+}
+
+fn batches(
+    voters: Option<&VotersRecord>,
+    image: &Image,
+    epoch: LeaderEpoch,
+    now: Millis,
+) -> anyhow::Result<Vec<Bytes>> {
+    let header =
+        SnapshotHeaderRecord { last_contained_log_timestamp: now.get(), ..Default::default() };
+    let mut controls = vec![(ControlRecordType::SnapshotHeader, header.to_bytes(0)?)];
+    if let Some(voters) = voters {
+        let version = KRaftVersionRecord { kraft_version: 1, ..Default::default() };
+        controls.push((ControlRecordType::KRaftVersion, version.to_bytes(0)?));
+        controls.push((ControlRecordType::KRaftVoters, voters.to_bytes(0)?));
+    }
+    let mut batches = vec![control_batch(&controls, epoch, now)];
+    let level = image.metadata_version();
+    let fresh = || BatchBuilder::new(Compression::None).leader_epoch(epoch);
+    let mut open = fresh();
+    for record in image.snapshot_records() {
+        open.append(now.get(), None, Some(&record.encode(level)?), &[]);
+        if open.uncompressed_bytes() >= BATCH_BYTES {
+            batches.push(std::mem::replace(&mut open, fresh()).build());
+        }
+    }
+    if open.record_count() > 0 {
+        batches.push(open.build());
+    }
+    let footer = SnapshotFooterRecord::default().to_bytes(0)?;
+    batches.push(control_batch(&[(ControlRecordType::SnapshotFooter, footer)], epoch, now));
+    Ok(batches)
+}
+
+/// One control batch of these records.
+pub fn control_batch(
+    controls: &[(ControlRecordType, Bytes)],
+    epoch: LeaderEpoch,
+    now: Millis,
+) -> Bytes {
+    let mut batch = BatchBuilder::new(Compression::None).leader_epoch(epoch).control();
+    for (kind, value) in controls {
+        batch.append(now.get(), Some(&kind.to_key()), Some(value), &[]);
+    }
+    batch.build()
+}

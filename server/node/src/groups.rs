@@ -1,0 +1,304 @@
+//! The group coordinators of a shard: one for each partition of `__consumer_offsets` it owns.
+//!
+//! The machine in `core/coordinator` decides; here its records are appended, its replies sent once
+//! the log is committed up to them, and its timers kept by one task for the whole shard.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ::metadata::controller::GROUP_METADATA_TOPIC;
+use bytes::BytesMut;
+use coordinator::{
+    Caller, Coordinator, Logged, Now, Outcome, Record, ReplyToken, Request, Response, Settings,
+};
+use log::AppendOrigin;
+use records::{Batch, BatchBuilder, Compression, DecompressLimits, split_batches};
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, oneshot};
+use types::{ErrorCode, Millis, Offset, Uuid};
+
+use crate::clock;
+use crate::shard::{PartitionId, Shard, SharedPartition};
+
+/// Bytes read at once while a partition is loaded.
+const LOAD_BYTES: usize = 4 << 20;
+/// The coordinator writes small batches; this bounds what somebody else wrote.
+const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 256 << 20 };
+
+/// Who asks, in a form that crosses shards.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Version of the request.
+    pub api_version: i16,
+    /// Client id of the request's header.
+    pub client_id: String,
+    /// The address as Kafka's tools show it, such as `/127.0.0.1`.
+    pub client_host: String,
+}
+
+/// The answer to a group request, on its way.
+pub type GroupReply = oneshot::Receiver<Response>;
+
+/// The coordinators of one shard.
+#[derive(Default)]
+pub struct Groups {
+    loaded: RefCell<FxHashMap<PartitionId, Rc<Loaded>>>,
+    next_token: Cell<u64>,
+    /// Wakes the timer task: some deadline may have come closer.
+    rearm: Notify,
+}
+
+/// One coordinator with its partition and those who wait for it.
+struct Loaded {
+    machine: RefCell<Coordinator>,
+    partition: SharedPartition,
+    waiting: RefCell<FxHashMap<u64, oneshot::Sender<Response>>>,
+}
+
+impl Groups {
+    /// Loads a coordinator if the partition is one of `__consumer_offsets`.
+    pub fn partition_opened(&self, shard: &Rc<Shard>, partition: &SharedPartition) {
+        if &*partition.borrow().name().topic != GROUP_METADATA_TOPIC {
+            return;
+        }
+        match load(partition) {
+            Ok(logged) => {
+                let settings = settings(shard);
+                let loaded = Loaded {
+                    machine: RefCell::new(Coordinator::new(settings, logged, now())),
+                    partition: Rc::clone(partition),
+                    waiting: RefCell::default(),
+                };
+                self.loaded.borrow_mut().insert(partition.borrow().id(), Rc::new(loaded));
+                self.rearm.notify_one();
+            }
+            Err(reason) => {
+                let name = partition.borrow().name().to_string();
+                tracing::error!(partition = name, "cannot load groups and offsets: {reason}");
+            }
+        }
+    }
+
+    /// Gives up a coordinator whose partition is going away.
+    pub fn partition_closed(&self, partition: &SharedPartition) {
+        let Some(loaded) = self.loaded.borrow_mut().remove(&partition.borrow().id()) else {
+            return;
+        };
+        if let Ok(loaded) = Rc::try_unwrap(loaded) {
+            let mut waiting = loaded.waiting.into_inner();
+            for (token, response) in loaded.machine.into_inner().unload() {
+                send(&mut waiting, token, response);
+            }
+        }
+    }
+
+    /// Gives up all coordinators, for a stop.
+    pub fn close_all(&self) {
+        self.loaded.borrow_mut().clear();
+    }
+
+    /// Forgets the offsets of a topic that was deleted.
+    pub fn topic_deleted(&self, shard: &Rc<Shard>, name: &str, id: Uuid) {
+        for loaded in self.all() {
+            let outcome = loaded.machine.borrow_mut().topics_deleted(&[(name, id)]);
+            settle(shard, &loaded, outcome);
+        }
+    }
+
+    /// Serves one request for groups of one partition; `None` if this shard does not have it.
+    pub fn handle(
+        &self,
+        shard: &Rc<Shard>,
+        partition: PartitionId,
+        request: Request,
+        asker: &Asker,
+    ) -> Option<GroupReply> {
+        let loaded = self.loaded.borrow().get(&partition).cloned()?;
+        let token = ReplyToken(self.next_token.get());
+        self.next_token.set(token.0 + 1);
+        let (reply, answer) = oneshot::channel();
+        loaded.waiting.borrow_mut().insert(token.0, reply);
+        let caller = Caller {
+            token,
+            api_version: asker.api_version,
+            client_id: &asker.client_id,
+            client_host: &asker.client_host,
+        };
+        let outcome = loaded.machine.borrow_mut().handle(request, &caller, now());
+        settle(shard, &loaded, outcome);
+        self.rearm.notify_one();
+        Some(answer)
+    }
+
+    fn all(&self) -> Vec<Rc<Loaded>> {
+        self.loaded.borrow().values().cloned().collect()
+    }
+
+    fn next_deadline(&self) -> Option<Millis> {
+        let loaded = self.loaded.borrow();
+        loaded.values().filter_map(|one| one.machine.borrow().next_deadline()).min()
+    }
+}
+
+/// Keeps the timers of all coordinators of a shard.
+pub async fn run_timers(shard: Rc<Shard>) {
+    loop {
+        let rearmed = shard.groups.rearm.notified();
+        match shard.groups.next_deadline() {
+            None => rearmed.await,
+            Some(deadline) => {
+                let wait = (deadline - clock::monotonic()).get();
+                let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
+                if tokio::time::timeout(wait, rearmed).await.is_ok() {
+                    continue;
+                }
+                for loaded in shard.groups.all() {
+                    tick(&shard, &loaded);
+                }
+            }
+        }
+    }
+}
+
+fn tick(shard: &Rc<Shard>, loaded: &Rc<Loaded>) {
+    loop {
+        let Some(outcome) = loaded.machine.borrow_mut().tick(now()) else { return };
+        settle(shard, loaded, outcome);
+    }
+}
+
+/// Appends what was decided, applies it, and sends the replies when it is committed.
+fn settle(shard: &Rc<Shard>, loaded: &Rc<Loaded>, outcome: Outcome) {
+    let mut outcome = outcome;
+    while !outcome.records.is_empty() {
+        match append(shard, loaded, &outcome.records) {
+            Ok(()) => {
+                let mut machine = loaded.machine.borrow_mut();
+                for record in &outcome.records {
+                    machine.replay(record).expect("the coordinator reads what it has written");
+                }
+                break;
+            }
+            Err(code) => {
+                outcome = loaded.machine.borrow_mut().append_failed(outcome, code, now());
+            }
+        }
+    }
+    if outcome.replies.is_empty() {
+        return;
+    }
+    let end = loaded.partition.borrow().log().end_offset();
+    if loaded.partition.borrow().high_watermark() >= end {
+        send_all(loaded, outcome.replies);
+    } else {
+        send_when_committed(loaded, end, outcome.replies);
+    }
+}
+
+fn send_when_committed(loaded: &Rc<Loaded>, end: Offset, replies: Vec<(ReplyToken, Response)>) {
+    let committed = loaded.partition.borrow_mut().when_committed(end);
+    let loaded = Rc::clone(loaded);
+    tokio::task::spawn_local(async move {
+        let refused = match committed.await {
+            Ok(Ok(_)) => None,
+            Ok(Err(refused)) => Some(refused.code),
+            Err(_) => Some(ErrorCode::NotCoordinator),
+        };
+        let replies = replies.into_iter().map(|(token, response)| match refused {
+            None => (token, response),
+            Some(code) => (token, response.refused(code)),
+        });
+        send_all(&loaded, replies.collect());
+    });
+}
+
+fn send_all(loaded: &Loaded, replies: Vec<(ReplyToken, Response)>) {
+    let mut waiting = loaded.waiting.borrow_mut();
+    for (token, response) in replies {
+        send(&mut waiting, token, response);
+    }
+}
+
+fn send(
+    waiting: &mut FxHashMap<u64, oneshot::Sender<Response>>,
+    token: ReplyToken,
+    response: Response,
+) {
+    if let Some(reply) = waiting.remove(&token.0) {
+        // A receiver that is gone means that the connection is.
+        _ = reply.send(response);
+    }
+}
+
+fn append(shard: &Rc<Shard>, loaded: &Loaded, records: &[Record]) -> Result<(), ErrorCode> {
+    let wall = clock::wall();
+    let mut batch = BatchBuilder::new(Compression::None);
+    for Record { key, value } in records {
+        batch.append(wall.get(), Some(key), value.as_deref(), &[]);
+    }
+    let batch = BytesMut::from(&batch.build()[..]);
+    let appended = loaded.partition.borrow_mut().append(batch, AppendOrigin::Coordinator, wall);
+    appended.map_err(|refused| refused.code)?;
+    shard.commits.push(&loaded.partition);
+    Ok(())
+}
+
+/// Replays a whole partition.
+fn load(partition: &SharedPartition) -> Result<Logged, String> {
+    let mut partition = partition.borrow_mut();
+    let log = partition.log_mut();
+    let mut logged = Logged::default();
+    let (mut next, end) = (log.start_offset(), log.end_offset());
+    while next < end {
+        let batches =
+            log.read_blocking(next, LOAD_BYTES, end, true).map_err(|error| error.to_string())?;
+        for cut in split_batches(&batches.bytes) {
+            let (range, header) = cut.map_err(|error| error.to_string())?;
+            if header.attributes.is_control() {
+                continue;
+            }
+            let batch = batches.bytes.slice(range);
+            let opened = Batch::open(&batch, LIMITS).map_err(|error| error.to_string())?;
+            for record in opened.records() {
+                let record = record.map_err(|error| error.to_string())?;
+                replay(&mut logged, record.key, record.value);
+            }
+        }
+        if batches.next_offset <= next {
+            return Err(format!("the log cannot be read at offset {next}"));
+        }
+        next = batches.next_offset;
+    }
+    Ok(logged)
+}
+
+/// Applies one record; one that makes no sense is reported and passed over, since the others must
+/// not be lost for it.
+fn replay(logged: &mut Logged, key: Option<&[u8]>, value: Option<&[u8]>) {
+    let Some(key) = key else { return };
+    let record = Record {
+        key: bytes::Bytes::copy_from_slice(key),
+        value: value.map(bytes::Bytes::copy_from_slice),
+    };
+    if let Err(error) = logged.replay(&record) {
+        tracing::warn!("a record of {GROUP_METADATA_TOPIC} is passed over: {error}");
+    }
+}
+
+fn settings(shard: &Shard) -> Settings {
+    let groups = &shard.shared.config.groups;
+    Settings {
+        session_timeout_min: groups.session_timeout_ms_min,
+        session_timeout_max: groups.session_timeout_ms_max,
+        initial_rebalance_delay: groups.initial_rebalance_delay_ms,
+        group_size_max: groups.size_max as usize,
+        offset_metadata_size_max: groups.offset_metadata_bytes_max as usize,
+        offsets_retention: groups.offsets_retention_ms,
+        offsets_retention_check_interval: groups.offsets_retention_check_interval_ms,
+    }
+}
+
+fn now() -> Now {
+    Now { monotonic: clock::monotonic(), wall: clock::wall() }
+}

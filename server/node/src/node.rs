@@ -1,0 +1,286 @@
+//! A node from its start to its stop: directories, metadata, shards, listeners, registration.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ::metadata::controller::{Context as Deciding, bootstrap_records};
+use ::metadata::{Image, Loader};
+use anyhow::Context;
+use config::{BrokerLayers, NodeConfig, StaticConfig};
+use net::{Inbox, Limits, Listener, ListenerOptions, Net};
+use tokio::sync::mpsc;
+use types::Rng;
+
+use crate::controller::{self, Controller, MetadataLog, Publish};
+use crate::dirs::Dirs;
+use crate::registration;
+use crate::shard::{Mailboxes, Shard, Work};
+use crate::shared::Shared;
+use crate::{clock, groups, upkeep};
+
+/// How long requests in flight may take to end at a stop.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// What a node is started with.
+pub struct StartOptions {
+    /// The settings, checked.
+    pub fixed: StaticConfig,
+    /// Id for a new cluster (`CLUSTER_ID`); random if none is given.
+    pub cluster_id: Option<String>,
+}
+
+/// A node that serves.
+pub struct Node {
+    shared: Arc<Shared>,
+    shards: Vec<JoinHandle<()>>,
+    acceptor: JoinHandle<()>,
+    controller: controller::Running,
+    listeners: Vec<(String, SocketAddr)>,
+}
+
+impl Node {
+    /// Starts a node; it serves clients when this returns.
+    ///
+    /// # Errors
+    /// With the cause and, where there is one, the setting to change.
+    pub fn start(options: StartOptions) -> anyhow::Result<Self> {
+        let fixed = Arc::new(options.fixed);
+        let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed))?;
+        config.refuse_secured_listeners()?;
+        let mut rng = seeded()?;
+        let dirs = Arc::new(Dirs::open(&config, options.cluster_id.as_deref(), &mut rng)?);
+        let (log, image) = open_metadata(&config, &fixed, &dirs, &mut rng)?;
+        let bound = bind(&config)?;
+        let shards = shard_count(&config);
+        let (net, inboxes) = Net::new(limits(&config), shards);
+        let (mailboxes, receivers) = Mailboxes::new(shards);
+        let publish = publish(mailboxes.clone(), Arc::clone(&dirs));
+        let node_id = config.node_id;
+        let image = Arc::new(image);
+        let kraft_version = log.facts().kraft_version;
+        let seed = Rng::new(rng.next_u64());
+        let (controller, running) =
+            Controller::start(log, Arc::clone(&image), Arc::clone(&fixed), node_id, seed, publish)?;
+        let advertised = registration::advertised(&config, &bound);
+        let shared = Arc::new(Shared {
+            config,
+            fixed,
+            dirs,
+            mailboxes,
+            controller,
+            kraft_version,
+            net: Arc::clone(&net),
+            advertised,
+        });
+        let threads = start_shards(&shared, &image, inboxes, receivers, &mut rng)?;
+        registration::register(&shared, &mut rng)?;
+        let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
+        let acceptor = start_acceptor(net, bound)?;
+        Ok(Self { shared, shards: threads, acceptor, controller: running, listeners })
+    }
+
+    /// The listeners with the ports that they got.
+    pub fn listeners(&self) -> &[(String, SocketAddr)] {
+        &self.listeners
+    }
+
+    /// What the node's parts share, for metrics and health.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Stops in order: nothing new is accepted, what is in flight ends, logs and checkpoints are
+    /// written, the directories are marked as cleanly stopped.
+    ///
+    /// # Errors
+    /// If something could not be written; the next start then recovers as after a crash.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.shared.net.shut_down(DRAIN_GRACE);
+        let panicked = |what: &str| anyhow::anyhow!("{what} panicked");
+        self.acceptor.join().map_err(|_| panicked("the acceptor"))?;
+        registration::leave(&self.shared);
+        let closed = upkeep::close_shards(&self.shared)?;
+        for shard in self.shards {
+            shard.join().map_err(|_| panicked("a shard"))?;
+        }
+        let epoch = registration::epoch_of(&closed.image, self.shared.config.node_id);
+        self.shared.controller.stop(self.controller)?;
+        upkeep::mark_clean(&self.shared, &closed, epoch)
+    }
+}
+
+/// Seeds from the operating system; everything random in the node comes from here.
+fn seeded() -> anyhow::Result<Rng> {
+    let seed = getrandom::u64().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
+    Ok(Rng::new(seed))
+}
+
+fn open_metadata(
+    config: &NodeConfig,
+    fixed: &StaticConfig,
+    dirs: &Dirs,
+    rng: &mut Rng,
+) -> anyhow::Result<(MetadataLog, Image)> {
+    let dir = dirs.metadata();
+    let opening = controller::Opening {
+        dir: dir.path(),
+        node: config.node_id,
+        directory_id: dir.id,
+        endpoints: &config.listeners.advertised_controller,
+        quorum: &config.quorum,
+        is_clean: dir.is_clean(),
+        now: clock::wall(),
+    };
+    let (mut log, image) = MetadataLog::open(&opening)?;
+    if image.metadata_version() > 0 {
+        return Ok((log, image));
+    }
+    let records = match MetadataLog::formatted_records(dir.path())? {
+        Some(records) => records,
+        None => bootstrap_records(&Deciding { rng, fixed, node: config.node_id }),
+    };
+    let mut loader = Loader::new(image);
+    for record in &records {
+        loader.apply(record).context("the first records of the cluster do not fit")?;
+    }
+    log.append(&records, loader.image().metadata_version(), clock::wall())?;
+    log.commit()?;
+    Ok((log, loader.image().clone()))
+}
+
+/// Lets every shard act on a new image and makes the folders it made survive a power cut.
+fn publish(mailboxes: Mailboxes, dirs: Arc<Dirs>) -> Publish {
+    Box::new(move |image, changes| {
+        let (done, all_done) = std::sync::mpsc::channel::<()>();
+        for shard in 0..mailboxes.shards() {
+            let (image, changes, done) = (Arc::clone(image), Arc::clone(changes), done.clone());
+            mailboxes.post(shard, move |shard| {
+                shard.apply(&image, &changes);
+                drop(done);
+            });
+        }
+        drop(done);
+        // Ends when every shard has dropped its sender, also one that has stopped.
+        _ = all_done.recv();
+        if !changes.topics_created.is_empty() || !changes.partitions.is_empty() {
+            for dir in dirs.data() {
+                if let Err(fault) = dir.log_dir.sync() {
+                    tracing::error!("cannot sync {}: {fault}", dir.path().display());
+                }
+            }
+        }
+    })
+}
+
+fn bind(config: &NodeConfig) -> anyhow::Result<Vec<Listener>> {
+    let limits = &config.limits;
+    let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
+    let listeners = config.listeners.bound.iter().map(|listener| {
+        Listener::bind(&ListenerOptions {
+            name: listener.name.clone(),
+            host: listener.host.clone().unwrap_or_default(),
+            port: listener.port,
+            backlog: u32::try_from(limits.backlog).unwrap_or(0),
+            send_buffer_bytes: bytes(limits.send_buffer_bytes),
+            receive_buffer_bytes: bytes(limits.receive_buffer_bytes),
+            needs_authentication: false,
+        })
+    });
+    Ok(listeners.collect::<Result<_, _>>()?)
+}
+
+fn shard_count(config: &NodeConfig) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    config.shards.map_or(cores, |count| count as usize)
+}
+
+fn limits(config: &NodeConfig) -> Limits {
+    let limits = &config.limits;
+    let overrides = limits.connections_per_ip_overrides.iter().filter_map(|(host, count)| {
+        let address = host.parse().ok().or_else(|| {
+            tracing::warn!("max.connections.per.ip.overrides: {host} is not an address, ignored");
+            None
+        })?;
+        Some((address, *count as usize))
+    });
+    let idle = limits.idle_ms_max.map(|idle| u64::try_from(idle.get()).unwrap_or(0));
+    Limits {
+        frame_bytes_max: limits.request_bytes_max as usize,
+        connections_max: limits.connections_max as usize,
+        connections_per_ip_max: limits.connections_per_ip_max as usize,
+        connections_per_ip_overrides: overrides.collect(),
+        creations_per_second_max: limits.connection_rate_max,
+        idle_max: idle.map_or(Duration::MAX, Duration::from_millis),
+        in_flight_bytes_max: in_flight_bytes_max(limits.queued_bytes_max),
+        ..Limits::default()
+    }
+}
+
+/// Without `queued.max.request.bytes`: enough for some large requests, whatever clients do.
+fn in_flight_bytes_max(configured: Option<u64>) -> usize {
+    const DEFAULT: u64 = 512 << 20;
+    usize::try_from(configured.unwrap_or(DEFAULT)).unwrap_or(usize::MAX)
+}
+
+fn start_shards(
+    shared: &Arc<Shared>,
+    image: &Arc<Image>,
+    inboxes: Vec<Inbox>,
+    receivers: Vec<mpsc::UnboundedReceiver<Work>>,
+    rng: &mut Rng,
+) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let (opened, all_opened) = std::sync::mpsc::channel();
+    let mut threads = Vec::new();
+    for (index, (inbox, mailbox)) in inboxes.into_iter().zip(receivers).enumerate() {
+        let (shared, image, opened) = (Arc::clone(shared), Arc::clone(image), opened.clone());
+        let rng = Rng::new(rng.next_u64());
+        let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime needs only what the process has already");
+            let local = tokio::task::LocalSet::new();
+            local.block_on(&runtime, async move {
+                let shard = Shard::new(index, shared, Arc::clone(&image), rng);
+                let result = shard.open_all(&image);
+                let ready = result.is_ok();
+                _ = opened.send(result);
+                if ready {
+                    tokio::task::spawn_local(inbox.serve(std::rc::Rc::clone(&shard)));
+                    tokio::task::spawn_local(groups::run_timers(std::rc::Rc::clone(&shard)));
+                    tokio::task::spawn_local(upkeep::run(std::rc::Rc::clone(&shard)));
+                    shard.run(mailbox).await;
+                }
+            });
+        });
+        threads.push(thread.context("cannot start a shard's thread")?);
+    }
+    drop(opened);
+    for result in all_opened {
+        result?;
+    }
+    Ok(threads)
+}
+
+fn start_acceptor(net: Arc<Net>, bound: Vec<Listener>) -> anyhow::Result<JoinHandle<()>> {
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime needs only what the process has already");
+        runtime.block_on(async move {
+            let mut tasks = tokio::task::JoinSet::new();
+            for listener in bound {
+                tasks.spawn(Arc::clone(&net).accept(listener));
+            }
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(error) = ended.expect("accepting does not panic") {
+                    tracing::error!("a listener has failed: {error}");
+                }
+            }
+        });
+    };
+    thread::Builder::new().name("acceptor".to_owned()).spawn(run).context("cannot start a thread")
+}

@@ -1,0 +1,154 @@
+//! A shard: one thread that owns partitions, connections and coordinators without locks.
+//!
+//! A partition belongs to the shard that [`owner_of`] names. A request that arrives elsewhere
+//! sends its work there ([`Shard::call`]); on the own shard the work runs at once. State lies in
+//! cells that are borrowed within one call and never across an `.await`.
+
+mod call;
+mod partition;
+mod partitions;
+mod sync;
+mod watchers;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ::metadata::Image;
+use bytes::BytesMut;
+use net::{Handler, Peer, Served};
+use replication::FetchSessions;
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc;
+use types::Rng;
+
+pub use call::{Call, Mailboxes, Work};
+pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
+pub use sync::{CommitQueue, SharedPartition};
+
+use crate::broker;
+use crate::groups::Groups;
+use crate::metrics::ShardMetrics;
+use crate::shared::Shared;
+
+/// Everything that one shard thread owns.
+pub struct Shard {
+    /// Which shard this is, from 0.
+    pub index: usize,
+    /// What all shards share.
+    pub shared: Arc<Shared>,
+    /// Fetch sessions of this shard's connections.
+    pub sessions: RefCell<FetchSessions>,
+    /// Partitions whose appends are to be committed.
+    pub commits: CommitQueue,
+    /// Group coordinators of this shard's partitions of `__consumer_offsets`.
+    pub groups: Groups,
+    /// Counters of this shard.
+    pub metrics: ShardMetrics,
+    image: RefCell<Arc<Image>>,
+    partitions: RefCell<FxHashMap<PartitionId, SharedPartition>>,
+    rng: RefCell<Rng>,
+    stopping: Cell<bool>,
+}
+
+/// The shard, of `shards`, that owns a partition: consecutive indexes go round.
+pub fn owner_of(partition: PartitionId, shards: usize) -> usize {
+    let (head, _) = partition.topic.as_bytes().split_first_chunk().expect("an id has 16 bytes");
+    let place = u64::from_be_bytes(*head).wrapping_add(u64::from(partition.index.unsigned_abs()));
+    usize::try_from(place % shards as u64).expect("below the number of shards")
+}
+
+impl Shard {
+    /// A shard without partitions.
+    pub fn new(index: usize, shared: Arc<Shared>, image: Arc<Image>, rng: Rng) -> Rc<Self> {
+        let slots = shared.config.fetch.sessions_max as usize;
+        let slots = slots.div_ceil(shared.mailboxes.shards());
+        Rc::new(Self {
+            index,
+            shared,
+            sessions: RefCell::new(FetchSessions::new(slots)),
+            commits: CommitQueue::default(),
+            groups: Groups::default(),
+            metrics: ShardMetrics::default(),
+            image: RefCell::new(image),
+            partitions: RefCell::default(),
+            rng: RefCell::new(rng),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// The newest state of the cluster that this shard has seen.
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    /// A partition that this shard owns and leads.
+    pub fn partition(&self, id: PartitionId) -> Option<SharedPartition> {
+        self.partitions.borrow().get(&id).cloned()
+    }
+
+    /// All partitions of this shard.
+    pub fn partitions(&self) -> Vec<SharedPartition> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// The shard that owns a partition.
+    pub fn owner_of(&self, partition: PartitionId) -> usize {
+        owner_of(partition, self.shared.mailboxes.shards())
+    }
+
+    /// Runs `work` on the shard that owns `partition`: at once if that is this one.
+    pub fn call<T: Send + 'static>(
+        self: &Rc<Self>,
+        partition: PartitionId,
+        work: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
+    ) -> Call<T> {
+        match self.owner_of(partition) {
+            own if own == self.index => Call::Done(Some(work(self))),
+            other => self.shared.mailboxes.call(other, work),
+        }
+    }
+
+    /// Ends [`Shard::run`] after the work that runs now.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// A random number above 0, for ids that must not be guessed in a row.
+    pub fn random_id(&self) -> i32 {
+        (self.rng.borrow_mut().next_u64() >> 33) as i32 | 1
+    }
+
+    /// Runs the shard's loops until its mailbox closes. Must run inside a `LocalSet`.
+    pub async fn run(self: Rc<Self>, mut mailbox: mpsc::UnboundedReceiver<Work>) {
+        tokio::task::spawn_local(sync::run(Rc::clone(&self)));
+        while let Some(work) = mailbox.recv().await {
+            work(&self);
+            if self.stopping.get() {
+                break;
+            }
+        }
+    }
+}
+
+impl Handler for Shard {
+    fn serve(self: &Rc<Self>, peer: &Rc<Peer>, frame: BytesMut) -> Served {
+        broker::serve(self, peer, frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn consecutive_partitions_go_round_the_shards() {
+        let topic = Uuid::from_bytes([7; 16]);
+        let owners: Vec<_> =
+            (0..8).map(|index| owner_of(PartitionId { topic, index }, 4)).collect();
+        let first = owners[0];
+        assert!(owners.iter().enumerate().all(|(at, owner)| *owner == (first + at) % 4));
+    }
+}

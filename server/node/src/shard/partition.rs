@@ -1,0 +1,324 @@
+//! One partition as its shard holds it: the log, what is committed, and who waits.
+//!
+//! Not here: which shard owns it (`shard`), when it is synced (`sync`), requests (`broker/api`).
+
+use std::cmp::Ordering;
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use config::Durability;
+use log::{AppendError, AppendOrigin, Log, LogError, SyncTicket, Synced};
+use replication::{Leader, Purgatory};
+use tokio::sync::{Notify, oneshot};
+use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
+
+use super::watchers::Watchers;
+
+/// A partition by the id of its topic.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct PartitionId {
+    /// Id of the topic.
+    pub topic: Uuid,
+    /// Index of the partition.
+    pub index: i32,
+}
+
+/// Where an append ended up.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// One past the last record; the append is committed when the high watermark is here.
+    pub end: Offset,
+    /// The time that the broker stamped, where the topic has it stamp.
+    pub log_append_time: Option<Millis>,
+    /// First offset of the log.
+    pub log_start: Offset,
+}
+
+/// Why an append was refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AppendRefused {
+    /// The partition's error code.
+    pub code: ErrorCode,
+    /// What is wrong, for a person.
+    pub message: Option<String>,
+    /// Records at fault, by their index within the batch.
+    pub records: Vec<(i32, String)>,
+}
+
+/// What an append is answered with once it may be.
+pub type AppendReply = Result<Appended, AppendRefused>;
+
+/// An append that waits for its commit.
+struct Parked {
+    appended: Appended,
+    reply: oneshot::Sender<AppendReply>,
+}
+
+/// What must happen before an acknowledgement may leave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NextStep {
+    /// The partition's staged writes and syncs have to be run; it is already in the queue.
+    Queued,
+    /// The partition has to be put into the queue.
+    Queue,
+}
+
+/// A partition that this node leads.
+pub struct Partition {
+    id: PartitionId,
+    name: TopicPartition,
+    log: Log,
+    leader: Leader,
+    durability: Durability,
+    parked: Purgatory<Parked>,
+    watchers: Watchers,
+    queued: bool,
+    offline: bool,
+}
+
+impl Partition {
+    /// A partition whose log was just opened; everything in it is committed, since one replica is
+    /// all there are.
+    pub fn new(
+        id: PartitionId,
+        name: TopicPartition,
+        log: Log,
+        epoch: LeaderEpoch,
+        durability: Durability,
+    ) -> Self {
+        let leader = Leader::new(epoch, log.end_offset());
+        Self {
+            id,
+            name,
+            log,
+            leader,
+            durability,
+            parked: Purgatory::default(),
+            watchers: Watchers::default(),
+            queued: false,
+            offline: false,
+        }
+    }
+
+    /// The partition's id.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The partition's name.
+    pub fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
+    /// The log, for reading.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The log, for upkeep that appends nothing.
+    pub fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// The leader's epoch.
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader.epoch()
+    }
+
+    /// The end of what is committed.
+    pub fn high_watermark(&self) -> Offset {
+        self.leader.high_watermark()
+    }
+
+    /// The end of what is committed and in no open transaction.
+    pub fn last_stable_offset(&mut self) -> Offset {
+        self.log.last_stable_offset(self.leader.high_watermark())
+    }
+
+    /// Compares the leader epoch that a client knows, -1 for none, with the one that holds.
+    ///
+    /// # Errors
+    /// The code that sends the client to fresh metadata, or has it wait.
+    pub fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
+        match known.cmp(&self.leader.epoch().0) {
+            _ if self.offline => Err(ErrorCode::KafkaStorageError),
+            _ if known < 0 => Ok(()),
+            Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
+        }
+    }
+
+    /// Where the log of a reader, whose last record before `from` is of `last_epoch`, parts from
+    /// this one; `None` where they agree or the reader does not say.
+    pub fn divergence(&self, from: Offset, last_epoch: i32) -> Option<(LeaderEpoch, Offset)> {
+        if last_epoch < 0 {
+            return None;
+        }
+        let last_epoch = LeaderEpoch(last_epoch);
+        let epochs = self.log.leader_epochs();
+        let (epoch, end) = epochs.end_offset(last_epoch, self.log.end_offset())?;
+        (epoch < last_epoch || end < from).then_some((epoch, end))
+    }
+
+    /// Whether a write or sync failed, so that nothing is served any more.
+    pub fn is_offline(&self) -> bool {
+        self.offline
+    }
+
+    /// Sets what an acknowledgement means from now on.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
+    }
+
+    /// Appends batches; the records are in the log, not yet committed.
+    ///
+    /// # Errors
+    /// [`AppendRefused`] with the log unchanged; after an IO error the partition is offline.
+    pub fn append(
+        &mut self,
+        batches: BytesMut,
+        origin: AppendOrigin,
+        now: Millis,
+    ) -> Result<Appended, AppendRefused> {
+        if self.offline {
+            return Err(AppendRefused::offline());
+        }
+        match self.log.append_as_leader(batches, self.leader.epoch(), origin, now) {
+            Ok(info) => Ok(Appended {
+                base_offset: info.base_offset,
+                end: info.last_offset.next(),
+                log_append_time: info.log_append_time,
+                log_start: self.log.start_offset(),
+            }),
+            Err(error) => {
+                if let AppendError::Log(fault) = &error {
+                    self.go_offline(fault);
+                }
+                Err(AppendRefused::from(&error))
+            }
+        }
+    }
+
+    /// Answers `reply` once `appended` is committed; at once if it is, as a repeated batch may be.
+    pub fn park(&mut self, appended: Appended, reply: oneshot::Sender<AppendReply>) {
+        if appended.end <= self.high_watermark() {
+            // A receiver that is gone means that the connection is.
+            _ = reply.send(Ok(appended));
+        } else {
+            self.parked.park(appended.end, Parked { appended, reply });
+        }
+    }
+
+    /// Resolves once the log is committed up to `end`.
+    pub fn when_committed(&mut self, end: Offset) -> oneshot::Receiver<AppendReply> {
+        let (reply, committed) = oneshot::channel();
+        let log_start = self.log.start_offset();
+        self.park(Appended { base_offset: end, end, log_append_time: None, log_start }, reply);
+        committed
+    }
+
+    /// Another epoch of this leader begins, as after a registration.
+    pub fn set_epoch(&mut self, epoch: LeaderEpoch) {
+        self.leader.set_epoch(epoch);
+    }
+
+    /// Notes that something has to be written or synced.
+    pub fn mark_dirty(&mut self) -> NextStep {
+        if std::mem::replace(&mut self.queued, true) { NextStep::Queued } else { NextStep::Queue }
+    }
+
+    /// Writes what is staged; gives what has to be synced before it counts, if anything has.
+    pub fn begin_commit(&mut self) -> Option<SyncTicket> {
+        self.queued = false;
+        if self.offline {
+            return None;
+        }
+        let result = match self.durability {
+            Durability::Sync => self.log.sync_ticket(),
+            Durability::Async => self.log.flush_writes().map(|()| None),
+        };
+        match result {
+            Ok(ticket) => ticket,
+            Err(fault) => {
+                self.go_offline(&fault);
+                None
+            }
+        }
+    }
+
+    /// Takes the outcome of a sync.
+    pub fn end_sync(&mut self, outcome: io::Result<Synced>) {
+        if let Err(fault) = self.log.synced(outcome) {
+            self.go_offline(&fault);
+        }
+    }
+
+    /// Moves the high watermark to what counts now, answers those who waited for it and wakes
+    /// readers. Whether there is more to commit.
+    pub fn settle(&mut self) {
+        if self.offline {
+            return;
+        }
+        let end = match self.durability {
+            Durability::Sync => self.log.durable_end(),
+            Durability::Async => self.log.end_offset(),
+        };
+        // A topic that turns from async to sync has acknowledged more than it has synced.
+        if self.leader.advance(end.max(self.leader.high_watermark())) {
+            for Parked { appended, reply } in self.parked.pass(self.leader.high_watermark()) {
+                _ = reply.send(Ok(appended));
+            }
+            self.watchers.wake();
+        }
+    }
+
+    /// Wakes `notify` when there is more to read.
+    pub fn watch(&mut self, notify: &Arc<Notify>) {
+        self.watchers.add(notify);
+    }
+
+    /// The partition is going away: whoever waits is told so.
+    pub fn abandon(&mut self, code: ErrorCode) {
+        for Parked { reply, .. } in self.parked.abandon() {
+            _ = reply.send(Err(AppendRefused { code, message: None, records: vec![] }));
+        }
+        self.watchers.wake();
+    }
+
+    /// The log, for closing it.
+    pub fn into_log(mut self) -> Log {
+        self.abandon(ErrorCode::NotLeaderOrFollower);
+        self.log
+    }
+
+    fn go_offline(&mut self, fault: &LogError) {
+        tracing::error!(partition = %self.name, "partition is offline until restart: {fault}");
+        self.offline = true;
+        self.abandon(ErrorCode::KafkaStorageError);
+    }
+}
+
+impl AppendRefused {
+    fn offline() -> Self {
+        let message = Some("the partition is offline since a write or sync failed".to_owned());
+        Self { code: ErrorCode::KafkaStorageError, message, records: vec![] }
+    }
+}
+
+impl From<&AppendError> for AppendRefused {
+    fn from(error: &AppendError) -> Self {
+        let records = match error {
+            AppendError::Batch(fault) => fault
+                .record_errors()
+                .iter()
+                .map(|one| (one.index, one.reason.to_string()))
+                .collect(),
+            _ => vec![],
+        };
+        Self { code: error.code(), message: Some(error.to_string()), records }
+    }
+}

@@ -1,0 +1,91 @@
+//! Group commit: one write and one sync for everything that was appended in the meantime.
+//!
+//! Appends are staged and mark their partition dirty. At the end of the turn the loop here writes
+//! each dirty partition with one call, syncs those whose durability asks for it on the blocking
+//! pool, a few files side by side, and then lets the acknowledgements go. The next group forms
+//! while the disk works; there is no timer. A sync that failed is never tried again: the partition
+//! goes offline, since what the kernel dropped cannot be told from what it kept.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use log::{SyncTicket, Synced};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::Shard;
+use super::partition::{NextStep, Partition};
+
+/// Threads that sync for one shard at once.
+const SYNC_THREADS: usize = 8;
+
+/// A partition as its shard holds it.
+pub type SharedPartition = Rc<RefCell<Partition>>;
+
+/// Partitions with appends that are not committed yet.
+#[derive(Default)]
+pub struct CommitQueue {
+    dirty: RefCell<Vec<SharedPartition>>,
+    wake: Notify,
+}
+
+impl CommitQueue {
+    /// Notes that `partition` has appends to commit.
+    pub fn push(&self, partition: &SharedPartition) {
+        if partition.borrow_mut().mark_dirty() == NextStep::Queue {
+            self.dirty.borrow_mut().push(Rc::clone(partition));
+            self.wake.notify_one();
+        }
+    }
+
+    fn take(&self) -> Vec<SharedPartition> {
+        std::mem::take(&mut *self.dirty.borrow_mut())
+    }
+}
+
+/// Commits group after group until the shard ends.
+pub async fn run(shard: Rc<Shard>) {
+    loop {
+        shard.commits.wake.notified().await;
+        // Whatever else is ready in this turn joins the group.
+        tokio::task::yield_now().await;
+        commit(shard.commits.take()).await;
+    }
+}
+
+/// Writes, syncs and settles one group.
+async fn commit(group: Vec<SharedPartition>) {
+    let mut syncing = Vec::new();
+    for partition in group {
+        match partition.borrow_mut().begin_commit() {
+            Some(ticket) => syncing.push((Rc::clone(&partition), ticket)),
+            None => partition.borrow_mut().settle(),
+        }
+    }
+    let per_thread = syncing.len().div_ceil(SYNC_THREADS).max(1);
+    let mut running = Vec::with_capacity(SYNC_THREADS);
+    while !syncing.is_empty() {
+        let rest = syncing.split_off(per_thread.min(syncing.len()));
+        let (partitions, tickets) = std::mem::replace(&mut syncing, rest).into_iter().unzip();
+        running.push(sync(partitions, tickets));
+    }
+    for (partitions, outcomes) in running {
+        let outcomes = outcomes.await.expect("syncing does not panic");
+        for (partition, outcome) in partitions.iter().zip(outcomes) {
+            let mut partition = partition.borrow_mut();
+            partition.end_sync(outcome);
+            partition.settle();
+        }
+    }
+}
+
+type Outcomes = JoinHandle<Vec<io::Result<Synced>>>;
+
+fn sync(
+    partitions: Vec<SharedPartition>,
+    tickets: Vec<SyncTicket>,
+) -> (Vec<SharedPartition>, Outcomes) {
+    let sync = move || tickets.into_iter().map(SyncTicket::sync).collect();
+    (partitions, tokio::task::spawn_blocking(sync))
+}

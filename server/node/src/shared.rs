@@ -1,0 +1,76 @@
+//! What all shards of a node share: settings, directories, the way to the controller.
+
+use std::sync::Arc;
+
+use ::metadata::Image;
+use ::metadata::image::{ConfigResource, ResourceType};
+use config::{BrokerLayers, GroupConfig, NodeConfig, SecurityProtocol, StaticConfig, TopicConfig};
+use net::Net;
+
+use crate::controller::Controller;
+use crate::dirs::Dirs;
+use crate::shard::Mailboxes;
+
+/// One value per node, behind an `Arc`; none of it changes after the start.
+pub struct Shared {
+    /// The settings of the start, typed.
+    pub config: NodeConfig,
+    /// The settings of the start, as they were given.
+    pub fixed: Arc<StaticConfig>,
+    /// The log directories.
+    pub dirs: Arc<Dirs>,
+    /// The way to every shard.
+    pub mailboxes: Mailboxes,
+    /// The way to the controller.
+    pub controller: Controller,
+    /// `kraft.version` of the quorum.
+    pub kraft_version: i16,
+    /// Connections and their limits.
+    pub net: Arc<Net>,
+    /// What others are told of each listener.
+    pub advertised: Vec<Advertised>,
+}
+
+/// Where a listener is reached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Advertised {
+    /// Name of the listener.
+    pub listener: String,
+    /// Host that others connect to.
+    pub host: String,
+    /// Port that others connect to.
+    pub port: u16,
+    /// How they speak there.
+    pub protocol: SecurityProtocol,
+    /// Whether it serves the controller.
+    pub is_controller: bool,
+}
+
+impl Shared {
+    /// The layers of settings below a topic's or group's own ones.
+    pub fn layers<'a>(&'a self, image: &'a Image, own: &'a ConfigResource) -> BrokerLayers<'a> {
+        BrokerLayers {
+            fixed: &self.fixed,
+            cluster: image.settings(&ConfigResource::cluster()),
+            broker: image.settings(own),
+        }
+    }
+
+    /// The resource that holds this broker's own dynamic settings.
+    pub fn broker_resource(&self) -> ConfigResource {
+        ConfigResource::new(ResourceType::Broker, self.config.node_id.to_string())
+    }
+
+    /// What holds for a topic.
+    pub fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
+        let own = self.broker_resource();
+        TopicConfig::resolve(image.topic_settings(topic), &self.layers(image, &own))
+    }
+
+    /// What holds for a group.
+    pub fn group_config(&self, image: &Image, group: &str) -> GroupConfig {
+        let own = self.broker_resource();
+        let resource = ConfigResource::new(ResourceType::Group, group.to_owned());
+        GroupConfig::resolve(image.settings(&resource), &self.layers(image, &own))
+    }
+}

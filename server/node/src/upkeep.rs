@@ -1,0 +1,208 @@
+//! What has to be done again and again, and at the end: retention, checkpoints, the clean stop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::metadata::Image;
+use anyhow::bail;
+use log::checkpoint::OffsetCheckpoint;
+use types::Millis;
+
+use crate::clock;
+use crate::shard::{Shard, SharedPartition};
+use crate::shared::Shared;
+
+/// The checkpoints of one log directory.
+#[derive(Clone, Debug, Default)]
+pub struct Checkpoints {
+    recovery_points: OffsetCheckpoint,
+    high_watermarks: OffsetCheckpoint,
+    start_offsets: OffsetCheckpoint,
+}
+
+/// Checkpoints by directory.
+type ByDir = BTreeMap<PathBuf, Checkpoints>;
+
+/// What the shards leave behind at a stop.
+pub struct Closed {
+    /// The last state of the cluster that they had.
+    pub image: Arc<Image>,
+    checkpoints: ByDir,
+    in_order: bool,
+}
+
+/// Runs a shard's upkeep until the shard ends.
+pub async fn run(shard: Rc<Shard>) {
+    let upkeep = &shard.shared.config.upkeep;
+    let retention = tokio::task::spawn_local(run_retention(Rc::clone(&shard)));
+    if shard.index == 0 {
+        let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
+        loop {
+            tokio::time::sleep(every).await;
+            write_checkpoints(&shard).await;
+        }
+    }
+    retention.await.expect("retention does not panic");
+}
+
+async fn run_retention(shard: Rc<Shard>) {
+    let every = span(shard.shared.config.upkeep.retention_check_interval_ms);
+    loop {
+        tokio::time::sleep(every).await;
+        for partition in shard.partitions() {
+            clean(&partition);
+            // Other work goes on between two partitions.
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn clean(partition: &SharedPartition) {
+    let mut partition = partition.borrow_mut();
+    if partition.is_offline() {
+        return;
+    }
+    let now = clock::wall();
+    let high_watermark = partition.high_watermark();
+    let name = partition.name().clone();
+    let log = partition.log_mut();
+    log.remove_expired_producers(now);
+    if let Err(fault) = log.delete_old_segments(high_watermark, now) {
+        tracing::error!(partition = %name, "cannot delete old segments: {fault}");
+    }
+    if let Some(removal) = log.take_removal(now) {
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = removal.run() {
+                tracing::warn!(partition = %name, "cannot remove files of old segments: {error}");
+            }
+        });
+    }
+}
+
+/// Writes the checkpoint files of every directory from what all shards say now.
+pub async fn write_checkpoints(shard: &Rc<Shard>) {
+    let mut all = ByDir::new();
+    let mailboxes = &shard.shared.mailboxes;
+    for index in 0..mailboxes.shards() {
+        let part = if index == shard.index {
+            checkpoints_of(shard)
+        } else {
+            mailboxes.call(index, checkpoints_of).await
+        };
+        merge(&mut all, part);
+    }
+    let shared = Arc::clone(&shard.shared);
+    let write = move || write_all(&shared, &all);
+    if let Err(fault) = tokio::task::spawn_blocking(write).await.expect("writing does not panic") {
+        tracing::error!("cannot write checkpoints: {fault:#}");
+    }
+}
+
+fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {
+    let mut by_dir = ByDir::new();
+    for partition in shard.partitions() {
+        let partition = partition.borrow();
+        let Some(parent) = partition.log().dir().parent() else { continue };
+        let entry = by_dir.entry(parent.to_owned()).or_default();
+        let name = partition.name().clone();
+        entry.recovery_points.insert(name.clone(), partition.log().durable_end());
+        entry.high_watermarks.insert(name.clone(), partition.high_watermark());
+        if partition.log().start_offset().get() > 0 {
+            entry.start_offsets.insert(name, partition.log().start_offset());
+        }
+    }
+    by_dir
+}
+
+fn merge(all: &mut ByDir, part: ByDir) {
+    for (path, mut checkpoints) in part {
+        let entry = all.entry(path).or_default();
+        entry.recovery_points.append(&mut checkpoints.recovery_points);
+        entry.high_watermarks.append(&mut checkpoints.high_watermarks);
+        entry.start_offsets.append(&mut checkpoints.start_offsets);
+    }
+}
+
+fn write_all(shared: &Shared, all: &ByDir) -> anyhow::Result<()> {
+    let none = Checkpoints::default();
+    for dir in shared.dirs.data() {
+        let checkpoints = all.get(dir.path()).unwrap_or(&none);
+        dir.log_dir.write_start_offsets(&checkpoints.start_offsets)?;
+        dir.log_dir.write_recovery_points(&checkpoints.recovery_points)?;
+        dir.log_dir.write_high_watermarks(&checkpoints.high_watermarks)?;
+    }
+    Ok(())
+}
+
+/// Closes the logs of every shard and ends the shards.
+///
+/// # Errors
+/// If a shard has died.
+pub fn close_shards(shared: &Shared) -> anyhow::Result<Closed> {
+    let mut closed: Option<Closed> = None;
+    for index in 0..shared.mailboxes.shards() {
+        let (reply, answer) = std::sync::mpsc::channel();
+        shared.mailboxes.post(index, move |shard| {
+            _ = reply.send(close_one(shard));
+        });
+        let Ok(part) = answer.recv() else { bail!("shard {index} has died") };
+        match &mut closed {
+            None => closed = Some(part),
+            Some(all) => {
+                merge(&mut all.checkpoints, part.checkpoints);
+                all.in_order &= part.in_order;
+            }
+        }
+    }
+    closed.ok_or_else(|| anyhow::anyhow!("a node has at least one shard"))
+}
+
+fn close_one(shard: &Rc<Shard>) -> Closed {
+    shard.groups.close_all();
+    let image = shard.image();
+    let checkpoints = checkpoints_of(shard);
+    let mut closed = Closed { image, checkpoints, in_order: true };
+    for (name, result) in shard.close_all() {
+        match result {
+            Ok(end) => {
+                for checkpoints in closed.checkpoints.values_mut() {
+                    // Everything is synced now, and with one replica committed.
+                    for map in [&mut checkpoints.recovery_points, &mut checkpoints.high_watermarks]
+                    {
+                        if let Some(offset) = map.get_mut(&name) {
+                            *offset = end;
+                        }
+                    }
+                }
+            }
+            Err(fault) => {
+                tracing::error!(partition = %name, "cannot close the log: {fault}");
+                closed.in_order = false;
+            }
+        }
+    }
+    shard.stop();
+    closed
+}
+
+/// Writes the last checkpoints and the marks of a clean stop.
+///
+/// # Errors
+/// If they cannot be written, or a log could not be closed.
+pub fn mark_clean(shared: &Shared, closed: &Closed, epoch: Option<i64>) -> anyhow::Result<()> {
+    write_all(shared, &closed.checkpoints)?;
+    if !closed.in_order {
+        bail!("not every log could be closed: the next start recovers as after a crash");
+    }
+    for dir in &shared.dirs.all {
+        dir.log_dir.mark_clean_shutdown(epoch.unwrap_or(-1))?;
+    }
+    Ok(())
+}
+
+fn span(millis: Millis) -> Duration {
+    Duration::from_millis(u64::try_from(millis.get()).unwrap_or(0).max(1))
+}
