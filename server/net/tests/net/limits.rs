@@ -87,6 +87,9 @@ fn a_raised_limit_lets_waiting_connections_in() {
     with_server(Limits { connections_max: 0, ..Limits::default() }, async |server| {
         let mut client = server.client().await;
         client.send(&["e"]).await;
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
         server.net.set_limits(Limits::default());
         assert_eq!(client.receive().await, "e");
     });
