@@ -5,6 +5,8 @@
 //! GroupMetadata (type 2, value version 3). Type 0 is an old form of type 1 and is read too.
 //! The types of other group kinds are told apart here and left alone.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use protocol::Message;
 use protocol::internal::group::group_metadata_value::MemberMetadata;
@@ -16,7 +18,7 @@ use protocol::wire::{DecodeError, Reader};
 use types::{LeaderEpoch, Millis};
 
 use crate::group::offsets::CommittedOffset;
-use crate::logged::{Generation, StoredMember};
+use crate::logged::{Generation, MemberId, StoredMember};
 
 const LEGACY_OFFSET_COMMIT: i16 = 0;
 const OFFSET_COMMIT: i16 = 1;
@@ -66,8 +68,8 @@ pub(crate) enum Decoded {
 
 /// The record that makes `generation` the group's.
 pub(crate) fn group(group_id: &str, generation: &Generation) -> Record {
-    let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
-    let member = |(id, member): (&crate::MemberId, &StoredMember)| MemberMetadata {
+    let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+    let member = |(id, member): (&MemberId, &StoredMember)| MemberMetadata {
         member_id: id.to_string(),
         group_instance_id: text(&member.instance_id),
         client_id: member.client_id.clone(),
@@ -199,7 +201,7 @@ fn decode_group(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, ReplayErr
     let key: GroupMetadataKey = message(GROUP_METADATA, key, KEY_VERSION)?;
     let generation = value.map(|value| -> Result<_, ReplayError> {
         let value: GroupMetadataValue = versioned(GROUP_METADATA, value)?;
-        let text = |text: Option<String>| text.map(std::sync::Arc::from);
+        let text = |text: Option<String>| text.map(Arc::from);
         Ok(Generation {
             number: value.generation,
             protocol_type: text(Some(value.protocol_type).filter(|text| !text.is_empty())),
@@ -213,7 +215,7 @@ fn decode_group(key: &Bytes, value: Option<&Bytes>) -> Result<Decoded, ReplayErr
     Ok(Decoded::Group { group_id: key.group, generation: generation.transpose()? })
 }
 
-fn stored_member(member: MemberMetadata) -> (crate::MemberId, StoredMember) {
+fn stored_member(member: MemberMetadata) -> (MemberId, StoredMember) {
     // Value version 0 had no rebalance timeout; the session's stood for both.
     let rebalance_timeout = match member.rebalance_timeout {
         -1 => member.session_timeout,

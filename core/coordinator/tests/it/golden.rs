@@ -182,7 +182,7 @@ fn commit(
 
 fn replayed(key: &str, value: &str) -> Logged {
     let mut logged = Logged::default();
-    logged.replay(&record(key, value)).unwrap();
+    logged.replay(&record(key, value)).expect("Kafka's own records are well-formed");
     logged
 }
 

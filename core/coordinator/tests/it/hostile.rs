@@ -1,7 +1,10 @@
 //! Bytes from a damaged or hostile log: nothing panics, and a refused record changes nothing.
 
 use proptest::prelude::*;
-use thalweg_coordinator::{Coordinator, Logged, Now, Record, Request, Settings};
+use protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use thalweg_coordinator::{Coordinator, Logged, Now, Record, Request, Response, Settings};
 use types::Millis;
 
 use crate::world::{World, join_request, sync_request};
@@ -27,7 +30,9 @@ fn serve(logged: Logged) {
         now.monotonic = now.monotonic.max(next);
         now.wall = now.monotonic;
         while let Some(outcome) = coordinator.tick(now) {
-            outcome.records.iter().for_each(|record| coordinator.replay(record).unwrap());
+            for record in &outcome.records {
+                coordinator.replay(record).expect("own records are well-formed");
+            }
         }
     }
 }
@@ -64,6 +69,48 @@ fn every_flipped_byte_is_refused_or_served() {
                 }
             }
         }
+    }
+}
+
+/// The longest string that a request can carry, and longer in UTF-8 than in characters.
+fn longest() -> String {
+    "ä".repeat(i16::MAX as usize / 2)
+}
+
+#[test]
+fn the_longest_strings_of_a_request_fit_into_records() {
+    for instance_id in [None, Some(longest())] {
+        let settings =
+            Settings { offset_metadata_size_max: i32::MAX as usize, ..Settings::default() };
+        let mut world = World::new(settings);
+        let longest = longest();
+        let mut request = join_request(&longest, "", &[(&longest, &[&longest])]);
+        request.group_instance_id = instance_id;
+        request.protocol_type = longest.clone();
+        _ = world.join(request, 3, &longest);
+        let happened = world.wait(3_000);
+        let (_, Response::Join(joined)) = &happened[0].1.replies[0] else { panic!("joined") };
+        let member_id = joined.member_id.clone();
+        let request = sync_request(&longest, &member_id, 1, &[(&member_id, &longest)]);
+        _ = world.ask(Request::Sync(request), 5);
+        let partition = OffsetCommitRequestPartition {
+            committed_metadata: Some(longest.clone()),
+            ..Default::default()
+        };
+        let request = OffsetCommitRequest {
+            group_id: longest.clone(),
+            member_id,
+            generation_id_or_member_epoch: 1,
+            topics: vec![OffsetCommitRequestTopic {
+                name: longest.clone(),
+                partitions: vec![partition],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        _ = world.ask(Request::OffsetCommit(request), 9);
+        _ = world.fail_over();
+        assert!(world.coordinator.logged().offsets().get(&longest, &longest, 0).is_some());
     }
 }
 

@@ -7,4 +7,5 @@ mod offsets;
 mod print;
 mod scripts;
 mod simulation;
+mod versions;
 mod world;

@@ -18,11 +18,10 @@ pub(crate) fn fetch_offsets(
     logged: &Logged,
     request: OffsetFetchRequestGroup,
 ) -> OffsetFetchResponseGroup {
-    let exists = logged.generation(&request.group_id).is_some();
     let offset_of = |topic: &str, topic_id: Uuid, partition| {
         let committed = logged.offsets().get(&request.group_id, topic, partition);
         // The topic may have been deleted and made again under the same name.
-        committed.filter(|committed| exists && is_same_topic(committed.topic_id, topic_id))
+        committed.filter(|committed| is_same_topic(committed.topic_id, topic_id))
     };
     let topics = match request.topics {
         Some(topics) => topics
@@ -38,7 +37,7 @@ pub(crate) fn fetch_offsets(
                 ..Default::default()
             })
             .collect(),
-        None if exists => logged
+        None => logged
             .offsets()
             .of_group(&request.group_id)
             .map(|(topic, partitions)| OffsetFetchResponseTopics {
@@ -47,7 +46,6 @@ pub(crate) fn fetch_offsets(
                 ..Default::default()
             })
             .collect(),
-        None => vec![],
     };
     OffsetFetchResponseGroup { group_id: request.group_id, topics, ..Default::default() }
 }
