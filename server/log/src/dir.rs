@@ -126,7 +126,7 @@ impl LogDir {
     /// [`LogError::Io`].
     pub fn mark_clean_shutdown(&self, broker_epoch: i64) -> Result<(), LogError> {
         let path = self.path.join(CLEAN_SHUTDOWN);
-        let content = format!(r#"{{"version":"0","broker_epoch":"{broker_epoch}"}}"#);
+        let content = format!(r#"{{"version":0,"brokerEpoch":{broker_epoch}}}"#);
         write_file_atomically(self.disk.as_ref(), &path, content.as_bytes()).context("write", &path)
     }
 
@@ -265,10 +265,12 @@ fn parse_folder(name: &str) -> Option<(TopicPartition, FolderKind)> {
     (!topic.is_empty()).then(|| (TopicPartition::new(topic, partition), kind))
 }
 
-/// The number in a clean-shutdown marker. Old versions of Kafka leave it empty.
+/// The number in a clean-shutdown marker. Former versions of Kafka name it otherwise and quote it,
+/// or leave the file empty.
 fn broker_epoch(content: &[u8]) -> Option<i64> {
     let text = str::from_utf8(content).ok()?;
-    let (_, behind) = text.split_once("\"broker_epoch\"")?;
+    let names = ["\"brokerEpoch\"", "\"broker_epoch\""];
+    let (_, behind) = names.iter().find_map(|name| text.split_once(name))?;
     let is_number = |c: char| c.is_ascii_digit() || c == '-';
     let number = behind.trim_start_matches(|c| !is_number(c));
     let number = number.split(|c| !is_number(c)).next()?;
@@ -324,7 +326,7 @@ mod tests {
         assert_eq!(log_dir.take_clean_shutdown().unwrap(), None);
         log_dir.mark_clean_shutdown(42).unwrap();
         let marker = read_file(&RealDisk, &dir.path().join(CLEAN_SHUTDOWN)).unwrap();
-        assert_eq!(marker, br#"{"version":"0","broker_epoch":"42"}"#);
+        assert_eq!(marker, br#"{"version":0,"brokerEpoch":42}"#);
         let taken = CleanShutdown { broker_epoch: Some(42) };
         assert_eq!(log_dir.take_clean_shutdown().unwrap(), Some(taken));
         assert_eq!(log_dir.take_clean_shutdown().unwrap(), None);

@@ -115,6 +115,12 @@ impl Log {
         }
         let point = opening.recovery_point;
         let first_unsynced = segments.partition_point(|s| s.base <= point).saturating_sub(1);
+        if !opening.is_clean
+            && let Some(first) = segments.get(first_unsynced)
+        {
+            // What the checkpoint says of the rest may be older than a truncation.
+            self.epochs.truncate_from_end(first.base);
+        }
         let later: Vec<u64> = segments.iter().map(|segment| segment.bytes).collect();
         for (at, segment) in segments.into_iter().enumerate() {
             let must_scan = !opening.is_clean && at >= first_unsynced;
