@@ -135,11 +135,12 @@ impl Response {
 
 /// What follows from a request or from time passing.
 ///
-/// The caller appends `records` as one batch, hands each of them to
+/// The caller appends `records` in their order, hands each of them to
 /// [`Coordinator::replay`](crate::Coordinator::replay), and sends `replies` when the log is
 /// committed up to its end, **also when there are no records**: then nobody is told of a state
-/// that a failover could still undo. Where the append fails it calls
-/// [`Coordinator::append_failed`](crate::Coordinator::append_failed) with the outcome instead.
+/// that a failover could still undo. They may be cut into several batches, since the state makes
+/// sense after each of them. Where the append fails, the outcome goes back, without the records
+/// that did get in, to [`Coordinator::append_failed`](crate::Coordinator::append_failed).
 #[must_use = "records want to be appended and replies to be sent"]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
