@@ -239,12 +239,11 @@ impl<'a, K, V> Cursor<'a, K, V> {
         self.at = 0;
     }
 
-    /// Whether both stand at the start of the very same chunk.
+    /// Whether both stand in the very same chunk; then they stand at the same entry of it, since
+    /// neither enters a chunk before the other has passed all smaller keys.
     fn shares_chunk(&self, other: &Self) -> bool {
         match (self.chunks.first(), other.chunks.first()) {
-            (Some(mine), Some(theirs)) => {
-                self.at == 0 && other.at == 0 && Arc::ptr_eq(mine, theirs)
-            }
+            (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
             (None, _) | (_, None) => false,
         }
     }

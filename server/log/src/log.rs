@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use types::{Millis, Offset};
+use types::{LeaderEpoch, Millis, Offset};
 
 use crate::config::LogConfig;
 use crate::disk::{Disk, remove_if_exists, write_all_at};
@@ -108,6 +108,11 @@ impl Log {
     /// Which leader epoch wrote what.
     pub fn leader_epochs(&self) -> &LeaderEpochs {
         &self.epochs
+    }
+
+    /// Notes that this node leads from here on in `epoch`, before it has appended anything.
+    pub fn begin_leader_epoch(&mut self, epoch: LeaderEpoch) {
+        self.epochs.assign(epoch, self.end);
     }
 
     /// What is known of idempotent and transactional producers.

@@ -283,18 +283,27 @@ impl Log {
         }
         self.epochs.truncate_from_end(self.end);
         self.epochs.truncate_from_start(self.start);
-        // After a crash, a snapshot behind the recovery point may speak of what was cut since.
-        let (start, end, point) = (self.start, self.end, opening.recovery_point);
-        self.retain_snapshots(|offset| {
-            offset > start && offset <= end && (opening.is_clean || offset <= point)
-        })?;
+        self.drop_stray_snapshots(opening)?;
         if opening.is_clean && self.snapshots.is_empty() {
             return Ok(());
         }
         if !opening.is_clean {
-            self.truncate_txn_indexes(end.min(point))?;
+            self.truncate_txn_indexes(self.end.min(opening.recovery_point))?;
         }
         self.rebuild_producers(now)
+    }
+
+    /// Keeps the snapshots that belong to a segment, and of the others that clean stops left the
+    /// newest. After a crash, one behind the recovery point may speak of what was cut since.
+    fn drop_stray_snapshots(&mut self, opening: Opening) -> Result<(), LogError> {
+        let mut bases: Vec<Offset> = self.closed.iter().map(|segment| segment.base).collect();
+        bases.push(self.active.base);
+        let (newest, start, end) = (self.snapshots.last().copied(), self.start, self.end);
+        self.retain_snapshots(|offset| {
+            (start..=end).contains(&offset)
+                && (opening.is_clean || offset <= opening.recovery_point)
+                && (Some(offset) == newest || bases.contains(&offset))
+        })
     }
 
     /// Producer state from the newest snapshot and the batches behind it.

@@ -1,5 +1,7 @@
 //! A log against a list of batches, under random operations, clean stops and crashes.
 
+#![allow(clippy::unwrap_used, reason = "all of this file is a test")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -247,6 +247,8 @@ fn start_shards(
                 let result = shard.open_all(&image);
                 let ready = result.is_ok();
                 _ = opened.send(result);
+                // The start waits until every sender is gone.
+                drop(opened);
                 if ready {
                     tokio::task::spawn_local(inbox.serve(std::rc::Rc::clone(&shard)));
                     tokio::task::spawn_local(groups::run_timers(std::rc::Rc::clone(&shard)));

@@ -184,6 +184,17 @@ fn unclean_restart_loses_eligibility() {
 }
 
 #[test]
+fn restart_without_data_leaves_the_isr_and_is_not_eligible() {
+    let mut world = three_replicas();
+    fence(&mut world, 2);
+    fence(&mut world, 3);
+    // Down and up again before anybody noticed, as the only one in sync.
+    world.register(1, 2, None);
+    assert_eq!(partition(&world), (None, vec![], vec![]));
+    assert_eq!(ids(&only(&world).last_known_elr), [1]);
+}
+
+#[test]
 fn clean_restart_keeps_eligibility() {
     let mut world = three_replicas();
     for id in [1, 2, 3] {

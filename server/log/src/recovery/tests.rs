@@ -208,6 +208,24 @@ fn producers_are_known_after_a_clean_stop_and_after_a_crash() {
 }
 
 #[test]
+fn snapshots_of_former_stops_do_not_pile_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    for seed in 0..4 {
+        append(&mut log, 1, seed);
+        let point = log.close().unwrap();
+        log = open(dir.path(), LogConfig::default(), clean(point)).unwrap();
+    }
+    assert_eq!(log.snapshots, [Offset::new(4)]);
+    append(&mut log, 1, 9);
+    log.roll(Millis(0)).unwrap();
+    append(&mut log, 1, 9);
+    let point = log.close().unwrap();
+    let log = open(dir.path(), LogConfig::default(), clean(point)).unwrap();
+    assert_eq!(log.snapshots, [Offset::new(5), Offset::new(6)]);
+}
+
+#[test]
 fn leader_epochs_are_rebuilt_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), LogConfig::default());

@@ -37,10 +37,15 @@ impl Context {
             // No tagged fields.
             segments.write(&[0]);
         }
-        message
-            .encode(self.version, &mut segments)
-            .expect("the broker sets only what the response's version has");
-        Response::new(segments.into_buffers())
+        match message.encode(self.version, &mut segments) {
+            Ok(()) => Response::new(segments.into_buffers()),
+            Err(error) => {
+                // A mistake of this broker; the client must not take silence for success.
+                let api = self.api.name();
+                tracing::error!("cannot answer {api} version {}: {error}", self.version);
+                Response::close()
+            }
+        }
     }
 }
 

@@ -69,7 +69,7 @@ async fn look_up(
             partition_index,
             timestamp,
             offset: offset.map_or(-1, Offset::get),
-            leader_epoch: epoch.map_or(-1, |epoch| epoch.0),
+            leader_epoch: epoch.filter(|_| context.version >= 4).map_or(-1, |epoch| epoch.0),
             ..Default::default()
         },
         Err(code) => ListOffsetsPartitionResponse {
