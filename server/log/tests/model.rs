@@ -197,9 +197,12 @@ impl World {
             at += if batch.base >= base { batch.bytes.len() as u64 } else { 0 };
             at <= kept
         });
-        let end = whole.last().map_or(self.start, |last| last.next);
+        let end = whole.last().map_or(0, |last| last.next);
         self.forget_from(end);
-        self.start = self.start.min(end.max(base));
+        if end < self.start {
+            // Less is left than was deleted: the log begins anew at its start.
+            self.batches.clear();
+        }
         self.durable = self.durable.min(self.end());
         self.open(false);
     }
