@@ -57,7 +57,11 @@ fn full() -> Image {
             mechanism: 1,
             salt: Bytes::from_static(b"s"),
         }),
-        record!(DelegationTokenRecord { token_id: text("i"), owner: text("User:u") }),
+        record!(DelegationTokenRecord {
+            token_id: text("i"),
+            owner: text("User:u"),
+            requester: text("User:u")
+        }),
     ]);
     world.image().clone()
 }
