@@ -20,7 +20,7 @@ use net::{Handler, Peer, Served};
 use replication::FetchSessions;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
-use types::Rng;
+use types::{Rng, Uuid};
 
 pub use call::{Call, Mailboxes, Work};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
@@ -114,6 +114,11 @@ impl Shard {
         self.stopping.set(true);
     }
 
+    /// A random id.
+    pub fn random_uuid(&self) -> Uuid {
+        Uuid::from_random(self.rng.borrow_mut().bytes16())
+    }
+
     /// A random number above 0, for ids that must not be guessed in a row.
     pub fn random_id(&self) -> i32 {
         (self.rng.borrow_mut().next_u64() >> 33) as i32 | 1
@@ -139,8 +144,6 @@ impl Handler for Shard {
 
 #[cfg(test)]
 mod tests {
-    use types::Uuid;
-
     use super::*;
 
     #[test]

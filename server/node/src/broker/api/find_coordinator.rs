@@ -1,0 +1,84 @@
+//! FindCoordinator: who serves a group. Creates `__consumer_offsets` when it is needed first.
+
+use ::metadata::Image;
+use ::metadata::controller::{GROUP_METADATA_TOPIC, auto_create_topics};
+use protocol::messages::find_coordinator::{
+    Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
+};
+use types::ErrorCode;
+
+use crate::broker::Context;
+use crate::broker::group_call;
+
+/// Key type of groups; transactions are 1, share partitions 2.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+/// Serves one request.
+pub async fn handle(context: Context, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    if context.version >= 4 {
+        let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+        for key in request.coordinator_keys {
+            coordinators.push(find(&context, request.key_type, key).await);
+        }
+        return FindCoordinatorResponse { coordinators, ..Default::default() };
+    }
+    let found = find(&context, request.key_type, request.key).await;
+    FindCoordinatorResponse {
+        error_code: found.error_code,
+        error_message: found.error_message.filter(|_| context.version >= 1),
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..Default::default()
+    }
+}
+
+async fn find(context: &Context, key_type: i8, key: String) -> Coordinator {
+    let found = match key_type {
+        GROUP => find_group(context, &key).await,
+        // Neither is served yet, so there is nobody to name.
+        TRANSACTION => Err(ErrorCode::CoordinatorNotAvailable),
+        SHARE if context.version >= 6 => Err(ErrorCode::CoordinatorNotAvailable),
+        _ => Err(ErrorCode::InvalidRequest),
+    };
+    match found {
+        Ok(found) => Coordinator { key, ..found },
+        Err(code) => Coordinator {
+            key,
+            node_id: -1,
+            port: -1,
+            error_code: code.to_wire(),
+            error_message: Some(code.name().to_owned()),
+            ..Default::default()
+        },
+    }
+}
+
+async fn find_group(context: &Context, group_id: &str) -> Result<Coordinator, ErrorCode> {
+    let shared = &context.shard.shared;
+    if context.shard.image().topic(GROUP_METADATA_TOPIC).is_none() {
+        let create = |image: &Image, context: &mut ::metadata::controller::Context<'_>| {
+            auto_create_topics(image, [GROUP_METADATA_TOPIC].into_iter(), context)
+        };
+        let response = shared.controller.decide(create).await;
+        let codes = response.topics.iter().map(|topic| ErrorCode::from_wire(topic.error_code));
+        for code in codes.filter(|code| !code.is_none()) {
+            tracing::warn!("cannot create {GROUP_METADATA_TOPIC}: {code}");
+        }
+    }
+    let unavailable = ErrorCode::CoordinatorNotAvailable;
+    let partition = group_call::partition_of(context, group_id).map_err(|_| unavailable)?;
+    let image = context.shard.image();
+    let topic = image.topic_by_id(partition.topic).ok_or(unavailable)?;
+    let leader = topic.partition(partition.index).and_then(|partition| partition.leader);
+    let broker = leader.and_then(|leader| image.broker(leader)).ok_or(unavailable)?;
+    let endpoint = broker.endpoint(&context.peer.listener).ok_or(unavailable)?;
+    Ok(Coordinator {
+        node_id: broker.id.0,
+        host: endpoint.host.clone(),
+        port: i32::from(endpoint.port),
+        ..Default::default()
+    })
+}

@@ -1,0 +1,25 @@
+//! ListGroups: the groups of every coordinator on this node.
+
+use coordinator::{Request, Response};
+use protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
+use types::ErrorCode;
+
+use crate::broker::Context;
+use crate::broker::group_call::{all_partitions, ask_partition};
+
+/// Serves one request.
+pub async fn handle(context: Context, request: ListGroupsRequest) -> ListGroupsResponse {
+    let mut response = ListGroupsResponse::default();
+    for partition in all_partitions(&context) {
+        let asked = Request::ListGroups(request.clone());
+        match ask_partition(&context, partition, asked).await {
+            Ok(Response::ListGroups { error: ErrorCode::None, groups }) => {
+                response.groups.extend(groups);
+            }
+            Ok(Response::ListGroups { error, .. }) => response.error_code = error.to_wire(),
+            Ok(other) => unreachable!("a coordinator answers what it was asked, not {other:?}"),
+            Err(code) => response.error_code = code.to_wire(),
+        }
+    }
+    response
+}
