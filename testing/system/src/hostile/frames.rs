@@ -1,5 +1,7 @@
 //! Attacks below the requests: lengths, half frames, unread answers, other protocols.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use protocol::ApiKey;
 use protocol::messages::api_versions::ApiVersionsRequest;
@@ -10,9 +12,11 @@ use super::wire::{Connection, request};
 /// Connections held at once; with the node's own ends in another process this stays below the
 /// usual limit of 1,024 descriptors.
 const HELD_CONNECTIONS: usize = 900;
-/// Requests sent without reading an answer: their answers exceed every socket buffer.
-const UNREAD_REQUESTS: usize = 200_000;
+/// Bytes of requests sent without reading an answer: more than the buffers of both sockets.
+const UNREAD_BYTES: usize = 64 << 20;
 const UNREAD_CONNECTIONS: usize = 4;
+/// A node that takes nothing for so long holds the sender back.
+const WRITE_STALL: Duration = Duration::from_secs(2);
 
 /// Lengths that no frame has close the connection; nothing is allocated for them.
 pub(super) fn lengths(target: &Target) -> anyhow::Result<String> {
@@ -63,13 +67,14 @@ pub(super) fn half_requests(target: &Target) -> anyhow::Result<String> {
 /// Clients that ask and ask and never read.
 pub(super) fn unread_answers(target: &Target) -> anyhow::Result<String> {
     let question = request(ApiKey::ApiVersions, 0, 1, &ApiVersionsRequest::default())?;
-    let burst = question.repeat(1_000);
+    let burst = question.repeat(10_000);
     let mut senders = Vec::new();
     for _ in 0..UNREAD_CONNECTIONS {
         let (address, burst) = (target.address, burst.clone());
         senders.push(std::thread::spawn(move || {
             let mut connection = Connection::open(address)?;
-            for _ in 0..UNREAD_REQUESTS / 1_000 {
+            connection.stop_sending_after(WRITE_STALL)?;
+            for _ in 0..UNREAD_BYTES / burst.len() {
                 // Ends by itself: back-pressure runs into the timeout of the write.
                 if !connection.try_send(&burst) {
                     return anyhow::Ok("held back");

@@ -39,6 +39,11 @@ impl Connection {
         Ok(Self { stream, correlation_id: 0 })
     }
 
+    /// How long one write may wait for the node.
+    pub(super) fn stop_sending_after(&self, wait: Duration) -> anyhow::Result<()> {
+        Ok(self.stream.set_write_timeout(Some(wait))?)
+    }
+
     /// Sends bytes as they are. A node may close in the middle, so that is no error.
     pub(super) fn send(&mut self, bytes: &[u8]) {
         _ = self.try_send(bytes);
