@@ -39,13 +39,3 @@ fn root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().expect("xtask lies inside the workspace").to_path_buf()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn generated_code_is_fresh() {
-        codegen::run(&root(), true).unwrap();
-    }
-}
