@@ -64,7 +64,7 @@ impl Log {
         {
             batches = self.recompress_all(&batches, &mut pieces, target, origin)?;
         }
-        let bytes_max = self.config.segment_bytes as usize;
+        let bytes_max = self.segment_bytes_max();
         if batches.len() > bytes_max {
             return Err(AppendError::LargerThanSegment { bytes: batches.len(), bytes_max });
         }
@@ -271,12 +271,17 @@ impl Log {
         }
         let newest = pieces.iter().map(|piece| piece.header.max_timestamp).max().unwrap_or(-1);
         let reach = last.header.last_offset() - self.active.base;
-        let is_full = self.active.bytes + bytes as u64 > u64::from(self.config.segment_bytes);
+        let is_full = self.active.bytes + bytes as u64 > self.segment_bytes_max() as u64;
         let is_due = is_full
             || reach > i64::from(i32::MAX)
             || self.active.index_is_full(self.config.segment_index_bytes)
             || self.is_old(newest, now);
         if is_due { self.roll_to(first.header.base_offset(), now) } else { Ok(()) }
+    }
+
+    /// `segment.bytes`, as far as positions in an index reach.
+    fn segment_bytes_max(&self) -> usize {
+        self.config.segment_bytes.min(i32::MAX.cast_unsigned()) as usize
     }
 
     /// Whether the active segment has reached `segment.ms`, by the timestamps of its data where it

@@ -4,7 +4,7 @@
 //! the device is needed, the plan is handed out as a [`ColdRead`] for a thread that may block.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use records::{BatchError, BatchHeader, HEADER_BYTES};
 use types::Offset;
 
 use crate::Log;
-use crate::disk::{DiskFile, read_full_at, read_full_cached_at};
-use crate::error::{LogError, ReadError};
+use crate::disk::{Disk, DiskFile, OpenMode, read_full_at, read_full_cached_at};
+use crate::error::{IoContext, LogError, ReadError};
 use crate::index_file::ReadAt;
 use crate::offset_index;
 use crate::segment::{self, LOG};
@@ -35,7 +35,7 @@ pub struct Batches {
 /// The outcome of a read.
 #[derive(Debug)]
 pub enum Read {
-    /// The batches; none where there are none below the bound.
+    /// The batches; none where none is below the bound or within the size.
     Ready(Batches),
     /// The device must be read; see [`ColdRead::run`].
     Cold(ColdRead),
@@ -85,11 +85,10 @@ enum Start {
     Search { index: Arc<dyn DiskFile>, bytes: u64, relative: u32 },
 }
 
-/// A read of one segment that any thread can run.
+/// A read of one segment.
 #[derive(Debug)]
-pub struct ColdRead {
+struct Plan {
     file: Arc<dyn DiskFile>,
-    path: PathBuf,
     segment: Offset,
     /// Bytes of the file that hold batches.
     limit: u64,
@@ -98,37 +97,52 @@ pub struct ColdRead {
     until: Offset,
     bytes_max: usize,
     min_one: bool,
-    /// Where the next segment begins.
-    next_segment: Option<Offset>,
 }
 
-/// Batches, and the place behind them.
-struct Found {
-    batches: Batches,
-    position: u64,
+/// A read that needs the device, for a thread that may wait for it.
+#[derive(Debug)]
+pub struct ColdRead {
+    plan: Plan,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Base and length of the segments behind the one to read, the next one last.
+    behind: Vec<(Offset, u64)>,
 }
 
 impl ColdRead {
-    /// Reads, waiting for the device where needed. Where the segment has nothing at or behind the
-    /// offset, the batches are empty and `next_offset` is where the next segment begins: ask the
-    /// log again from there.
+    /// Reads. Blocks.
     ///
     /// # Errors
     /// [`LogError::Io`], and [`LogError::Damaged`] where the file holds no batch.
-    pub fn run(self) -> Result<Batches, LogError> {
-        self.find(read_full_at).map(|found| found.batches).map_err(|error| self.explain(error))
-    }
-
-    fn explain(&self, error: Fault) -> LogError {
-        let file = self.path.clone();
-        match error {
-            Fault::Io(source) => LogError::Io { action: "read", path: file, source },
-            Fault::Batch { position, error } => {
-                LogError::Damaged { file, position, reason: error.to_string() }
+    pub fn run(mut self) -> Result<Batches, LogError> {
+        loop {
+            let found = self.plan.find(read_full_at);
+            match found.map_err(|fault| fault.explain(&self.dir, self.plan.segment))? {
+                Found::Batches { batches, .. } => return Ok(batches),
+                Found::Exhausted => {}
             }
+            // Compaction may have emptied the end of a segment.
+            let Some((base, bytes)) = self.behind.pop() else {
+                return Ok(Batches { bytes: Bytes::new(), next_offset: self.plan.from });
+            };
+            let path = segment::path(&self.dir, base, LOG);
+            self.plan.file = self.disk.open(&path, OpenMode::Read).context("open", &path)?;
+            self.plan.segment = base;
+            self.plan.limit = bytes;
+            self.plan.start = Start::Position(0);
         }
     }
+}
 
+/// What a segment has for a read.
+enum Found {
+    /// Batches, possibly none, and the position behind them.
+    Batches { batches: Batches, position: u64 },
+    /// All its batches are before the offset.
+    Exhausted,
+}
+
+impl Plan {
     fn find(&self, read_at: ReadAt) -> Result<Found, Fault> {
         let mut position = match &self.start {
             Start::Position(position) => *position,
@@ -147,13 +161,14 @@ impl ColdRead {
             position += skipped as u64;
             let Some(first) = first else {
                 if position >= self.limit {
-                    return Ok(self.nothing(position));
+                    return Ok(Found::Exhausted);
                 }
                 continue;
             };
             let too_large = first.batch_bytes() > self.bytes_max && !self.min_one;
             if first.last_offset() >= self.until || too_large {
-                return Ok(Found { position, batches: self.empty(self.from) });
+                let batches = Batches { bytes: Bytes::new(), next_offset: self.from };
+                return Ok(Found::Batches { batches, position });
             }
             if skipped + first.batch_bytes() > buffer.len() {
                 // What was skipped took the room: once more, from the batch itself.
@@ -214,16 +229,7 @@ impl ColdRead {
             next_offset = header.next_offset();
         }
         let batches = Batches { bytes: bytes.slice(..end), next_offset };
-        Ok(Found { batches, position: position + end as u64 })
-    }
-
-    fn empty(&self, next_offset: Offset) -> Batches {
-        Batches { bytes: Bytes::new(), next_offset }
-    }
-
-    fn nothing(&self, position: u64) -> Found {
-        let next = self.next_segment.unwrap_or(self.from);
-        Found { batches: self.empty(next.max(self.from)), position }
+        Ok(Found::Batches { batches, position: position + end as u64 })
     }
 }
 
@@ -235,6 +241,16 @@ enum Fault {
 impl Fault {
     fn batch(position: u64, error: BatchError) -> Self {
         Self::Batch { position, error }
+    }
+
+    fn explain(self, dir: &Path, segment: Offset) -> LogError {
+        let file = segment::path(dir, segment, LOG);
+        match self {
+            Self::Io(source) => LogError::Io { action: "read", path: file, source },
+            Self::Batch { position, error } => {
+                LogError::Damaged { file, position, reason: error.to_string() }
+            }
+        }
     }
 }
 
@@ -258,31 +274,36 @@ impl Log {
         until: Offset,
         min_one: bool,
     ) -> Result<Read, ReadError> {
-        let mut from = from;
-        loop {
-            let Some(plan) = self.plan(from, bytes_max, until, min_one)? else {
-                return Ok(Read::Ready(Batches { bytes: Bytes::new(), next_offset: from }));
-            };
+        self.flush_writes()?;
+        let (start, end) = (self.start, self.end);
+        if from < start || from > end {
+            return Err(ReadError::OutOfRange { offset: from, start, end });
+        }
+        let nothing = Batches { bytes: Bytes::new(), next_offset: from };
+        if from >= until.min(end) {
+            return Ok(Read::Ready(nothing));
+        }
+        for at in self.segment_of(from)..=self.closed.len() {
+            let place = self.place_in(at, from)?;
+            let plan = Plan { until, bytes_max, min_one, ..place };
             match plan.find(read_full_cached_at) {
-                Ok(found) => {
-                    let batches = found.batches;
-                    if batches.bytes.is_empty() && batches.next_offset > from {
-                        from = batches.next_offset;
-                        continue;
-                    }
-                    let offset = batches.next_offset;
-                    let place = Place { offset, segment: plan.segment, position: found.position };
+                Ok(Found::Batches { batches, position }) => {
                     if !batches.bytes.is_empty() {
+                        let offset = batches.next_offset;
+                        let place = Place { offset, segment: plan.segment, position };
                         self.hints.note(from, place);
                     }
                     return Ok(Read::Ready(batches));
                 }
+                // Compaction may have emptied the end of a segment.
+                Ok(Found::Exhausted) => {}
                 Err(Fault::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Read::Cold(plan));
+                    return Ok(Read::Cold(self.hand_out(plan, at)));
                 }
-                Err(fault) => return Err(plan.explain(fault).into()),
+                Err(fault) => return Err(fault.explain(&self.dir, plan.segment).into()),
             }
         }
+        Ok(Read::Ready(nothing))
     }
 
     /// As [`Log::read`], waiting for the device where needed.
@@ -296,77 +317,57 @@ impl Log {
         until: Offset,
         min_one: bool,
     ) -> Result<Batches, ReadError> {
-        let mut from = from;
-        loop {
-            let batches = match self.read(from, bytes_max, until, min_one)? {
-                Read::Ready(batches) => return Ok(batches),
-                Read::Cold(read) => read.run()?,
-            };
-            if !batches.bytes.is_empty() || batches.next_offset == from {
-                return Ok(batches);
+        match self.read(from, bytes_max, until, min_one)? {
+            Read::Ready(batches) => Ok(batches),
+            Read::Cold(read) => Ok(read.run()?),
+        }
+    }
+
+    /// A plan as another thread can run it.
+    fn hand_out(&self, plan: Plan, at: usize) -> ColdRead {
+        let closed = self.closed.iter().skip(at + 1).map(|segment| (segment.base, segment.bytes));
+        let mut behind: Vec<_> = closed.collect();
+        if at < self.closed.len() {
+            behind.push((self.active.base, self.active.bytes));
+        }
+        behind.reverse();
+        ColdRead { plan, disk: Arc::clone(&self.disk), dir: self.dir.clone(), behind }
+    }
+
+    /// Which segment holds the offset, the active one counted last.
+    fn segment_of(&self, offset: Offset) -> usize {
+        if offset >= self.active.base {
+            return self.closed.len();
+        }
+        self.closed.partition_point(|segment| segment.base <= offset).saturating_sub(1)
+    }
+
+    /// Where to begin looking for the offset in a segment.
+    fn place_in(&mut self, at: usize, from: Offset) -> Result<Plan, LogError> {
+        let disk = self.disk.as_ref();
+        let base = self.closed.get(at).map_or(self.active.base, |segment| segment.base);
+        // Past the end of the segment before, the search begins at the front.
+        let relative = u32::try_from(from - base).unwrap_or(0);
+        let known = self.hints.find(from, base).map(Start::Position);
+        let (file, limit, start) = match self.closed.get_mut(at) {
+            Some(segment) => {
+                let start = match known {
+                    Some(start) => start,
+                    None => {
+                        let (index, bytes) = segment.offset_index(disk, &self.dir)?.clone();
+                        Start::Search { index, bytes, relative }
+                    }
+                };
+                (Arc::clone(segment.file(disk, &self.dir)?), segment.bytes, start)
             }
-            from = batches.next_offset;
-        }
-    }
-
-    /// Which part of which file to read; `None` where nothing can be there.
-    fn plan(
-        &mut self,
-        from: Offset,
-        bytes_max: usize,
-        until: Offset,
-        min_one: bool,
-    ) -> Result<Option<ColdRead>, ReadError> {
-        self.flush_writes()?;
-        let (start, end) = (self.start, self.end);
-        if from < start || from > end {
-            return Err(ReadError::OutOfRange { offset: from, start, end });
-        }
-        if from >= until.min(end) {
-            return Ok(None);
-        }
-        let place = self.place_of(from)?;
-        let path = segment::path(&self.dir, place.segment, LOG);
-        Ok(Some(ColdRead { path, from, until, bytes_max, min_one, ..place }))
-    }
-
-    /// The segment that holds the offset, and where to begin looking in it.
-    fn place_of(&mut self, from: Offset) -> Result<ColdRead, LogError> {
-        let mut read = ColdRead {
-            file: Arc::clone(&self.active.file),
-            path: PathBuf::new(),
-            segment: self.active.base,
-            limit: self.active.bytes,
-            start: Start::Position(0),
-            from,
-            until: from,
-            bytes_max: 0,
-            min_one: false,
-            next_segment: None,
+            None => {
+                let search = || Start::Position(self.active.offset_index.lookup(relative).into());
+                let start = known.unwrap_or_else(search);
+                (Arc::clone(&self.active.file), self.active.bytes, start)
+            }
         };
-        if from >= self.active.base || self.closed.is_empty() {
-            let known = self.hints.find(from, read.segment);
-            // An offset before the first segment is looked for from its beginning.
-            let search = || u32::try_from(from - self.active.base).unwrap_or(0);
-            let position =
-                known.unwrap_or_else(|| self.active.offset_index.lookup(search()).into());
-            read.start = Start::Position(position);
-            return Ok(read);
-        }
-        let at = self.closed.partition_point(|segment| segment.base <= from).saturating_sub(1);
-        read.next_segment = Some(self.closed.get(at + 1).map_or(self.active.base, |s| s.base));
-        let (disk, segment) = (self.disk.as_ref(), &mut self.closed[at]);
-        read.segment = segment.base;
-        read.limit = segment.bytes;
-        read.file = Arc::clone(segment.file(disk, &self.dir)?);
-        if let Some(position) = self.hints.find(from, segment.base) {
-            read.start = Start::Position(position);
-        } else {
-            let relative = u32::try_from(from - segment.base).unwrap_or(0);
-            let (index, bytes) = segment.offset_index(disk, &self.dir)?.clone();
-            read.start = Start::Search { index, bytes, relative };
-        }
-        Ok(read)
+        let (until, bytes_max, min_one) = (from, 0, false);
+        Ok(Plan { file, segment: base, limit, start, from, until, bytes_max, min_one })
     }
 }
 

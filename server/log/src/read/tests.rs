@@ -85,8 +85,16 @@ fn offsets_outside_of_the_log_are_refused() {
 fn cold_read_gives_what_the_log_gives() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = log(dir.path());
-    let plan = log.plan(Offset::new(9), 9999, Offset::MAX, true).unwrap().unwrap();
-    assert_eq!(offsets(&plan.run().unwrap()), [8, 10, 12, 14]);
+    log.flush_writes().unwrap();
+    let cold = |log: &mut Log, at, from| {
+        let place = log.place_in(at, Offset::new(from)).unwrap();
+        let plan = Plan { until: Offset::MAX, bytes_max: 9999, min_one: true, ..place };
+        offsets(&log.hand_out(plan, at).run().unwrap())
+    };
+    assert_eq!(cold(&mut log, 1, 9), [8, 10, 12, 14]);
+    // As if compaction had emptied the rest of the first segment.
+    assert_eq!(cold(&mut log, 0, 8), [8, 10, 12, 14]);
+    assert_eq!(cold(&mut log, 1, 16), [16, 18]);
 }
 
 #[test]
