@@ -15,7 +15,7 @@ use crate::world::{World, join_request, joined_response, sync_request};
 #[test]
 fn join_is_refused() {
     let good = || join_request("g", "", &[("range", &["t"])]);
-    let cases: [(&str, JoinGroupRequest, ErrorCode); 9] = [
+    let cases: [(&str, JoinGroupRequest, ErrorCode); 10] = [
         (
             "group id is empty",
             JoinGroupRequest { group_id: String::new(), ..good() },
@@ -34,6 +34,16 @@ fn join_is_refused() {
         (
             "group does not exist, member id does",
             JoinGroupRequest { group_id: "h".into(), member_id: "m".into(), ..good() },
+            ErrorCode::UnknownMemberId,
+        ),
+        (
+            "group does not exist, member id does, and there is no protocol",
+            JoinGroupRequest {
+                group_id: "h".into(),
+                member_id: "m".into(),
+                protocols: vec![],
+                ..good()
+            },
             ErrorCode::UnknownMemberId,
         ),
         (

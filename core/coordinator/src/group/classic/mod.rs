@@ -147,8 +147,6 @@ impl Group {
             .collect();
         let instance = |member: &Member| Some((member.instance_id.clone()?, member.id.clone()));
         let instances = members.values().filter_map(instance).collect();
-        let leads = |leader: &MemberId| members.contains_key(leader);
-        let leader = stored.leader.filter(leads).or_else(|| members.keys().next().cloned());
         let mut group = Self {
             id,
             state: if members.is_empty() { State::Empty } else { State::Stable },
@@ -156,7 +154,7 @@ impl Group {
             generation: stored.number,
             protocol_type: stored.protocol_type,
             protocol_name: stored.protocol_name,
-            leader,
+            leader: stored.leader,
             members,
             instances,
             pending: BTreeMap::new(),
