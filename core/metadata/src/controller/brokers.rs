@@ -122,6 +122,7 @@ fn check_registration(
                 || range(offered).contains(&image.feature(&offered.name))
         });
 
+    // In Kafka's order, so that a request that is wrong in two ways gets the same code.
     refuse(request.cluster_id != facts.cluster_id, ErrorCode::InconsistentClusterId)?;
     refuse(other_run && facts.session_is_alive, ErrorCode::DuplicateBrokerRegistration)?;
     refuse(request.is_migrating_zk_broker, ErrorCode::BrokerIdNotRegistered)?;
@@ -383,7 +384,8 @@ impl Leaving {
     }
 }
 
-/// The changes of all partitions that `step` names.
+/// The changes of all partitions that `step` names. Every one is looked at: an index by broker
+/// would cost memory in every image and save milliseconds on a rare event.
 fn changes(
     image: &Image,
     context: &Context<'_>,

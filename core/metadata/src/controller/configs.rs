@@ -99,6 +99,7 @@ fn decide<'a>(
         let refusal = Refusal::new(ErrorCode::InvalidRequest, "Duplicate resource.");
         decided.push((kind, name, Err(refusal)));
     }
+    // Values are checked before existence, so that a client hears of its own mistake first.
     for (at, (kind, name)) in keys.enumerate() {
         if twice.contains(&(kind, name)) {
             continue;
@@ -114,6 +115,7 @@ fn decide<'a>(
     if validate_only {
         records.clear();
     }
+    // After the settings they follow from, in the same batch.
     if elr_enabled(image) {
         let stale: Vec<_> = records.iter().filter_map(stale_elr).collect();
         records.extend(stale);
@@ -198,7 +200,7 @@ pub(super) fn effective_topic_configs(
     entries.map(config).collect()
 }
 
-/// The values by key, or the keys that came without one.
+/// The values by key, or the keys that came without one. The last of equal keys wins.
 fn values<'a>(
     given: impl Iterator<Item = (&'a String, &'a Option<String>)>,
 ) -> Result<Settings, Vec<&'a str>> {
@@ -238,6 +240,7 @@ fn target(kind: i8, name: &str) -> Result<Target, Refusal> {
             Scope::Topic
         }
         (ResourceType::Broker, "") => Scope::ClusterDefault,
+        // Any number that a node id can be; whether there is such a node is asked later.
         (ResourceType::Broker, name) => {
             if name.parse::<u32>().ok().and_then(|id| i32::try_from(id).ok()).is_none() {
                 return invalid("Unable to parse broker name as a base 10 number.");

@@ -1,4 +1,8 @@
 //! DeleteTopics, by name or by id.
+//!
+//! A topic that is named in both ways is deleted once, and the second mention is refused; one that
+//! is named twice in the same way is not deleted at all, as Kafka has it. The records go by id, so
+//! that a topic made anew under the name is never hit.
 
 use std::collections::BTreeSet;
 

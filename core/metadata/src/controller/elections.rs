@@ -1,4 +1,7 @@
 //! ElectLeaders, and the election of preferred leaders that keeps the load even.
+//!
+//! Leaders that change because a broker comes or goes are decided in `brokers`; what an election
+//! does to a partition is in `partition_change`.
 
 use protocol::messages::elect_leaders::{
     ElectLeadersRequest, ElectLeadersResponse, PartitionResult, ReplicaElectionResult,
@@ -91,6 +94,7 @@ fn elect_leader(
             (partition.leader.is_none(), ErrorCode::EligibleLeadersNotAvailable)
         }
     };
+    // Retriable on the wire, but a client that asked for this leader has what it wants.
     if !needed {
         let message = format!("{topic_name}-{index} has the leader that was asked for");
         return Err(Refusal::new(ErrorCode::ElectionNotNeeded, message));

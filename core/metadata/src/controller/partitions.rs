@@ -69,11 +69,13 @@ fn add_partitions(
             request.count
         ));
     };
+    // `records` holds what this request has already added to other topics.
     if records.len().saturating_add(added) > PARTITIONS_PER_REQUEST_MAX {
         let message =
             format!("a request may create {PARTITIONS_PER_REQUEST_MAX} partitions at most");
         return Err(Refusal::new(ErrorCode::PolicyViolation, message));
     }
+    // New partitions get as many replicas as the first one has; the factor is no setting.
     let factor = topic.replication_factor();
     let partitions = match &request.assignments {
         None => placed_partitions(image, added, factor, context.rng)?,

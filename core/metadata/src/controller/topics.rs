@@ -1,4 +1,7 @@
-//! CreateTopics.
+//! CreateTopics: which topics may come to be, with what id, settings and partitions.
+//!
+//! Each topic of a request stands alone: one that is refused leaves the others. Not here: where
+//! replicas go (`placement`), what a setting may hold (`config`), who may ask.
 
 use std::collections::BTreeSet;
 
@@ -30,6 +33,7 @@ pub fn create_topics(
     let (duplicates, _) = split_duplicates(names);
     let too_many = partitions_asked_for(request, context) > PARTITIONS_PER_REQUEST_MAX;
 
+    // Topics of this request are not in the image yet, so their names are kept here.
     let mut look_alikes = BTreeSet::new();
     for topic in &request.topics {
         if duplicates.contains(&topic.name.as_str()) {
@@ -59,6 +63,7 @@ pub fn create_topics(
     Decision { records, response }
 }
 
+/// Counted before anything is made: the limit is on the request, not on a topic.
 fn partitions_asked_for(request: &CreateTopicsRequest, context: &Context<'_>) -> usize {
     let default = default_partitions(context);
     let each = request.topics.iter().map(|topic| match topic.num_partitions {
@@ -99,6 +104,8 @@ fn create_topic(
     let settings = configs::settings_of_new_topic(image, topic, context)?;
     let partitions = new_partitions(image, topic, context)?;
     let topic_id = new_topic_id(image, context.rng);
+    // The settings come between the topic and its partitions: whoever sees a partition in the
+    // log has read what holds for it.
     let described = configs::effective_topic_configs(image, &settings, context);
     records.push(TopicRecord { name: topic.name.clone(), topic_id, ..Default::default() }.into());
     records.extend(configs::topic_config_records(&topic.name, &settings));
@@ -116,6 +123,8 @@ fn create_topic(
     })
 }
 
+/// Replicas as the client chose them, else as the controller does. A count of -1 is the node's
+/// default (KIP-464).
 fn new_partitions(
     image: &Image,
     topic: &CreatableTopic,

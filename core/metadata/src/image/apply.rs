@@ -104,6 +104,7 @@ impl Image {
         Ok(())
     }
 
+    /// A name belongs to one topic; the log removes the old one before it makes another.
     fn add_topic(&mut self, record: &TopicRecord) -> Result<(), ApplyError> {
         let (id, given) = (record.topic_id, record.name.as_str());
         if let Some(&existing) = self.topic_ids.get(given) {
@@ -118,6 +119,7 @@ impl Image {
         Ok(())
     }
 
+    /// The settings go too: a topic made anew under the name starts without any.
     fn remove_topic(&mut self, id: Uuid) -> Result<(), ApplyError> {
         let topic = self.topics.remove(&id).ok_or(ApplyError::UnknownTopicId(id))?;
         self.topic_ids.remove(&topic.name);
@@ -177,6 +179,7 @@ impl Image {
         self.brokers.insert(broker.id, Arc::new(broker));
     }
 
+    /// Only the run of a broker that is registered can change; anything else is from the past.
     fn change_broker(
         &mut self,
         id: i32,
@@ -193,6 +196,7 @@ impl Image {
         Ok(())
     }
 
+    /// A record without value takes the setting away; the last one takes the resource along.
     fn set_config(&mut self, record: &ConfigRecord) -> Result<(), ApplyError> {
         let kind = ResourceType::from_wire(record.resource_type)
             .ok_or(ApplyError::UnknownResourceType(record.resource_type))?;
@@ -210,6 +214,7 @@ impl Image {
         Ok(())
     }
 
+    /// Ids that go back would be given twice, and two producers would pass for one.
     fn give_producer_ids(&mut self, next: i64) -> Result<(), ApplyError> {
         if next < self.next_producer_id {
             let present = self.next_producer_id;
