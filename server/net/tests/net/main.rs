@@ -7,6 +7,7 @@
 
 mod limits;
 mod order;
+mod placement;
 mod slow;
 mod stop;
 mod support;
