@@ -14,77 +14,58 @@ use crate::world::{World, join_request, joined_response, sync_request};
 
 #[test]
 fn join_is_refused() {
-    let good = || join_request("g", "", &[("range", &["t"])]);
-    let cases: [(&str, JoinGroupRequest, ErrorCode); 10] = [
+    let invalid_session = ErrorCode::InvalidSessionTimeout;
+    let unknown = ErrorCode::UnknownMemberId;
+    let inconsistent = ErrorCode::InconsistentGroupProtocol;
+    let cases: [(&str, fn(&mut JoinGroupRequest), ErrorCode); 10] = [
+        ("group id is empty", |join| join.group_id.clear(), ErrorCode::InvalidGroupId),
+        ("session is too short", |join| join.session_timeout_ms = 5_999, invalid_session),
+        ("session is too long", |join| join.session_timeout_ms = 1_800_001, invalid_session),
+        ("member id of a group that does not exist", |join| to_new_group(join, "m"), unknown),
         (
-            "group id is empty",
-            JoinGroupRequest { group_id: String::new(), ..good() },
-            ErrorCode::InvalidGroupId,
-        ),
-        (
-            "session is too short",
-            JoinGroupRequest { session_timeout_ms: 5_999, ..good() },
-            ErrorCode::InvalidSessionTimeout,
-        ),
-        (
-            "session is too long",
-            JoinGroupRequest { session_timeout_ms: 1_800_001, ..good() },
-            ErrorCode::InvalidSessionTimeout,
-        ),
-        (
-            "group does not exist, member id does",
-            JoinGroupRequest { group_id: "h".into(), member_id: "m".into(), ..good() },
-            ErrorCode::UnknownMemberId,
-        ),
-        (
-            "group does not exist, member id does, and there is no protocol",
-            JoinGroupRequest {
-                group_id: "h".into(),
-                member_id: "m".into(),
-                protocols: vec![],
-                ..good()
+            "the same, and no protocol",
+            |join| {
+                to_new_group(join, "m");
+                join.protocols.clear();
             },
-            ErrorCode::UnknownMemberId,
+            unknown,
         ),
+        ("member id is not of the group", |join| join.member_id = "m".into(), unknown),
         (
-            "member id is not of the group",
-            JoinGroupRequest { member_id: "m".into(), ..good() },
-            ErrorCode::UnknownMemberId,
-        ),
-        (
-            "instance id is not of the group, member id is given",
-            JoinGroupRequest {
-                member_id: "m".into(),
-                group_instance_id: Some("i".into()),
-                ..good()
+            "neither is the instance id",
+            |join| {
+                join.member_id = "m".into();
+                join.group_instance_id = Some("i".into());
             },
-            ErrorCode::UnknownMemberId,
+            unknown,
         ),
-        (
-            "another protocol type",
-            JoinGroupRequest { protocol_type: "connect".into(), ..good() },
-            ErrorCode::InconsistentGroupProtocol,
-        ),
-        (
-            "no protocol",
-            JoinGroupRequest { protocols: vec![], ..good() },
-            ErrorCode::InconsistentGroupProtocol,
-        ),
+        ("another protocol type", |join| join.protocol_type = "connect".into(), inconsistent),
+        ("no protocol", |join| join.protocols.clear(), inconsistent),
         (
             "no protocol in a new group",
-            JoinGroupRequest { group_id: "h".into(), protocols: vec![], ..good() },
-            ErrorCode::InconsistentGroupProtocol,
+            |join| {
+                to_new_group(join, "");
+                join.protocols.clear();
+            },
+            inconsistent,
         ),
     ];
-    for (name, request, expected) in cases {
+    for (name, change, expected) in cases {
         let mut world = World::new(Settings::default());
         _ = world.stable_group("g", &["t"]);
         let written = world.log.len();
+        let mut request = join_request("g", "", &[("range", &["t"])]);
+        change(&mut request);
         let sent = world.join(request, 9, "c");
-        let response = joined_response(sent.reply().unwrap());
+        let response = joined_response(sent.reply().expect("a refusal does not wait"));
         assert_eq!(ErrorCode::from_wire(response.error_code), expected, "{name}");
         assert_eq!(world.log.len(), written, "{name}: nothing is written");
     }
+}
+
+fn to_new_group(request: &mut JoinGroupRequest, member_id: &str) {
+    request.group_id = "h".to_owned();
+    request.member_id = member_id.to_owned();
 }
 
 #[test]
