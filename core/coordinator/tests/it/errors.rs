@@ -12,12 +12,15 @@ use types::ErrorCode;
 
 use crate::world::{World, join_request, joined_response, sync_request};
 
+/// What makes a good request a bad one.
+type Change = fn(&mut JoinGroupRequest);
+
 #[test]
 fn join_is_refused() {
     let invalid_session = ErrorCode::InvalidSessionTimeout;
     let unknown = ErrorCode::UnknownMemberId;
     let inconsistent = ErrorCode::InconsistentGroupProtocol;
-    let cases: [(&str, fn(&mut JoinGroupRequest), ErrorCode); 10] = [
+    let cases: [(&str, Change, ErrorCode); 10] = [
         ("group id is empty", |join| join.group_id.clear(), ErrorCode::InvalidGroupId),
         ("session is too short", |join| join.session_timeout_ms = 5_999, invalid_session),
         ("session is too long", |join| join.session_timeout_ms = 1_800_001, invalid_session),
