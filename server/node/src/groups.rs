@@ -93,6 +93,11 @@ impl Groups {
         }
     }
 
+    /// How many coordinators are loaded.
+    pub fn count(&self) -> usize {
+        self.loaded.borrow().len()
+    }
+
     /// Gives up all coordinators, for a stop.
     pub fn close_all(&self) {
         self.loaded.borrow_mut().clear();

@@ -8,6 +8,7 @@ mod clock;
 mod controller;
 mod dirs;
 mod groups;
+mod http;
 mod metrics;
 mod node;
 mod registration;

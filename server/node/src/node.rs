@@ -15,6 +15,7 @@ use types::Rng;
 
 use crate::controller::{self, Controller, MetadataLog, Publish};
 use crate::dirs::Dirs;
+use crate::http::{self, Phase, Status};
 use crate::registration;
 use crate::shard::{Mailboxes, Shard, Work};
 use crate::shared::Shared;
@@ -38,6 +39,8 @@ pub struct Node {
     acceptor: JoinHandle<()>,
     controller: controller::Running,
     listeners: Vec<(String, SocketAddr)>,
+    metrics: Option<SocketAddr>,
+    status: Arc<Status>,
 }
 
 impl Node {
@@ -49,6 +52,9 @@ impl Node {
         let fixed = Arc::new(options.fixed);
         let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed))?;
         config.refuse_secured_listeners()?;
+        let status = Arc::new(Status::default());
+        let metrics_at = config.metrics_listener.as_ref();
+        let metrics = metrics_at.map(|at| http::serve(at, Arc::clone(&status))).transpose()?;
         let mut rng = seeded()?;
         let dirs = Arc::new(Dirs::open(&config, options.cluster_id.as_deref(), &mut rng)?);
         let (log, image) = open_metadata(&config, &fixed, &dirs, &mut rng)?;
@@ -72,13 +78,27 @@ impl Node {
             controller,
             kraft_version,
             net: Arc::clone(&net),
+            listener_counters: bound
+                .iter()
+                .map(|one| (one.name().to_owned(), one.counters()))
+                .collect(),
             advertised,
         });
         let threads = start_shards(&shared, &image, inboxes, receivers, &mut rng)?;
         registration::register(&shared, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
         let acceptor = start_acceptor(net, bound)?;
-        Ok(Self { shared, shards: threads, acceptor, controller: running, listeners })
+        status.show(Arc::clone(&shared));
+        status.set(Phase::Serving);
+        Ok(Self {
+            status,
+            metrics,
+            shared,
+            shards: threads,
+            acceptor,
+            controller: running,
+            listeners,
+        })
     }
 
     /// The listeners with the ports that they got.
@@ -86,9 +106,14 @@ impl Node {
         &self.listeners
     }
 
-    /// What the node's parts share, for metrics and health.
-    pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    /// Where metrics and health are served, if they are.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Id of the cluster.
+    pub fn cluster_id(&self) -> &str {
+        &self.shared.dirs.cluster_id
     }
 
     /// Stops in order: nothing new is accepted, what is in flight ends, logs and checkpoints are
@@ -97,6 +122,7 @@ impl Node {
     /// # Errors
     /// If something could not be written; the next start then recovers as after a crash.
     pub fn stop(self) -> anyhow::Result<()> {
+        self.status.set(Phase::Stopping);
         self.shared.net.shut_down(DRAIN_GRACE);
         let panicked = |what: &str| anyhow::anyhow!("{what} panicked");
         self.acceptor.join().map_err(|_| panicked("the acceptor"))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::metadata::Image;
 use ::metadata::image::{ConfigResource, ResourceType};
 use config::{BrokerLayers, GroupConfig, NodeConfig, SecurityProtocol, StaticConfig, TopicConfig};
-use net::Net;
+use net::{ListenerCounters, Net};
 
 use crate::controller::Controller;
 use crate::dirs::Dirs;
@@ -27,6 +27,8 @@ pub struct Shared {
     pub kraft_version: i16,
     /// Connections and their limits.
     pub net: Arc<Net>,
+    /// Counters of each listener, by its name.
+    pub listener_counters: Vec<(String, Arc<ListenerCounters>)>,
     /// What others are told of each listener.
     pub advertised: Vec<Advertised>,
 }

@@ -37,6 +37,7 @@ impl Shard {
             for (index, _) in topic.partitions() {
                 self.delete(PartitionId { topic: topic.id, index });
             }
+            self.metrics.forget_topic(&topic.name);
             self.groups.topic_deleted(self, &topic.name, topic.id);
         }
         for change in &changes.partitions {

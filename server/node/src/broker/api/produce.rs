@@ -163,7 +163,7 @@ fn append_here(
             shard.commits.push(&partition);
         }
         Err(refusal) => {
-            shard.metrics.count_refused_produce();
+            shard.metrics.count_refused_produce(&partition.borrow());
             _ = reply.send(Err(refusal));
         }
     }

@@ -1,6 +1,7 @@
 //! Counters of one shard: plain cells, added up over the shards when somebody asks.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::ApiKey;
@@ -25,12 +26,23 @@ pub struct TopicCounts {
     pub produces_refused: u64,
 }
 
+impl TopicCounts {
+    /// Adds what another shard has counted.
+    pub fn add(&mut self, other: Self) {
+        self.records_in += other.records_in;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.produces += other.produces;
+        self.fetches += other.fetches;
+        self.produces_refused += other.produces_refused;
+    }
+}
+
 /// Counters of one shard.
 #[derive(Default)]
 pub struct ShardMetrics {
-    requests: RefCell<FxHashMap<(ApiKey, i16), u64>>,
+    requests: RefCell<BTreeMap<(ApiKey, i16), u64>>,
     topics: RefCell<FxHashMap<Arc<str>, TopicCounts>>,
-    refused_produces: Cell<u64>,
 }
 
 impl ShardMetrics {
@@ -50,8 +62,27 @@ impl ShardMetrics {
     }
 
     /// A client's batches were refused.
-    pub fn count_refused_produce(&self) {
-        self.refused_produces.set(self.refused_produces.get() + 1);
+    pub fn count_refused_produce(&self, partition: &Partition) {
+        self.with_topic(&partition.name().topic, |counts| {
+            counts.produces += 1;
+            counts.produces_refused += 1;
+        });
+    }
+
+    /// A topic is gone.
+    pub fn forget_topic(&self, topic: &str) {
+        self.topics.borrow_mut().remove(topic);
+    }
+
+    /// Requests by API and version.
+    pub fn requests(&self) -> BTreeMap<(ApiKey, i16), u64> {
+        self.requests.borrow().clone()
+    }
+
+    /// Traffic by topic.
+    pub fn topics(&self) -> BTreeMap<Arc<str>, TopicCounts> {
+        let topics = self.topics.borrow();
+        topics.iter().map(|(topic, counts)| (Arc::clone(topic), *counts)).collect()
     }
 
     /// Records were read for a client.

@@ -1,0 +1,83 @@
+//! A copy of what one shard has counted and what its partitions look like.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use protocol::ApiKey;
+use types::TopicPartition;
+
+use super::counts::TopicCounts;
+use crate::shard::Shard;
+
+/// One partition at the moment of a scrape.
+#[derive(Clone, Debug)]
+pub struct PartitionFacts {
+    /// Its name.
+    pub name: TopicPartition,
+    /// Bytes of its log.
+    pub bytes: u64,
+    /// First offset.
+    pub start: i64,
+    /// Offset that the next record gets.
+    pub end: i64,
+    /// Segments of its log.
+    pub segments: usize,
+    /// Whether a write or sync failed.
+    pub is_offline: bool,
+}
+
+/// What a scrape needs of one shard, or of all when merged.
+#[derive(Debug, Default)]
+pub struct ShardFacts {
+    /// Requests by API and version.
+    pub requests: BTreeMap<(ApiKey, i16), u64>,
+    /// Traffic by topic.
+    pub topics: BTreeMap<Arc<str>, TopicCounts>,
+    /// Partitions that this node leads.
+    pub partitions: Vec<PartitionFacts>,
+    /// Open fetch sessions and the partitions they remember.
+    pub fetch_sessions: (usize, usize),
+    /// Group coordinators that are loaded.
+    pub coordinators: usize,
+}
+
+impl ShardFacts {
+    /// Copies what a shard has.
+    pub fn of(shard: &Rc<Shard>) -> Self {
+        let partitions = shard.partitions();
+        let partitions = partitions.iter().map(|partition| {
+            let partition = partition.borrow();
+            let log = partition.log();
+            PartitionFacts {
+                name: partition.name().clone(),
+                bytes: log.bytes(),
+                start: log.start_offset().get(),
+                end: log.end_offset().get(),
+                segments: log.segment_count(),
+                is_offline: partition.is_offline(),
+            }
+        });
+        Self {
+            partitions: partitions.collect(),
+            requests: shard.metrics.requests(),
+            topics: shard.metrics.topics(),
+            fetch_sessions: shard.sessions.borrow().sizes(),
+            coordinators: shard.groups.count(),
+        }
+    }
+
+    /// Adds what another shard has.
+    pub fn merge(&mut self, other: Self) {
+        for (key, count) in other.requests {
+            *self.requests.entry(key).or_default() += count;
+        }
+        for (topic, counts) in other.topics {
+            self.topics.entry(topic).or_default().add(counts);
+        }
+        self.partitions.extend(other.partitions);
+        self.fetch_sessions.0 += other.fetch_sessions.0;
+        self.fetch_sessions.1 += other.fetch_sessions.1;
+        self.coordinators += other.coordinators;
+    }
+}

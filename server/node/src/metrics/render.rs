@@ -1,0 +1,227 @@
+//! Metrics as the text that Prometheus reads.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ::metadata::Image;
+use net::{Closed, ListenerCounters};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::counts::TopicCounts;
+use super::facts::ShardFacts;
+
+/// Label names and values of one sample.
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+type Counters = Family<Labels, Counter<u64, AtomicU64>>;
+
+/// The registry of one scrape.
+struct Page(Registry);
+
+impl Page {
+    fn gauges(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, f64)>) {
+        let family = Gauges::default();
+        for (labels, value) in samples {
+            family.get_or_create(&labels).set(value);
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.gauges(name, help, [(vec![], value)]);
+    }
+
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels, u64)>,
+    ) {
+        let family = Counters::default();
+        for (labels, value) in samples {
+            family.get_or_create(&labels).inc_by(value);
+        }
+        self.0.register(name, help, family);
+    }
+}
+
+/// The whole page.
+pub fn render(
+    facts: &ShardFacts,
+    image: &Image,
+    listeners: &[(String, Arc<ListenerCounters>)],
+    in_flight_bytes: usize,
+) -> String {
+    let mut page = Page(Registry::default());
+    topics(&mut page, facts);
+    partitions(&mut page, facts);
+    cluster(&mut page, image);
+    network(&mut page, facts, listeners, in_flight_bytes);
+    process(&mut page);
+    let mut text = String::new();
+    encode(&mut text, &page.0).expect("writing to a string does not fail");
+    text
+}
+
+fn topics(page: &mut Page, facts: &ShardFacts) {
+    type Pick = fn(&TopicCounts) -> u64;
+    let columns: [(&str, &str, Pick); 6] = [
+        ("messagesin", "Records appended by clients", |counts| counts.records_in),
+        ("bytesin", "Bytes appended by clients", |counts| counts.bytes_in),
+        ("bytesout", "Bytes fetched by clients", |counts| counts.bytes_out),
+        ("totalproducerequests", "Partitions in Produce requests", |counts| counts.produces),
+        ("totalfetchrequests", "Partitions fetched with data", |counts| counts.fetches),
+        ("failedproducerequests", "Partitions refused in Produce requests", |counts| {
+            counts.produces_refused
+        }),
+    ];
+    for (name, help, pick) in columns {
+        let by_topic = facts
+            .topics
+            .iter()
+            .map(|(topic, counts)| (vec![("topic", topic.to_string())], pick(counts)));
+        // The sample without a label is the sum, as in Kafka.
+        let sum = facts.topics.values().map(pick).sum();
+        let all = std::iter::once((vec![], sum)).chain(by_topic);
+        page.counters(&format!("kafka_server_brokertopicmetrics_{name}"), help, all);
+    }
+}
+
+fn partitions(page: &mut Page, facts: &ShardFacts) {
+    let columns: [(&str, &str, fn(&super::facts::PartitionFacts) -> f64); 4] = [
+        ("size", "Bytes of the log", |one| one.bytes as f64),
+        ("logendoffset", "Offset that the next record gets", |one| one.end as f64),
+        ("logstartoffset", "First offset of the log", |one| one.start as f64),
+        ("numlogsegments", "Segments of the log", |one| one.segments as f64),
+    ];
+    for (name, help, pick) in columns {
+        let samples = facts.partitions.iter().map(|one| {
+            let topic = ("topic", one.name.topic.to_string());
+            (vec![topic, ("partition", one.name.partition.to_string())], pick(one))
+        });
+        page.gauges(&format!("kafka_log_log_{name}"), help, samples);
+    }
+    let offline = facts.partitions.iter().filter(|one| one.is_offline).count();
+    let count = facts.partitions.len() as f64;
+    let replicas = "kafka_server_replicamanager_";
+    page.gauge(&format!("{replicas}partitioncount"), "Partitions on this broker", count);
+    page.gauge(&format!("{replicas}leadercount"), "Partitions that it leads", count);
+    page.gauge(&format!("{replicas}offlinereplicacount"), "Replicas that failed", offline as f64);
+    page.gauge(
+        &format!("{replicas}underreplicatedpartitions"),
+        "Partitions that lack replicas",
+        0.0,
+    );
+    page.gauge(&format!("{replicas}underminisrpartitioncount"), "Partitions below min ISR", 0.0);
+}
+
+fn cluster(page: &mut Page, image: &Image) {
+    let partitions = image.topics().flat_map(|topic| topic.partitions().map(|(_, one)| one));
+    let (mut count, mut leaderless, mut imbalanced) = (0_u32, 0_u32, 0_u32);
+    for partition in partitions {
+        count += 1;
+        leaderless += u32::from(partition.leader.is_none());
+        imbalanced += u32::from(!partition.has_preferred_leader());
+    }
+    let active = image.brokers().filter(|broker| broker.is_active()).count();
+    let fenced = image.brokers().count() - active;
+    let controller = "kafka_controller_kafkacontroller_";
+    for (name, help, value) in [
+        ("activecontrollercount", "Whether this node leads the controllers", 1.0),
+        ("globaltopiccount", "Topics of the cluster", image.topic_count() as f64),
+        ("globalpartitioncount", "Partitions of the cluster", f64::from(count)),
+        ("offlinepartitionscount", "Partitions without a leader", f64::from(leaderless)),
+        ("preferredreplicaimbalancecount", "Partitions led by another", f64::from(imbalanced)),
+        ("activebrokercount", "Brokers that serve", active as f64),
+        ("fencedbrokercount", "Brokers that are kept out", fenced as f64),
+    ] {
+        page.gauge(&format!("{controller}{name}"), help, value);
+    }
+}
+
+fn network(
+    page: &mut Page,
+    facts: &ShardFacts,
+    listeners: &[(String, Arc<ListenerCounters>)],
+    in_flight_bytes: usize,
+) {
+    let requests = facts.requests.iter().map(|((api, version), count)| {
+        let request = ("request", api.name().to_owned());
+        (vec![request, ("version", version.to_string())], *count)
+    });
+    page.counters("kafka_network_requestmetrics_requests", "Requests", requests);
+    let label = |name: &str| vec![("listener", name.to_owned())];
+    let open = listeners.iter().map(|(name, one)| (label(name), one.connections() as f64));
+    let prefix = "kafka_server_socket_server_metrics_";
+    page.gauges(&format!("{prefix}connection_count"), "Open connections", open);
+    let opened = listeners.iter().map(|(name, one)| (label(name), one.opened()));
+    page.counters(&format!("{prefix}connection_creation"), "Connections accepted", opened);
+    let bytes_in = listeners.iter().map(|(name, one)| (label(name), one.bytes_in()));
+    page.counters(&format!("{prefix}incoming_byte"), "Bytes received", bytes_in);
+    let bytes_out = listeners.iter().map(|(name, one)| (label(name), one.bytes_out()));
+    page.counters(&format!("{prefix}outgoing_byte"), "Bytes sent", bytes_out);
+    let closed = listeners.iter().flat_map(|(name, one)| {
+        Closed::ALL.into_iter().map(move |reason| {
+            let labels = vec![("listener", name.clone()), ("reason", reason.name().to_owned())];
+            (labels, one.closed(reason))
+        })
+    });
+    page.counters("thalweg_connections_closed", "Connections closed, by reason", closed);
+    page.gauge("thalweg_in_flight_bytes", "Requests and answers in flight", in_flight_bytes as f64);
+    let (sessions, remembered) = facts.fetch_sessions;
+    let cache = "kafka_server_fetchsessioncache_";
+    page.gauge(&format!("{cache}numincrementalfetchsessions"), "Sessions", sessions as f64);
+    page.gauge(
+        &format!("{cache}numincrementalfetchpartitionscached"),
+        "Partitions that sessions remember",
+        remembered as f64,
+    );
+    page.gauge("thalweg_group_coordinators", "Coordinators loaded", facts.coordinators as f64);
+}
+
+fn process(page: &mut Page) {
+    // 3 is RUNNING: nothing is served in any other state.
+    page.gauge("kafka_server_kafkaserver_brokerstate", "State of the broker", 3.0);
+    if let Some((resident, cpu_seconds)) = own_usage() {
+        page.gauge("process_resident_memory_bytes", "Resident memory", resident);
+        let cpu: Counter<f64, AtomicU64> = Counter::default();
+        cpu.inc_by(cpu_seconds);
+        page.0.register("process_cpu_seconds", "Processor time used", cpu);
+    }
+}
+
+/// Resident bytes and processor seconds of this process, where `/proc` tells.
+fn own_usage() -> Option<(f64, f64)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // Behind the command in parentheses; utime and stime are fields 14 and 15, rss is 24.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    let resident = number(24)? * rustix::param::page_size() as f64;
+    Some((resident, (number(14)? + number(15)?) / ticks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_dashboards_query() {
+        let mut facts = ShardFacts::default();
+        let counts = TopicCounts { records_in: 3, bytes_in: 70, ..Default::default() };
+        facts.topics.insert("a".into(), counts);
+        let text = render(&facts, &Image::default(), &[], 0);
+        for line in [
+            "kafka_server_brokertopicmetrics_messagesin_total 3",
+            "kafka_server_brokertopicmetrics_bytesin_total{topic=\"a\"} 70",
+            "kafka_controller_kafkacontroller_activecontrollercount 1.0",
+            "kafka_server_replicamanager_partitioncount 0.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}
