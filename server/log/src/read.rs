@@ -166,7 +166,7 @@ impl Plan {
                 continue;
             };
             let too_large = first.batch_bytes() > self.bytes_max && !self.min_one;
-            if first.last_offset() >= self.until || too_large {
+            if too_large {
                 let batches = Batches { bytes: Bytes::new(), next_offset: self.from };
                 return Ok(Found::Batches { batches, position });
             }

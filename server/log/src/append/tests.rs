@@ -258,8 +258,18 @@ fn aborted_transactions_are_listed_and_survive_restarts() {
     assert_eq!(listed(&log, 0, 2), expected[..1]);
     assert_eq!(listed(&log, 5, 8), expected[1..]);
     log.flush_writes().unwrap();
+    let index = segment::path(log.dir(), Offset::new(5), segment::TXN_INDEX);
     drop(log);
+    // What a crash tore is written anew.
+    let torn = std::fs::read(&index).unwrap();
+    std::fs::write(&index, &torn[..torn.len() - 5]).unwrap();
     let log = open_new(dir.path(), LogConfig::default());
+    assert_eq!(listed(&log, 0, 8), expected);
+    // A replay does not note again what was synced.
+    let point = log.end_offset();
+    drop(log);
+    let crash = crate::testing::crashed(point);
+    let log = crate::testing::open(dir.path(), LogConfig::default(), crash).unwrap();
     assert_eq!(listed(&log, 0, 8), expected);
     let point = log.close().unwrap();
     let config = LogConfig::default();

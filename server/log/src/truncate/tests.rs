@@ -87,3 +87,27 @@ fn sync_of_what_was_cut_meanwhile_does_not_count() {
     sync(&mut log);
     assert_eq!(log.durable_end(), Offset::new(16));
 }
+
+#[test]
+fn readers_find_what_came_in_place_of_the_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = log(dir.path());
+    log.read_blocking(Offset::new(12), 1 << 20, Offset::new(14), true).unwrap();
+    log.truncate_to(Offset::new(12), Millis(0)).unwrap();
+    let (epoch, origin) = (LeaderEpoch(5), AppendOrigin::Client);
+    log.append_as_leader(crate::testing::batch(1, 0), epoch, origin, Millis(0)).unwrap();
+    log.append_as_leader(crate::testing::batch(1, 1), epoch, origin, Millis(0)).unwrap();
+    log.append_as_leader(crate::testing::batch(1, 2), epoch, origin, Millis(0)).unwrap();
+    let read = log.read_blocking(Offset::new(14), 1 << 20, Offset::MAX, true).unwrap();
+    assert_eq!(records::BatchHeader::parse(&read.bytes).unwrap().base_offset, 14);
+}
+
+#[test]
+fn snapshot_of_a_clean_stop_goes_with_what_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path());
+    let (config, point) = (log.config().clone(), log.close().unwrap());
+    let mut log = open(dir.path(), config, clean(point)).unwrap();
+    log.truncate_to(Offset::new(14), Millis(0)).unwrap();
+    assert_eq!(log.producers().entry(ProducerId(1)).unwrap().last_sequence(), 13);
+}
