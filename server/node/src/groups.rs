@@ -23,6 +23,8 @@ use crate::shard::{PartitionId, Shard, SharedPartition};
 
 /// Bytes read at once while a partition is loaded.
 const LOAD_BYTES: usize = 4 << 20;
+/// Records of one batch: well below the default `max.message.bytes`, overhead included.
+const BATCH_BYTES: usize = 256 << 10;
 /// The coordinator writes small batches; this bounds what somebody else wrote.
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 256 << 20 };
 
@@ -85,12 +87,8 @@ impl Groups {
         let Some(loaded) = self.loaded.borrow_mut().remove(&partition.borrow().id()) else {
             return;
         };
-        if let Ok(loaded) = Rc::try_unwrap(loaded) {
-            let mut waiting = loaded.waiting.into_inner();
-            for (token, response) in loaded.machine.into_inner().unload() {
-                send(&mut waiting, token, response);
-            }
-        }
+        // Who waits learns by it that this node is not the coordinator any more.
+        loaded.waiting.borrow_mut().clear();
     }
 
     /// How many coordinators are loaded.
@@ -177,13 +175,13 @@ fn tick(shard: &Rc<Shard>, loaded: &Rc<Loaded>) {
 fn settle(shard: &Rc<Shard>, loaded: &Rc<Loaded>, outcome: Outcome) {
     let mut outcome = outcome;
     while !outcome.records.is_empty() {
-        match append(shard, loaded, &outcome.records) {
+        let part = fitting(&outcome.records);
+        match append(shard, loaded, &outcome.records[..part]) {
             Ok(()) => {
                 let mut machine = loaded.machine.borrow_mut();
-                for record in &outcome.records {
-                    machine.replay(record).expect("the coordinator reads what it has written");
+                for record in outcome.records.drain(..part) {
+                    machine.replay(&record).expect("the coordinator reads what it has written");
                 }
-                break;
             }
             Err(code) => {
                 outcome = loaded.machine.borrow_mut().append_failed(outcome, code, now());
@@ -234,6 +232,17 @@ fn send(
         // A receiver that is gone means that the connection is.
         _ = reply.send(response);
     }
+}
+
+/// How many of the records go into the next batch: one at least, so that a record too large for
+/// any batch is refused by the log and not here.
+fn fitting(records: &[Record]) -> usize {
+    let mut bytes = 0;
+    let fits = records.iter().take_while(|record| {
+        bytes += record.key.len() + record.value.as_ref().map_or(0, bytes::Bytes::len);
+        bytes <= BATCH_BYTES
+    });
+    fits.count().max(1)
 }
 
 fn append(shard: &Rc<Shard>, loaded: &Loaded, records: &[Record]) -> Result<(), ErrorCode> {

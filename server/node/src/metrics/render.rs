@@ -32,7 +32,9 @@ impl Page {
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.gauges(name, help, [(vec![], value)]);
+        let gauge: Gauge<f64, AtomicU64> = Gauge::default();
+        gauge.set(value);
+        self.0.register(name, help, gauge);
     }
 
     fn counters(
@@ -216,7 +218,7 @@ mod tests {
         facts.topics.insert("a".into(), counts);
         let text = render(&facts, &Image::default(), &[], 0);
         for line in [
-            "kafka_server_brokertopicmetrics_messagesin_total 3",
+            "kafka_server_brokertopicmetrics_messagesin_total{} 3",
             "kafka_server_brokertopicmetrics_bytesin_total{topic=\"a\"} 70",
             "kafka_controller_kafkacontroller_activecontrollercount 1.0",
             "kafka_server_replicamanager_partitioncount 0.0",
