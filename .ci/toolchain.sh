@@ -37,17 +37,24 @@ need_c_compiler() {
   return 1
 }
 
-# rustup, from the distribution's package where there is one, else by its installer.
+# rustup, from the distribution's package where there is one, else the binary from its own site.
 install_by_rustup() {
-  if ! command -v rustup >/dev/null; then
-    if ! apt_install rustup 2>/dev/null; then
-      command -v curl >/dev/null || apt_install curl ca-certificates || return 1
-      curl --proto '=https' --tlsv1.2 -sSf -m 60 https://sh.rustup.rs 2>/dev/null |
-        sh -s -- -y --profile minimal --default-toolchain none --no-modify-path >/dev/null 2>&1 || return 1
-    fi
-  fi
-  PATH=$HOME/.cargo/bin:$PATH
+  command -v rustup >/dev/null || apt_install rustup 2>/dev/null || fetch_rustup || return 1
+  PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+  say "installing Rust $RUST_PINNED with rustup"
   rustup toolchain install "$RUST_PINNED" --profile minimal -c rustfmt -c clippy >/dev/null 2>&1 && rust_is_new_enough
+}
+
+fetch_rustup() {
+  command -v curl >/dev/null || apt_install curl ca-certificates || return 1
+  local init status; init=$(mktemp -d)
+  curl --proto '=https' --tlsv1.2 -sSfL -m 120 -o "$init/rustup-init" \
+    "https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init" 2>/dev/null &&
+    chmod +x "$init/rustup-init" &&
+    "$init/rustup-init" -y --profile minimal --default-toolchain none --no-modify-path >/dev/null 2>&1
+  status=$?
+  rm -rf "$init"
+  return $status
 }
 
 # The archive that this machine's own apt reads Debian from; Debian's name for it else.
