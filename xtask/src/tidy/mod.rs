@@ -61,6 +61,8 @@ pub fn check(root: &Path) -> anyhow::Result<Report> {
 /// Text files, tracked or new but not ignored; whatever is not UTF-8 is no text.
 fn texts(root: &Path) -> anyhow::Result<Vec<Text>> {
     let listing = Command::new("git")
+        // A checkout may belong to another user, as in a container.
+        .args(["-c", "safe.directory=*"])
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
         .output()
