@@ -270,7 +270,7 @@ fn aborted_transactions_are_listed_and_survive_restarts() {
     drop(log);
     let crash = crate::testing::crashed(point);
     let log = crate::testing::open(dir.path(), LogConfig::default(), crash).unwrap();
-    assert_eq!(listed(&log, 0, 8), expected);
+    assert_eq!(listed(&log, 0, 99), expected);
     let point = log.close().unwrap();
     let config = LogConfig::default();
     let log = crate::testing::open(dir.path(), config, crate::testing::clean(point)).unwrap();

@@ -98,6 +98,20 @@ fn cold_read_gives_what_the_log_gives() {
 }
 
 #[test]
+fn gap_at_the_end_of_a_segment_is_stepped_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut far = batch(2, 1);
+    records::stamp(&mut far, Offset::new(100), LeaderEpoch(0));
+    let segment_bytes = u32::try_from(far.len()).unwrap();
+    let mut log = open_new(dir.path(), LogConfig { segment_bytes, ..LogConfig::default() });
+    log.append_as_follower(&batch(2, 0).freeze(), Millis(0)).unwrap();
+    log.append_as_follower(&far.freeze(), Millis(0)).unwrap();
+    assert_eq!(log.segment_count(), 2);
+    let read = log.read_blocking(Offset::new(50), 9999, Offset::MAX, true).unwrap();
+    assert_eq!((offsets(&read), read.next_offset), (vec![100], Offset::new(102)));
+}
+
+#[test]
 fn config_changes_take_effect() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = log(dir.path());

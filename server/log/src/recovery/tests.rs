@@ -84,6 +84,28 @@ fn zeros_and_garbage_behind_the_last_batch_are_cut() {
 }
 
 #[test]
+fn batch_inside_of_a_torn_value_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    append(&mut log, 1, 0);
+    let whole = content(&mut log);
+    let mut inner = batch(1, 0);
+    records::stamp(&mut inner, Offset::new(9), LeaderEpoch(-1));
+    let mut outer = records::BatchBuilder::new(records::Compression::None);
+    outer.append(0, None, Some(&inner), &[]);
+    outer.append(0, None, Some(&[0; 100]), &[]);
+    let outer = bytes::BytesMut::from(outer.build());
+    log.append_as_leader(outer, EPOCH, AppendOrigin::Client, Millis(0)).unwrap();
+    log.flush_writes().unwrap();
+    let bytes = log.bytes();
+    drop(log);
+    let file = std::fs::OpenOptions::new().write(true).open(log_file(dir.path(), 0)).unwrap();
+    file.set_len(bytes - 50).unwrap();
+    let mut log = open(dir.path(), LogConfig::default(), Opening::NEW).unwrap();
+    assert_eq!(content(&mut log), whole);
+}
+
+#[test]
 fn broken_batch_before_a_valid_one_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), LogConfig::default());
