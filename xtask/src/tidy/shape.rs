@@ -25,6 +25,7 @@ pub struct Shape {
     lines_with_comment: usize,
     product_lines: usize,
     product_unwraps: usize,
+    unwraps_of_files: Vec<(usize, String)>,
     /// Places, as `path:line`.
     unsafe_places: Vec<String>,
     unfinished: Vec<String>,
@@ -37,12 +38,14 @@ pub fn measure(sources: &[Source]) -> Shape {
     }
     shape.file_lines.sort();
     shape.functions_over_aim.sort();
+    shape.unwraps_of_files.sort();
     shape
 }
 
 impl Shape {
     fn count_file(&mut self, source: &Source) {
         self.file_lines.push((source.lines(), source.path.clone()));
+        let unwraps_before = self.product_unwraps;
         for span in source.functions() {
             self.functions += 1;
             if span.lines() > FUNCTION_LINES_AIM {
@@ -68,6 +71,10 @@ impl Shape {
             if UNFINISHED.iter().any(|name| has_word(code, name)) {
                 self.unfinished.push(place());
             }
+        }
+        let unwraps = self.product_unwraps - unwraps_before;
+        if unwraps > 0 {
+            self.unwraps_of_files.push((unwraps, source.path.clone()));
         }
     }
 
@@ -128,13 +135,17 @@ impl fmt::Display for Shape {
             out,
             "unwraps    {unwraps} in {lines} lines of product code, {rate:.2} per 1,000 (aim 1)"
         )?;
+        for (unwraps, path) in self.unwraps_of_files.iter().rev().take(3) {
+            writeln!(out, "           {unwraps} {path}")?;
+        }
         write!(out, "unsafe     {}", self.unsafe_places.len())
     }
 }
 
 /// Tools of the workshop and examples are not shipped.
 fn is_product(path: &str) -> bool {
-    !path.starts_with("xtask/") && !path.contains("/examples/")
+    !["xtask/", "fuzz/"].iter().any(|folder| path.starts_with(folder))
+        && !path.contains("/examples/")
 }
 
 fn share(part: usize, whole: usize) -> String {
