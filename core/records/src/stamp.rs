@@ -7,7 +7,7 @@ use crc_fast::CrcAlgorithm;
 use types::{LeaderEpoch, Millis, Offset};
 
 use crate::header::{
-    AT_ATTRIBUTES, AT_CRC, AT_LEADER_EPOCH, AT_MAX_TIMESTAMP, Attributes, HEADER_BYTES,
+    AT_ATTRIBUTES, AT_CRC, AT_LEADER_EPOCH, AT_LENGTH, AT_MAX_TIMESTAMP, Attributes, LOG_OVERHEAD,
     TimestampType,
 };
 
@@ -29,7 +29,7 @@ pub fn stamp(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
 /// Gives all records of the batch the time at which it was appended. Recomputes the CRC.
 ///
 /// # Panics
-/// If `batch` is shorter than a header.
+/// If `batch` is not one whole batch.
 pub fn stamp_log_append_time(batch: &mut [u8], now: Millis) {
     stamp_timestamp(batch, TimestampType::LogAppendTime, now.get());
 }
@@ -38,7 +38,7 @@ pub fn stamp_log_append_time(batch: &mut [u8], now: Millis) {
 /// mends it too, since several clients send the last record's. Recomputes the CRC.
 ///
 /// # Panics
-/// If `batch` is shorter than a header.
+/// If `batch` is not one whole batch.
 pub fn stamp_max_timestamp(batch: &mut [u8], max_timestamp: i64) {
     stamp_timestamp(batch, TimestampType::CreateTime, max_timestamp);
 }
@@ -52,7 +52,10 @@ fn stamp_timestamp(batch: &mut [u8], timestamp_type: TimestampType, max_timestam
 }
 
 pub(crate) fn stamp_crc(batch: &mut [u8]) {
-    assert!(batch.len() >= HEADER_BYTES, "a batch has a header");
+    // A CRC over one batch too few or too many bytes would only be found by a consumer.
+    let length = batch[AT_LENGTH..].first_chunk().map(|field| i32::from_be_bytes(*field));
+    let bytes = length.and_then(|length| usize::try_from(length).ok());
+    assert_eq!(bytes.map(|bytes| bytes + LOG_OVERHEAD), Some(batch.len()), "one whole batch");
     let crc = crc32c(&batch[AT_ATTRIBUTES..]);
     put(batch, AT_CRC, crc.to_be_bytes());
 }
