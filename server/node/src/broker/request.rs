@@ -29,6 +29,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether the request came in on a listener of the controller.
+    pub fn is_on_controller(&self) -> bool {
+        let name = &*self.peer.listener;
+        let advertised = &self.shard.shared.advertised;
+        advertised.iter().any(|one| one.is_controller && one.listener == name)
+    }
+
     /// The bytes of a response to this request.
     pub fn respond<M: Message>(&self, message: &M) -> Response {
         let mut segments = Segments::new();

@@ -5,6 +5,7 @@
 //! cells that are borrowed within one call and never across an `.await`.
 
 mod call;
+mod moves;
 mod partition;
 mod partitions;
 mod sync;
@@ -23,12 +24,14 @@ use tokio::sync::mpsc;
 use types::{Rng, Uuid};
 
 pub use call::{Call, Mailboxes, Work};
+pub use moves::LogSize;
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
 pub use sync::{CommitQueue, SharedPartition};
 
 use crate::broker;
 use crate::groups::Groups;
 use crate::metrics::ShardMetrics;
+use crate::producer_ids::ProducerIds;
 use crate::shared::Shared;
 
 /// Everything that one shard thread owns.
@@ -43,6 +46,8 @@ pub struct Shard {
     pub commits: CommitQueue,
     /// Group coordinators of this shard's partitions of `__consumer_offsets`.
     pub groups: Groups,
+    /// Ids for idempotent producers.
+    pub producer_ids: ProducerIds,
     /// Counters of this shard.
     pub metrics: ShardMetrics,
     image: RefCell<Arc<Image>>,
@@ -69,6 +74,7 @@ impl Shard {
             sessions: RefCell::new(FetchSessions::new(slots)),
             commits: CommitQueue::default(),
             groups: Groups::default(),
+            producer_ids: ProducerIds::default(),
             metrics: ShardMetrics::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),

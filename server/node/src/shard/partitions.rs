@@ -13,7 +13,7 @@ use types::{ErrorCode, LeaderEpoch, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
 use super::{Shard, SharedPartition};
-use crate::clock;
+use crate::{clock, dynamic};
 
 impl Shard {
     /// Opens every partition of the image that this shard owns, as at the start.
@@ -55,6 +55,10 @@ impl Shard {
         }
         if !changes.configs.is_empty() {
             self.reconfigure(image);
+        }
+        if self.index == 0 {
+            // The limits are the node's, not a shard's.
+            dynamic::apply(&self.shared, image, changes);
         }
     }
 
@@ -107,7 +111,9 @@ impl Shard {
         let config = Arc::new(log_config(&settings, &self.shared.config));
         let disk = Arc::clone(&dirs.disk);
         let known = log::read_topic_id(disk.as_ref(), &folder)?;
-        let mut opening = dir.opening(&name);
+        // What the checkpoints say is of a log that was there at the start, not of a new one that
+        // has the name of a deleted one.
+        let mut opening = if known.is_some() { dir.opening(&name) } else { log::Opening::NEW };
         if known.is_some_and(|known| known != id.topic) {
             // Left behind by a topic of the same name that was deleted while this node was down.
             let stray = dir.log_dir.folder_of_kind(&name, FolderKind::Stray, id.topic);

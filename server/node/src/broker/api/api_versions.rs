@@ -50,8 +50,11 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
         min_version_level: level,
         ..Default::default()
     });
+    let on_controller = context.is_on_controller();
+    let served = super::SERVED.iter().copied();
+    let served = served.filter(|api| !on_controller || super::is_served_by_controller(*api));
     let response = ApiVersionsResponse {
-        api_keys: super::SERVED.iter().map(|api| version_of(*api)).collect(),
+        api_keys: served.map(version_of).collect(),
         supported_features: supported.collect(),
         finalized_features_epoch: 0,
         finalized_features: finalized.collect(),

@@ -6,22 +6,44 @@ use protocol::ApiKey;
 
 use super::request::{Context, later};
 
+mod alter_configs;
 mod api_versions;
+mod create_partitions;
+mod create_topics;
 mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
+mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
+mod update_features;
+
+/// Whether a listener of the controller serves an API. Its Fetch is the quorum's alone, and a
+/// quorum of one has nobody to fetch from it.
+pub fn is_served_by_controller(api: ApiKey) -> bool {
+    api.on_controller() && api != ApiKey::Fetch
+}
 
 /// Makes the dispatch and the list that ApiVersions advertises from one table, so that they agree.
 macro_rules! served {
@@ -31,6 +53,10 @@ macro_rules! served {
 
         /// Serves one request; `body` is what follows the header.
         pub fn serve(context: Context, body: BytesMut) -> Served {
+            if context.is_on_controller() && !is_served_by_controller(context.api) {
+                let reason = format!("{} is not served by a controller", context.api.name());
+                return Served::Close(reason.into());
+            }
             match context.api {
                 $(ApiKey::$hot => $serve(context, body),)+
                 $(ApiKey::$key => later(context, body, $handle),)+
@@ -49,6 +75,22 @@ served! {
     requests {
         ListOffsets => list_offsets::handle,
         Metadata => metadata::handle,
+        CreateTopics => create_topics::handle,
+        DeleteTopics => delete_topics::handle,
+        CreatePartitions => create_partitions::handle,
+        DeleteRecords => delete_records::handle,
+        DescribeTopicPartitions => describe_topic_partitions::handle,
+        DescribeCluster => describe_cluster::handle,
+        DescribeConfigs => describe_configs::handle,
+        IncrementalAlterConfigs => incremental_alter_configs::handle,
+        AlterConfigs => alter_configs::handle,
+        ListConfigResources => list_config_resources::handle,
+        DescribeLogDirs => describe_log_dirs::handle,
+        DescribeProducers => describe_producers::handle,
+        InitProducerId => init_producer_id::handle,
+        OffsetForLeaderEpoch => offset_for_leader_epoch::handle,
+        DescribeQuorum => describe_quorum::handle,
+        UpdateFeatures => update_features::handle,
         FindCoordinator => find_coordinator::handle,
         JoinGroup => join_group::handle,
         SyncGroup => sync_group::handle,

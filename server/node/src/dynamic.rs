@@ -1,0 +1,56 @@
+//! Settings of the broker that change while it runs and are not a partition's: limits of
+//! connections.
+//!
+//! Settings that topics take from the broker reach the partitions by `shard::partitions`.
+
+use std::time::Duration;
+
+use ::metadata::Changes;
+use ::metadata::Image;
+use ::metadata::image::ResourceType;
+use config::NodeConfig;
+use net::Limits;
+
+use crate::shared::Shared;
+
+/// Puts the broker's settings of the image in force if they have changed.
+pub fn apply(shared: &Shared, image: &Image, changes: &Changes) {
+    if !changes.configs.iter().any(|resource| resource.kind == ResourceType::Broker) {
+        return;
+    }
+    let own = shared.broker_resource();
+    match NodeConfig::resolve(&shared.layers(image, &own)) {
+        Ok(config) => shared.net.set_limits(limits(&config)),
+        // The controller has checked each change; only settings of another version end here.
+        Err(errors) => tracing::warn!("the dynamic settings of this broker are not used: {errors}"),
+    }
+}
+
+/// What the network is to enforce.
+pub fn limits(config: &NodeConfig) -> Limits {
+    let limits = &config.limits;
+    let overrides = limits.connections_per_ip_overrides.iter().filter_map(|(host, count)| {
+        let address = host.parse().ok().or_else(|| {
+            tracing::warn!("max.connections.per.ip.overrides: {host} is not an address, ignored");
+            None
+        })?;
+        Some((address, *count as usize))
+    });
+    let idle = limits.idle_ms_max.map(|idle| u64::try_from(idle.get()).unwrap_or(0));
+    Limits {
+        frame_bytes_max: limits.request_bytes_max as usize,
+        connections_max: limits.connections_max as usize,
+        connections_per_ip_max: limits.connections_per_ip_max as usize,
+        connections_per_ip_overrides: overrides.collect(),
+        creations_per_second_max: limits.connection_rate_max,
+        idle_max: idle.map_or(Duration::MAX, Duration::from_millis),
+        in_flight_bytes_max: in_flight_bytes_max(limits.queued_bytes_max),
+        ..Limits::default()
+    }
+}
+
+/// Without `queued.max.request.bytes`: enough for some large requests, whatever clients do.
+fn in_flight_bytes_max(configured: Option<u64>) -> usize {
+    const DEFAULT: u64 = 512 << 20;
+    usize::try_from(configured.unwrap_or(DEFAULT)).unwrap_or(usize::MAX)
+}
