@@ -58,7 +58,8 @@ pub async fn run(shard: Rc<Shard>) {
 async fn commit(group: Vec<SharedPartition>) {
     let mut syncing = Vec::new();
     for partition in group {
-        match partition.borrow_mut().begin_commit() {
+        let ticket = partition.borrow_mut().begin_commit();
+        match ticket {
             Some(ticket) => syncing.push((Rc::clone(&partition), ticket)),
             None => partition.borrow_mut().settle(),
         }
