@@ -1,1 +1,37 @@
-//! types
+//! Producer, consumer and admin for Apache Kafka and thalweg, in pure Rust on tokio.
+//!
+//! [`Client`] knows the cluster; [`Admin`], [`Producer`] and [`Consumer`] are made from it and
+//! share its connections. Records are owned, cheap [`bytes::Bytes`]. No `Drop` blocks, futures may
+//! be dropped at any await, and a [`ClientError`] names cause, broker, API and cure.
+//!
+//! Not here yet: TLS, SASL, transactions, the consumer protocol of KIP-848, share groups.
+
+mod admin;
+mod cluster;
+mod connection;
+mod consumer;
+mod error;
+mod metadata;
+mod producer;
+mod retry;
+mod settings;
+mod wire;
+
+pub use admin::{
+    Admin, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, CreatedTopic, Each,
+    FeatureLevel, GroupDescription, GroupListing, GroupMember, GroupOffset, ListedOffset, LogDir,
+    LogDirReplica, NewTopic, OffsetSpec, QuorumDescription, QuorumReplica, ResourceKind,
+    TopicDescription, UpgradeType,
+};
+pub use cluster::Client;
+pub use consumer::{
+    Assignor, Consumer, ConsumerSettings, IsolationLevel, OffsetReset, Record, StartAt,
+};
+pub use error::ClientError;
+pub use metadata::{Broker, PartitionMetadata, TopicMetadata};
+pub use producer::{
+    Acks, Delivery, Producer, ProducerRecord, ProducerSettings, RecordMetadata, partition_for_key,
+};
+pub use records::Compression;
+pub use settings::ClientSettings;
+pub use types::{ErrorCode, TopicPartition, Uuid};

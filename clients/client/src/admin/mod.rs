@@ -1,0 +1,106 @@
+//! Administration: topics, configurations, groups, offsets, the cluster itself.
+//!
+//! Each call retries what passes by itself until the client's `call_timeout`. Calls about several
+//! things answer for each of them, so that one refusal does not hide the others' success.
+
+mod cluster;
+mod configs;
+mod groups;
+mod offsets;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use protocol::{ApiKey, Message};
+use types::TopicPartition;
+
+use crate::cluster::{Client, Lane};
+use crate::error::ClientError;
+pub use cluster::{
+    ClusterDescription, FeatureLevel, LogDir, LogDirReplica, QuorumDescription, QuorumReplica,
+    UpgradeType,
+};
+pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
+pub use groups::{GroupDescription, GroupListing, GroupMember, GroupOffset};
+pub(crate) use groups::{assigned, commit_request, commit_results, fetch_offsets};
+pub use offsets::{ListedOffset, OffsetSpec};
+pub use topics::{CreatedTopic, NewTopic, TopicDescription};
+
+/// An outcome for each thing that was asked about, in the order of the request.
+pub type Each<K, T> = Vec<(K, Result<T, ClientError>)>;
+
+/// Administers a cluster. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    client: Client,
+}
+
+/// Time that the broker may take for changes to topics.
+const CHANGE_TIMEOUT_MS: i32 = 30_000;
+
+impl Admin {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The client that this was made from.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Asks a group's coordinator; `read` takes the answer apart and may name a code that passes.
+    async fn call_coordinator<Q: Message, R: Message, T>(
+        &self,
+        group: &str,
+        api: ApiKey,
+        versions: RangeInclusive<i16>,
+        request: &Q,
+        read: impl Fn(R) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let mut retry = self.client.retry();
+        loop {
+            let answer = async {
+                let broker = self.client.coordinator(group).await?;
+                let lane = Lane::General;
+                self.client.call_broker(broker, lane, api, versions.clone(), request).await
+            };
+            let error = match answer.await.and_then(&read) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            self.client.forget_coordinator(group, &error);
+            self.client.pause(&mut retry, error).await?;
+        }
+    }
+
+    /// The partitions by the broker that leads them, and those that nobody leads.
+    async fn by_leader<T: Clone>(
+        &self,
+        partitions: &[(TopicPartition, T)],
+    ) -> Result<(BTreeMap<i32, Vec<(TopicPartition, T)>>, Each<TopicPartition, ()>), ClientError>
+    {
+        let mut led: BTreeMap<i32, Vec<_>> = BTreeMap::new();
+        let mut unled = Vec::new();
+        for (partition, value) in partitions {
+            let topic = self.client.topic(&partition.topic).await;
+            match topic.and_then(|topic| topic.leader(partition.partition)) {
+                Ok(leader) => {
+                    led.entry(leader).or_default().push((partition.clone(), value.clone()));
+                }
+                Err(error) => unled.push((partition.clone(), Err(error))),
+            }
+        }
+        Ok((led, unled))
+    }
+}
+
+/// The partitions of one request, gathered by topic.
+fn by_topic<T>(partitions: Vec<(TopicPartition, T)>) -> BTreeMap<String, Vec<(i32, T)>> {
+    let mut topics: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for (partition, value) in partitions {
+        let topic = topics.entry(partition.topic.to_string()).or_default();
+        topic.push((partition.partition, value));
+    }
+    topics
+}

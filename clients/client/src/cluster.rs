@@ -1,0 +1,339 @@
+//! The cluster as this client knows it: connections by broker, topics, group coordinators.
+//!
+//! All of it is a cache behind one lock that is never held across an await.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use protocol::{ApiKey, Message};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use types::{ErrorCode, Uuid};
+
+use crate::admin::Admin;
+use crate::connection::Connection;
+use crate::consumer::{Consumer, ConsumerSettings};
+use crate::error::ClientError;
+use crate::metadata::{Broker, TopicMetadata};
+use crate::producer::{Producer, ProducerSettings};
+use crate::retry::Retry;
+use crate::settings::ClientSettings;
+
+/// A broker serves one request of a connection at a time, so what may wait there for long has a
+/// connection of its own.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Lane {
+    General,
+    Fetch,
+    Group,
+}
+
+/// A cluster. Cheap to clone; clones share connections and what is known.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: ClientSettings,
+    state: Mutex<State>,
+}
+
+/// A connection that is there or being made; all who want it wait for the same one.
+type Slot = Arc<OnceCell<Arc<Connection>>>;
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None` as broker: whichever of the bootstrap list or the known brokers answers first.
+    connections: HashMap<(Option<i32>, Lane), Slot>,
+    brokers: BTreeMap<i32, Broker>,
+    topics: HashMap<Arc<str>, (Arc<TopicMetadata>, Instant)>,
+    names: HashMap<Uuid, Arc<str>>,
+    coordinators: HashMap<String, i32>,
+    /// Before the first contact a refused connection is an error, later it is a restart.
+    was_reached: bool,
+}
+
+/// Versions of Metadata with topic ids.
+const METADATA: RangeInclusive<i16> = 9..=13;
+
+impl Client {
+    /// A client of the cluster. Connects when something is asked.
+    pub fn new(settings: ClientSettings) -> Self {
+        Self { inner: Arc::new(Inner { settings, state: Mutex::default() }) }
+    }
+
+    /// Topics, configurations, groups, offsets.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// A producer; must be called within a tokio runtime.
+    pub fn producer(&self, settings: ProducerSettings) -> Producer {
+        Producer::new(self.clone(), settings)
+    }
+
+    /// A consumer; must be called within a tokio runtime.
+    pub fn consumer(&self, settings: ConsumerSettings) -> Consumer {
+        Consumer::new(self.clone(), settings)
+    }
+
+    /// What the client was told at its start.
+    pub fn settings(&self) -> &ClientSettings {
+        &self.inner.settings
+    }
+
+    /// A topic as it was at most `metadata_age_max` ago.
+    ///
+    /// # Errors
+    /// `UNKNOWN_TOPIC_OR_PARTITION` where it does not exist, and whatever keeps the cluster away.
+    pub async fn topic(&self, name: &str) -> Result<Arc<TopicMetadata>, ClientError> {
+        match self.cached_topic(name) {
+            Some(topic) => Ok(topic),
+            None => self.refresh_topic(name, false).await,
+        }
+    }
+
+    /// A topic as it is now; `create` lets the broker create it (auto.create.topics.enable).
+    ///
+    /// # Errors
+    /// As [`Client::topic`].
+    pub async fn refresh_topic(
+        &self,
+        name: &str,
+        create: bool,
+    ) -> Result<Arc<TopicMetadata>, ClientError> {
+        let mut topics = self.metadata(Some(&[name.to_owned()]), create).await?;
+        topics.pop().unwrap_or_else(|| Err(unknown_topic(name)))
+    }
+
+    /// All topics; names of internal ones included.
+    ///
+    /// # Errors
+    /// Whatever keeps the cluster away.
+    pub async fn topics(&self) -> Result<Vec<Arc<TopicMetadata>>, ClientError> {
+        let all = self.metadata(None, false).await?;
+        Ok(all.into_iter().filter_map(Result::ok).collect())
+    }
+
+    pub(crate) fn cached_topic(&self, name: &str) -> Option<Arc<TopicMetadata>> {
+        let state = self.state();
+        let (topic, since) = state.topics.get(name)?;
+        (since.elapsed() < self.inner.settings.metadata_age_max).then(|| topic.clone())
+    }
+
+    pub(crate) fn forget_topic(&self, name: &str) {
+        self.state().topics.remove(name);
+    }
+
+    /// The name that belonged to a topic id when it was last seen.
+    pub(crate) fn topic_name(&self, id: Uuid) -> Option<Arc<str>> {
+        self.state().names.get(&id).cloned()
+    }
+
+    /// The brokers that were last seen.
+    pub(crate) fn brokers(&self) -> Vec<Broker> {
+        self.state().brokers.values().cloned().collect()
+    }
+
+    /// One Metadata request to any broker; the answer is remembered.
+    pub(crate) async fn metadata(
+        &self,
+        names: Option<&[String]>,
+        create: bool,
+    ) -> Result<Vec<Result<Arc<TopicMetadata>, ClientError>>, ClientError> {
+        let topic = |name: &String| MetadataRequestTopic {
+            name: Some(name.clone()),
+            ..MetadataRequestTopic::default()
+        };
+        let request = MetadataRequest {
+            topics: names.map(|names| names.iter().map(topic).collect()),
+            allow_auto_topic_creation: create,
+            ..MetadataRequest::default()
+        };
+        let answer: MetadataResponse = self.call_any(ApiKey::Metadata, METADATA, &request).await?;
+        ClientError::check(ApiKey::Metadata, String::new, answer.error_code, None)?;
+        let now = Instant::now();
+        let mut state = self.state();
+        let brokers = answer.brokers.into_iter().filter_map(Broker::from_wire);
+        state.brokers = brokers.map(|broker| (broker.id, broker)).collect();
+        let mut topics = Vec::new();
+        for topic in answer.topics {
+            let topic = TopicMetadata::from_wire(topic).map(Arc::new);
+            if let Ok(topic) = &topic {
+                state.names.insert(topic.id, topic.name.clone());
+                state.topics.insert(topic.name.clone(), (topic.clone(), now));
+            }
+            topics.push(topic);
+        }
+        Ok(topics)
+    }
+
+    /// Asks any broker, with retries.
+    pub(crate) async fn call_any<Q: Message, R: Message>(
+        &self,
+        api: ApiKey,
+        versions: RangeInclusive<i16>,
+        request: &Q,
+    ) -> Result<R, ClientError> {
+        let mut retry = self.retry();
+        loop {
+            let answer = async {
+                let connection = self.connection(None, Lane::General).await?;
+                connection.call(api, &versions, request, self.request_timeout()).await
+            };
+            match answer.await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.pause(&mut retry, error).await?,
+            }
+        }
+    }
+
+    /// Asks one broker, once.
+    pub(crate) async fn call_broker<Q: Message, R: Message>(
+        &self,
+        broker: i32,
+        lane: Lane,
+        api: ApiKey,
+        versions: RangeInclusive<i16>,
+        request: &Q,
+    ) -> Result<R, ClientError> {
+        let connection = self.connection(Some(broker), lane).await?;
+        connection.call(api, &versions, request, self.request_timeout()).await
+    }
+
+    /// The broker that coordinates a group; asked for again once [`Client::forget_coordinator`]
+    /// was called.
+    pub(crate) async fn coordinator(&self, group: &str) -> Result<i32, ClientError> {
+        if let Some(id) = self.state().coordinators.get(group) {
+            return Ok(*id);
+        }
+        let request = FindCoordinatorRequest {
+            key_type: 0,
+            coordinator_keys: vec![group.to_owned()],
+            ..FindCoordinatorRequest::default()
+        };
+        let api = ApiKey::FindCoordinator;
+        let answer: FindCoordinatorResponse = self.call_any(api, 4..=6, &request).await?;
+        let Some(found) = answer.coordinators.into_iter().next() else {
+            return Err(ClientError::Invalid(format!("no coordinator was named for {group:?}")));
+        };
+        let subject = || format!("group {group:?}");
+        ClientError::check(api, subject, found.error_code, found.error_message.as_ref())?;
+        let id = found.node_id;
+        let port = u16::try_from(found.port).unwrap_or_default();
+        let mut state = self.state();
+        let broker = Broker { id, host: found.host, port, rack: None };
+        state.brokers.entry(id).or_insert(broker);
+        state.coordinators.insert(group.to_owned(), id);
+        Ok(id)
+    }
+
+    /// Asks for the coordinator again next time, where `error` says it may have moved.
+    pub(crate) fn forget_coordinator(&self, group: &str, error: &ClientError) {
+        let stays = match error.code() {
+            Some(code) => {
+                !matches!(code, ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable)
+            }
+            None => false,
+        };
+        if !stays {
+            self.state().coordinators.remove(group);
+        }
+    }
+
+    /// A connection to `broker`, or to any.
+    pub(crate) async fn connection(
+        &self,
+        broker: Option<i32>,
+        lane: Lane,
+    ) -> Result<Arc<Connection>, ClientError> {
+        let slot = {
+            let mut state = self.state();
+            let slot = state.connections.entry((broker, lane)).or_default();
+            if slot.get().is_some_and(|connection| connection.is_ended()) {
+                *slot = Slot::default();
+            }
+            slot.clone()
+        };
+        let connection = slot.get_or_try_init(|| self.connect(broker)).await?;
+        Ok(connection.clone())
+    }
+
+    async fn connect(&self, broker: Option<i32>) -> Result<Arc<Connection>, ClientError> {
+        let settings = &self.inner.settings;
+        let mut addresses: Vec<String> = Vec::new();
+        match broker {
+            Some(id) => addresses.extend(self.state().brokers.get(&id).map(address)),
+            None => {
+                addresses.extend(settings.bootstrap.iter().cloned());
+                addresses.extend(self.state().brokers.values().map(address));
+            }
+        }
+        let mut last = match broker {
+            Some(id) => ClientError::NoLeader { partition: format!("broker {id}") },
+            None => ClientError::Invalid("the list of bootstrap servers is empty".to_owned()),
+        };
+        for address in addresses {
+            match Connection::open(address.into(), settings).await {
+                Ok(connection) => {
+                    self.state().was_reached = true;
+                    return Ok(Arc::new(connection));
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// Gives `error` back where waiting will not help.
+    pub(crate) async fn pause(
+        &self,
+        retry: &mut Retry,
+        error: ClientError,
+    ) -> Result<(), ClientError> {
+        let is_absent =
+            matches!(error, ClientError::Refused { .. } | ClientError::Unreachable { .. });
+        if is_absent && !self.state().was_reached {
+            return Err(error);
+        }
+        retry.pause(error).await
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        Retry::within(&self.inner.settings, self.inner.settings.call_timeout)
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.inner.settings.request_timeout
+    }
+
+    /// Nothing panics while the lock is held, so what a poisoned one guards is whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn address(broker: &Broker) -> String {
+    if broker.host.contains(':') {
+        return format!("[{}]:{}", broker.host, broker.port);
+    }
+    format!("{}:{}", broker.host, broker.port)
+}
+
+pub(crate) fn unknown_topic(name: &str) -> ClientError {
+    ClientError::Refusal {
+        api: ApiKey::Metadata,
+        subject: format!("topic {name:?}"),
+        code: ErrorCode::UnknownTopicOrPartition,
+        message: None,
+    }
+}

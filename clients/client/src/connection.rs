@@ -1,0 +1,373 @@
+//! One TCP connection to one broker: requests go out in the order of [`Connection::submit`],
+//! answers come back in the same order.
+//!
+//! One task writes and reads. It ends with the connection; whoever waits then learns why.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use protocol::messages::headers::{RequestHeader, ResponseHeader};
+use protocol::wire::{Reader, Segments, Sink};
+use protocol::{ApiKey, Message};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use types::ErrorCode;
+
+use crate::error::ClientError;
+use crate::settings::ClientSettings;
+use crate::wire::{FrameReader, write_all};
+
+/// A connection whose API versions are known.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    broker: Arc<str>,
+    client_id: String,
+    versions: BTreeMap<i16, RangeInclusive<i16>>,
+    next_correlation: AtomicI32,
+    requests: mpsc::UnboundedSender<Outgoing>,
+    /// Why the connection ended; set before those who wait are told.
+    ended: Arc<OnceLock<String>>,
+}
+
+#[derive(Debug)]
+struct Outgoing {
+    buffers: Vec<Bytes>,
+    correlation: i32,
+    /// `None` for a request that is not answered (acks=0).
+    reply: Option<oneshot::Sender<Bytes>>,
+}
+
+/// An answer that is still to come. Dropping it is fine.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    broker: Arc<str>,
+    api: ApiKey,
+    version: i16,
+    frame: oneshot::Receiver<Bytes>,
+    ended: Arc<OnceLock<String>>,
+    /// Keeps the connection until the answer is here, even when nobody else does.
+    _connection: mpsc::UnboundedSender<Outgoing>,
+}
+
+impl Connection {
+    /// Connects and asks for the API versions.
+    pub(crate) async fn open(
+        address: Arc<str>,
+        settings: &ClientSettings,
+    ) -> Result<Self, ClientError> {
+        let connecting = timeout(settings.connect_timeout, TcpStream::connect(&*address));
+        let stream = match connecting.await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                return Err(ClientError::Refused { address });
+            }
+            Ok(Err(error)) => {
+                return Err(ClientError::Unreachable { address, cause: error.to_string() });
+            }
+            Err(_) => {
+                let cause = format!("no answer in {} ms", settings.connect_timeout.as_millis());
+                return Err(ClientError::Unreachable { address, cause });
+            }
+        };
+        // Requests are written whole; waiting for more to send would only delay them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "TCP_NODELAY");
+        }
+        let (reading, writing) = stream.into_split();
+        let (requests, queue) = mpsc::unbounded_channel();
+        let ended = Arc::new(OnceLock::new());
+        let reader = FrameReader::new(reading, settings.answer_bytes_max);
+        tokio::spawn(run(reader, writing, queue, ended.clone()));
+        let mut connection = Self {
+            broker: address.clone(),
+            client_id: settings.client_id.clone(),
+            versions: BTreeMap::new(),
+            next_correlation: AtomicI32::new(0),
+            requests,
+            ended,
+        };
+        let versions = connection.ask_versions(settings.request_timeout).await;
+        connection.versions = versions.map_err(|error| not_kafka(address, error))?;
+        Ok(connection)
+    }
+
+    /// Whether nothing can be sent any more.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ended.get().is_some() || self.requests.is_closed()
+    }
+
+    /// The highest version of `api` within `wanted` that the broker serves.
+    pub(crate) fn version(
+        &self,
+        api: ApiKey,
+        wanted: &RangeInclusive<i16>,
+    ) -> Result<i16, ClientError> {
+        let unsupported =
+            |cause| ClientError::Unsupported { broker: self.broker.clone(), api, cause };
+        let Some(served) = self.versions.get(&api.to_wire()) else {
+            return Err(unsupported("it does not serve this API".to_owned()));
+        };
+        let version = *served.end().min(wanted.end());
+        if version < *served.start() || version < *wanted.start() {
+            return Err(unsupported(format!(
+                "it serves versions {} to {}, {} to {} are needed",
+                served.start(),
+                served.end(),
+                wanted.start(),
+                wanted.end()
+            )));
+        }
+        Ok(version)
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn call<Q: Message, R: Message>(
+        &self,
+        api: ApiKey,
+        wanted: &RangeInclusive<i16>,
+        request: &Q,
+        limit: Duration,
+    ) -> Result<R, ClientError> {
+        let version = self.version(api, wanted)?;
+        self.submit(api, version, request)?.answer(limit).await
+    }
+
+    /// Puts a request behind those submitted before; does not wait.
+    pub(crate) fn submit<Q: Message>(
+        &self,
+        api: ApiKey,
+        version: i16,
+        request: &Q,
+    ) -> Result<Pending, ClientError> {
+        let (reply, frame) = oneshot::channel();
+        self.send(api, version, request, Some(reply))?;
+        Ok(Pending {
+            broker: self.broker.clone(),
+            api,
+            version,
+            frame,
+            ended: self.ended.clone(),
+            _connection: self.requests.clone(),
+        })
+    }
+
+    /// Puts a request in line that the broker does not answer.
+    pub(crate) fn submit_unanswered<Q: Message>(
+        &self,
+        api: ApiKey,
+        version: i16,
+        request: &Q,
+    ) -> Result<(), ClientError> {
+        self.send(api, version, request, None)
+    }
+
+    fn send<Q: Message>(
+        &self,
+        api: ApiKey,
+        version: i16,
+        request: &Q,
+        reply: Option<oneshot::Sender<Bytes>>,
+    ) -> Result<(), ClientError> {
+        let correlation = self.next_correlation.fetch_add(1, Ordering::Relaxed);
+        let header = RequestHeader {
+            request_api_key: api.to_wire(),
+            request_api_version: version,
+            correlation_id: correlation,
+            client_id: Some(self.client_id.clone()),
+            ..RequestHeader::default()
+        };
+        let buffers = frame(api, version, &header, request).map_err(|error| {
+            let cause = error.to_string();
+            ClientError::Unsupported { broker: self.broker.clone(), api, cause }
+        })?;
+        let outgoing = Outgoing { buffers, correlation, reply };
+        self.requests.send(outgoing).map_err(|_| disconnected(&self.broker, api, &self.ended))
+    }
+
+    /// A broker that does not know our version of ApiVersions answers in version 0.
+    async fn ask_versions(
+        &self,
+        limit: Duration,
+    ) -> Result<BTreeMap<i16, RangeInclusive<i16>>, ClientError> {
+        let request = ApiVersionsRequest {
+            client_software_name: "thalweg-client".to_owned(),
+            client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..ApiVersionsRequest::default()
+        };
+        let api = ApiKey::ApiVersions;
+        let mut version = *api.versions().end();
+        loop {
+            let mut pending = self.submit(api, version, &request)?;
+            let frame = pending.frame(limit).await?;
+            let code = frame.get(4..6).map_or(0, |code| i16::from_be_bytes([code[0], code[1]]));
+            let too_new = ErrorCode::from_wire(code) == ErrorCode::UnsupportedVersion;
+            if too_new && version > 0 {
+                version = 0;
+                continue;
+            }
+            let answer: ApiVersionsResponse = pending.decode(frame)?;
+            ClientError::check(api, String::new, answer.error_code, None)?;
+            let row = |row: protocol::messages::api_versions::ApiVersion| {
+                (row.api_key, row.min_version..=row.max_version)
+            };
+            return Ok(answer.api_keys.into_iter().map(row).collect());
+        }
+    }
+}
+
+impl Pending {
+    /// Waits for the answer.
+    pub(crate) async fn answer<R: Message>(mut self, limit: Duration) -> Result<R, ClientError> {
+        let frame = self.frame(limit).await?;
+        self.decode(frame)
+    }
+
+    async fn frame(&mut self, limit: Duration) -> Result<Bytes, ClientError> {
+        match timeout(limit, &mut self.frame).await {
+            Ok(Ok(frame)) => Ok(frame),
+            Ok(Err(_)) => Err(disconnected(&self.broker, self.api, &self.ended)),
+            Err(_) => {
+                // Answers come in order: with this one missing no later one can come either.
+                _ = self.ended.set("an answer did not come in time".to_owned());
+                Err(ClientError::TimedOut {
+                    broker: self.broker.clone(),
+                    api: self.api,
+                    after: limit,
+                })
+            }
+        }
+    }
+
+    fn decode<R: Message>(&self, frame: Bytes) -> Result<R, ClientError> {
+        let malformed = |cause: String| ClientError::Malformed {
+            broker: self.broker.clone(),
+            api: self.api,
+            cause,
+        };
+        let mut reader = Reader::new(&frame);
+        ResponseHeader::decode(&mut reader, self.api.response_header_version(self.version))
+            .map_err(|error| malformed(error.to_string()))?;
+        R::from_bytes(&reader.rest(), self.version).map_err(|error| malformed(error.to_string()))
+    }
+}
+
+fn frame<Q: Message>(
+    api: ApiKey,
+    version: i16,
+    header: &RequestHeader,
+    request: &Q,
+) -> Result<Vec<Bytes>, protocol::wire::EncodeError> {
+    let header_version = api.request_header_version(version);
+    let bytes = header.encoded_size(header_version)? + request.encoded_size(version)?;
+    let length = i32::try_from(bytes)
+        .map_err(|_| protocol::wire::EncodeError::TooLong { field: "request", length: bytes })?;
+    let mut segments = Segments::new();
+    segments.write(&length.to_be_bytes());
+    header.encode(header_version, &mut segments)?;
+    request.encode(version, &mut segments)?;
+    Ok(segments.into_buffers())
+}
+
+fn disconnected(broker: &Arc<str>, api: ApiKey, ended: &OnceLock<String>) -> ClientError {
+    let cause = ended.get().cloned().unwrap_or_else(|| "the client gave it up".to_owned());
+    ClientError::Disconnected { broker: broker.clone(), api, cause }
+}
+
+/// What the end of a connection means when it comes before the first answer.
+fn not_kafka(address: Arc<str>, error: ClientError) -> ClientError {
+    let cause = match &error {
+        ClientError::Disconnected { cause, .. } if cause.contains("TLS") => {
+            "answers in TLS: this client speaks plain text; use the broker's plaintext port"
+        }
+        ClientError::Disconnected { cause, .. } if cause.contains("HTTP") => {
+            "answers in HTTP: it is a web server's port, not a Kafka broker's"
+        }
+        ClientError::Disconnected { .. } => {
+            "closed the connection while the first request was answered: it may expect TLS or SASL"
+        }
+        ClientError::TimedOut { .. } => {
+            "took the connection but did not answer: it may expect TLS, or be no Kafka broker"
+        }
+        ClientError::Malformed { .. } => "sent something that is not Kafka's protocol",
+        _ => return error,
+    };
+    ClientError::NotKafka { address, cause }
+}
+
+async fn run(
+    reader: FrameReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+    ended: Arc<OnceLock<String>>,
+) {
+    // What was written and is not answered yet, in order.
+    let (sent, mut waiting) = mpsc::unbounded_channel();
+    tokio::select! {
+        () = async {
+            let cause = read(reader, &mut waiting, &ended).await;
+            _ = ended.set(cause);
+        } => {}
+        () = async {
+            if let Err(error) = write(writer, queue, sent).await {
+                _ = ended.set(error.to_string());
+            }
+        } => {}
+    }
+}
+
+type Waiting = (i32, oneshot::Sender<Bytes>);
+
+async fn write(
+    mut stream: OwnedWriteHalf,
+    mut queue: mpsc::UnboundedReceiver<Outgoing>,
+    sent: mpsc::UnboundedSender<Waiting>,
+) -> std::io::Result<()> {
+    let mut buffers = VecDeque::new();
+    while let Some(first) = queue.recv().await {
+        let mut next = Some(first);
+        while let Some(outgoing) = next {
+            buffers.extend(outgoing.buffers);
+            if let Some(reply) = outgoing.reply
+                && sent.send((outgoing.correlation, reply)).is_err()
+            {
+                return Ok(());
+            }
+            next = queue.try_recv().ok();
+        }
+        write_all(&mut stream, &mut buffers).await?;
+    }
+    Ok(())
+}
+
+/// Hands out answers until the connection ends; says why it did.
+async fn read(
+    mut reader: FrameReader<OwnedReadHalf>,
+    waiting: &mut mpsc::UnboundedReceiver<Waiting>,
+    ended: &OnceLock<String>,
+) -> String {
+    loop {
+        let frame = match reader.next().await {
+            Ok(frame) => frame,
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                return "end of stream".to_owned();
+            }
+            Err(error) => return error.to_string(),
+        };
+        if let Some(cause) = ended.get() {
+            return cause.clone();
+        }
+        let correlation = frame.get(..4).map(|id| i32::from_be_bytes([id[0], id[1], id[2], id[3]]));
+        match waiting.try_recv() {
+            Ok((expected, reply)) if Some(expected) == correlation => _ = reply.send(frame),
+            Ok((expected, _)) => return format!("answer {correlation:?} came before {expected}"),
+            Err(_) => return "an answer came that nobody asked for".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! The task that reads ahead: finds offsets to begin at, fetches from leaders, hands records over.
+//!
+//! One fetch at a time is under way to each broker, on a connection of its own since it may wait
+//! there. The channel to the consumer is bounded, so a slow application slows the fetches.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::ApiKey;
+use protocol::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use types::{ErrorCode, TopicPartition, Uuid};
+
+use super::assignment::{Assignment, Cursor, StartAt};
+use super::decode::decode;
+use super::record::Record;
+use super::{ConsumerSettings, IsolationLevel, OffsetReset};
+use crate::admin::{Each, ListedOffset, OffsetSpec};
+use crate::cluster::{Client, Lane};
+use crate::error::ClientError;
+
+/// Records of one partition, or why there are none.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) cursor: Arc<Cursor>,
+    pub(crate) records: Vec<Record>,
+    /// Offset behind all of them and what was hidden.
+    pub(crate) next: i64,
+}
+
+/// A partition that is read.
+#[derive(Debug)]
+struct Place {
+    cursor: Arc<Cursor>,
+    /// Where the next fetch begins; `None` until that was found out.
+    next: Option<i64>,
+    start: StartAt,
+    is_busy: bool,
+    not_before: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Done {
+    Fetched {
+        broker: i32,
+        asked: Vec<Asked>,
+        result: Result<FetchResponse, ClientError>,
+    },
+    Located {
+        asked: Vec<TopicPartition>,
+        result: Result<Each<TopicPartition, ListedOffset>, ClientError>,
+    },
+    Refreshed {
+        topic: Arc<str>,
+        error: Option<ClientError>,
+    },
+}
+
+type Asked = (TopicPartition, Arc<Cursor>, i64);
+
+pub(crate) struct Fetcher {
+    client: Client,
+    settings: Arc<ConsumerSettings>,
+    assignment: watch::Receiver<Assignment>,
+    out: mpsc::Sender<Result<Chunk, ClientError>>,
+    places: BTreeMap<TopicPartition, Place>,
+    busy: HashSet<i32>,
+    refreshing: HashSet<Arc<str>>,
+    /// Which partition is asked for first; it moves on so that all have their turn.
+    turn: usize,
+    work: JoinSet<Done>,
+}
+
+/// Pause after a refusal that passes.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often places that wait are looked at.
+const STEP: Duration = Duration::from_millis(500);
+/// The last version of Fetch that names topics; later ones give their ids.
+const FETCH_BY_NAME: i16 = 12;
+
+impl Fetcher {
+    pub(crate) fn new(
+        client: Client,
+        settings: Arc<ConsumerSettings>,
+        assignment: watch::Receiver<Assignment>,
+        out: mpsc::Sender<Result<Chunk, ClientError>>,
+    ) -> Self {
+        Self {
+            client,
+            settings,
+            assignment,
+            out,
+            places: BTreeMap::new(),
+            busy: HashSet::new(),
+            refreshing: HashSet::new(),
+            turn: 0,
+            work: JoinSet::new(),
+        }
+    }
+
+    /// Runs until the consumer is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.reconcile();
+            let wake = self.start_work();
+            let handed = tokio::select! {
+                changed = self.assignment.changed() => changed.map_err(|_| Gone),
+                () = self.out.closed() => Err(Gone),
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => self.handle(done).await,
+                    Err(error) => {
+                        tracing::error!(%error, "a task of the consumer failed");
+                        Ok(())
+                    }
+                },
+                () = sleep_until(wake) => Ok(()),
+            };
+            if handed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes over what the consumer or its group decided.
+    fn reconcile(&mut self) {
+        let wanted = self.assignment.borrow_and_update().cursors.clone();
+        self.places.retain(|key, _| wanted.contains_key(key));
+        for (key, cursor) in wanted {
+            let known = self.places.get(&key);
+            if known.is_some_and(|place| Arc::ptr_eq(&place.cursor, &cursor)) {
+                continue;
+            }
+            let next = match cursor.start {
+                StartAt::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            let start = cursor.start;
+            let place = Place { cursor, next, start, is_busy: false, not_before: None };
+            self.places.insert(key, place);
+        }
+    }
+
+    fn start_work(&mut self) -> Instant {
+        let now = Instant::now();
+        let mut wake = now + STEP;
+        let mut to_find: BTreeMap<i32, Vec<(TopicPartition, OffsetSpec)>> = BTreeMap::new();
+        let mut to_fetch: BTreeMap<i32, Vec<Asked>> = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for (key, place) in &mut self.places {
+            if place.is_busy {
+                continue;
+            }
+            if let Some(at) = place.not_before.filter(|at| *at > now) {
+                wake = wake.min(at);
+                continue;
+            }
+            let topic = self.client.cached_topic(&key.topic);
+            let Some(Ok(leader)) = topic.map(|topic| topic.leader(key.partition)) else {
+                unknown.push(key.topic.clone());
+                continue;
+            };
+            match place.next {
+                None => {
+                    place.is_busy = true;
+                    to_find.entry(leader).or_default().push((key.clone(), spec(place.start)));
+                }
+                Some(next) if !self.busy.contains(&leader) => {
+                    let asked = (key.clone(), place.cursor.clone(), next);
+                    to_fetch.entry(leader).or_default().push(asked);
+                }
+                Some(_) => {}
+            }
+        }
+        for topic in unknown {
+            self.refresh(topic);
+        }
+        for (broker, places) in to_find {
+            self.find(broker, places);
+        }
+        for (broker, asked) in to_fetch {
+            self.fetch(broker, asked);
+        }
+        wake
+    }
+
+    fn find(&mut self, broker: i32, places: Vec<(TopicPartition, OffsetSpec)>) {
+        let (client, isolation) = (self.client.clone(), self.settings.isolation);
+        self.work.spawn(async move {
+            let result = client.admin().list_offsets_of(broker, &places, isolation).await;
+            Done::Located { asked: places.into_iter().map(|(key, _)| key).collect(), result }
+        });
+    }
+
+    fn fetch(&mut self, broker: i32, mut asked: Vec<Asked>) {
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn % asked.len();
+        asked.rotate_left(turn);
+        for (key, _, _) in &asked {
+            if let Some(place) = self.places.get_mut(key) {
+                place.is_busy = true;
+            }
+        }
+        self.busy.insert(broker);
+        let (request, has_ids) = self.request(&asked);
+        let last = if has_ids { *ApiKey::Fetch.versions().end() } else { FETCH_BY_NAME };
+        let client = self.client.clone();
+        self.work.spawn(async move {
+            let call = client.call_broker(broker, Lane::Fetch, ApiKey::Fetch, 11..=last, &request);
+            let result = call.await;
+            if result.is_err() {
+                sleep(PAUSE).await;
+            }
+            Done::Fetched { broker, asked, result }
+        });
+    }
+
+    /// The request, and whether all its topics have ids.
+    fn request(&self, asked: &[Asked]) -> (FetchRequest, bool) {
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        for (key, _, offset) in asked {
+            let topic = self.client.cached_topic(&key.topic);
+            let epoch = topic.as_ref().and_then(|topic| topic.partition(key.partition));
+            let partition = FetchPartition {
+                partition: key.partition,
+                current_leader_epoch: epoch.map_or(-1, |partition| partition.leader_epoch),
+                fetch_offset: *offset,
+                partition_max_bytes: to_i32(self.settings.partition_bytes_max),
+                ..FetchPartition::default()
+            };
+            match topics.iter_mut().find(|topic| *topic.topic == *key.topic) {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(FetchTopic {
+                    topic: key.topic.to_string(),
+                    topic_id: topic.map_or(Uuid::ZERO, |topic| topic.id),
+                    partitions: vec![partition],
+                    ..FetchTopic::default()
+                }),
+            }
+        }
+        let has_ids = topics.iter().all(|topic| !topic.topic_id.is_zero());
+        let request = FetchRequest {
+            max_wait_ms: to_i32(self.settings.fetch_wait.as_millis()),
+            min_bytes: to_i32(self.settings.fetch_bytes_min),
+            max_bytes: to_i32(self.settings.fetch_bytes_max),
+            isolation_level: self.settings.isolation.to_wire(),
+            topics,
+            ..FetchRequest::default()
+        };
+        (request, has_ids)
+    }
+
+    async fn handle(&mut self, done: Done) -> Result<(), Gone> {
+        match done {
+            Done::Fetched { broker, asked, result } => {
+                self.busy.remove(&broker);
+                self.fetched(asked, result).await
+            }
+            Done::Located { asked, result } => self.located(asked, result).await,
+            Done::Refreshed { topic, error } => {
+                self.refreshing.remove(&topic);
+                match error {
+                    Some(error) if !error.is_retriable() => self.hand_over(Err(error)).await,
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn fetched(
+        &mut self,
+        asked: Vec<Asked>,
+        result: Result<FetchResponse, ClientError>,
+    ) -> Result<(), Gone> {
+        let answer = result.and_then(|answer| {
+            ClientError::check(ApiKey::Fetch, String::new, answer.error_code, None)?;
+            Ok(answer)
+        });
+        for (key, cursor, _) in &asked {
+            if let Some(place) = self.place(key, cursor) {
+                place.is_busy = false;
+            }
+        }
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                for (key, _, _) in &asked {
+                    self.client.forget_topic(&key.topic);
+                }
+                tracing::debug!(%error, "fetch failed");
+                return if error.is_retriable() {
+                    Ok(())
+                } else {
+                    self.hand_over(Err(error)).await
+                };
+            }
+        };
+        for topic in answer.responses {
+            let name = match topic.topic_id.is_zero() {
+                true => Arc::from(topic.topic),
+                false => self.client.topic_name(topic.topic_id).unwrap_or_default(),
+            };
+            for data in topic.partitions {
+                let key = TopicPartition::new(Arc::clone(&name), data.partition_index);
+                if let Some(one) = asked.iter().find(|(asked, _, _)| *asked == key) {
+                    self.fetched_one(one, data).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetched_one(
+        &mut self,
+        (key, cursor, from): &Asked,
+        data: PartitionData,
+    ) -> Result<(), Gone> {
+        let subject = || format!("partition {key}");
+        if let Err(error) = ClientError::check(ApiKey::Fetch, subject, data.error_code, None) {
+            return self.refused(key, cursor, error).await;
+        }
+        let is_committed = self.settings.isolation == IsolationLevel::ReadCommitted;
+        let aborted = is_committed.then(|| data.aborted_transactions.unwrap_or_default());
+        let bytes = data.records.unwrap_or_default();
+        let decoded = decode(&key.topic, key.partition, &bytes, *from, aborted);
+        let Some(place) = self.place(key, cursor) else { return Ok(()) };
+        place.next = Some(decoded.next);
+        if decoded.next > *from {
+            let (records, next) = (decoded.records, decoded.next);
+            self.hand_over(Ok(Chunk { cursor: cursor.clone(), records, next })).await?;
+        }
+        let Some(error) = decoded.error else { return Ok(()) };
+        if let Some(place) = self.place(key, cursor) {
+            place.not_before = Some(Instant::now() + Duration::from_secs(1));
+        }
+        let next = decoded.next;
+        let text =
+            format!("the batch at offset {next} of {key} cannot be read: {error}; seek past it");
+        self.hand_over(Err(ClientError::Invalid(text))).await
+    }
+
+    async fn refused(
+        &mut self,
+        key: &TopicPartition,
+        cursor: &Arc<Cursor>,
+        error: ClientError,
+    ) -> Result<(), Gone> {
+        let reset = self.settings.offset_reset;
+        let Some(place) = self.place(key, cursor) else { return Ok(()) };
+        place.not_before = Some(Instant::now() + PAUSE);
+        if error.code() == Some(ErrorCode::OffsetOutOfRange) {
+            if let Some(start) = reset.start() {
+                tracing::warn!(partition = %key, ?start, "offset out of range, reading from there");
+                place.next = None;
+                place.start = start;
+                return Ok(());
+            }
+        } else if error.is_retriable() {
+            self.client.forget_topic(&key.topic);
+            return Ok(());
+        }
+        // Else the same error would come ten times a second.
+        place.not_before = Some(Instant::now() + Duration::from_secs(1));
+        self.hand_over(Err(error)).await
+    }
+
+    async fn located(
+        &mut self,
+        asked: Vec<TopicPartition>,
+        result: Result<Each<TopicPartition, ListedOffset>, ClientError>,
+    ) -> Result<(), Gone> {
+        for key in &asked {
+            if let Some(place) = self.places.get_mut(key) {
+                place.is_busy = false;
+                place.not_before = Some(Instant::now() + PAUSE);
+            }
+        }
+        let each = match result {
+            Ok(each) => each,
+            Err(error) => asked.into_iter().map(|key| (key, Err(error.clone()))).collect(),
+        };
+        for (key, result) in each {
+            let Some(place) = self.places.get_mut(&key) else { continue };
+            match result {
+                Ok(found) => match found.offset {
+                    Some(offset) => {
+                        place.next = Some(offset);
+                        place.not_before = None;
+                        place.cursor.advance(offset);
+                    }
+                    // No record that late: what comes from now on is.
+                    None => place.start = StartAt::End,
+                },
+                Err(error) if error.is_retriable() => self.client.forget_topic(&key.topic),
+                Err(error) => self.hand_over(Err(error)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The place, if it is still the one that was asked for.
+    fn place(&mut self, key: &TopicPartition, cursor: &Arc<Cursor>) -> Option<&mut Place> {
+        self.places.get_mut(key).filter(|place| Arc::ptr_eq(&place.cursor, cursor))
+    }
+
+    async fn hand_over(&self, chunk: Result<Chunk, ClientError>) -> Result<(), Gone> {
+        self.out.send(chunk).await.map_err(|_| Gone)
+    }
+
+    fn refresh(&mut self, topic: Arc<str>) {
+        if self.refreshing.insert(topic.clone()) {
+            let client = self.client.clone();
+            self.work.spawn(async move {
+                let found = client.refresh_topic(&topic, false).await;
+                let is_led = found.as_ref().is_ok_and(|topic| {
+                    topic.partitions.iter().all(|partition| partition.leader.is_some())
+                });
+                if !is_led {
+                    sleep(PAUSE * 2).await;
+                }
+                Done::Refreshed { topic, error: found.err() }
+            });
+        }
+    }
+}
+
+/// The consumer was dropped.
+struct Gone;
+
+fn spec(start: StartAt) -> OffsetSpec {
+    match start {
+        StartAt::Beginning => OffsetSpec::Earliest,
+        StartAt::End | StartAt::Offset(_) => OffsetSpec::Latest,
+        StartAt::Timestamp(ms) => OffsetSpec::Timestamp(ms),
+    }
+}
+
+fn to_i32<T: TryInto<i32>>(value: T) -> i32 {
+    value.try_into().unwrap_or(i32::MAX)
+}
+
+impl OffsetReset {
+    /// Where to begin without an offset; `None` where that is an error.
+    pub(crate) fn start(self) -> Option<StartAt> {
+        match self {
+            Self::Earliest => Some(StartAt::Beginning),
+            Self::Latest => Some(StartAt::End),
+            Self::Fail => None,
+        }
+    }
+}
