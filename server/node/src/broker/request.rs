@@ -96,16 +96,14 @@ where
     Served::Later { future, pipelined: false }
 }
 
-/// Decodes a whole request body.
+/// Decodes a request body. Bytes behind it are passed over, as Kafka does: librdkafka sends some
+/// with a Metadata request for all topics.
 ///
 /// # Errors
 /// If the bytes are not such a message; the connection must then be closed.
 pub fn decode<Q: Message>(body: BytesMut, version: i16) -> Result<Q, DecodeError> {
     let body: Bytes = body.freeze();
-    let mut reader = Reader::new(&body);
-    let request = Q::decode(&mut reader, version)?;
-    reader.finish()?;
-    Ok(request)
+    Q::decode(&mut Reader::new(&body), version)
 }
 
 /// The part of a frame that every request has.

@@ -22,7 +22,7 @@ use config::StaticConfig;
 use tokio::sync::oneshot;
 use types::{BrokerId, Rng};
 
-pub use metadata_log::{MetadataLog, Opening, QuorumFacts};
+pub use metadata_log::{MetadataLog, Opening, QuorumFacts, Voter};
 
 use crate::clock;
 

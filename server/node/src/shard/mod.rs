@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use types::{Rng, Uuid};
 
 pub use call::{Call, Mailboxes, Work};
-pub use moves::LogSize;
+pub use moves::{LogSize, Moves};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
 pub use sync::{CommitQueue, SharedPartition};
 
@@ -50,6 +50,8 @@ pub struct Shard {
     pub producer_ids: ProducerIds,
     /// Counters of this shard.
     pub metrics: ShardMetrics,
+    /// Logs that are moving to other directories.
+    pub moves: Moves,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<FxHashMap<PartitionId, SharedPartition>>,
     rng: RefCell<Rng>,
@@ -76,6 +78,7 @@ impl Shard {
             groups: Groups::default(),
             producer_ids: ProducerIds::default(),
             metrics: ShardMetrics::default(),
+            moves: Moves::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
             rng: RefCell::new(rng),

@@ -1,11 +1,35 @@
-//! What each log takes up, in its directory and in the one that it moves to.
+//! Moves of logs from one directory of this node to another, while they are written and read.
+//!
+//! A copy grows in a `-future` folder of the new directory, slice by slice between the shard's
+//! other work. When little is missing, one turn copies the rest, syncs it, and lets the copy take
+//! the log's place; that turn is the only one that waits for the disk. A move that a stop or crash
+//! interrupts leaves the log where it was.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-use types::TopicPartition;
+use ::metadata::controller::assign_replicas_to_dirs;
+use log::{AppendError, FolderKind, Log, LogError, Opening, Read, ReadError};
+use protocol::messages::assign_replicas_to_dirs::{
+    AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData,
+};
+use records::BatchHeader;
+use types::{Offset, TopicPartition};
 
-use super::Shard;
+use super::partition::{Partition, PartitionId};
+use super::{Shard, SharedPartition};
+use crate::{clock, registration, upkeep};
+
+/// Bytes that one turn copies at most.
+const SLICE_BYTES: usize = 1 << 20;
+/// Bytes after which the copy is synced, so that the last sync is short.
+const SYNC_BYTES: usize = 64 << 20;
+/// Wait for the log's own sync to end before the copy takes its place.
+const RETRY: Duration = Duration::from_millis(1);
 
 /// One log in a directory.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -16,29 +40,254 @@ pub struct LogSize {
     pub partition: TopicPartition,
     /// Bytes of its segments.
     pub bytes: u64,
-    /// Records that it still lacks of what it is to hold.
+    /// Records that a copy still lacks.
     pub offset_lag: i64,
-    /// Whether it is to take the place of the partition's log.
+    /// Whether it is a copy that is to take the place of the partition's log.
     pub is_future: bool,
 }
 
+/// The moves of one shard, by partition.
+#[derive(Default)]
+pub struct Moves {
+    running: RefCell<BTreeMap<(TopicPartition, usize), Rc<RefCell<Copy>>>>,
+}
+
+/// A log that grows in the new directory.
+struct Copy {
+    future: Log,
+    /// Offset from which to copy on.
+    next: Offset,
+    unsynced_bytes: usize,
+    is_cancelled: bool,
+}
+
+/// Why a move ends early.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Batch(#[from] records::BatchError),
+}
+
+/// What a turn has done.
+enum Step {
+    Copied,
+    Cold(log::ColdRead),
+    /// Everything that is committed is copied.
+    CaughtUp,
+}
+
 impl Shard {
-    /// Every log that this shard has.
+    /// Every log that this shard has, copies on the move among them.
     pub fn log_sizes(self: &Rc<Self>) -> Vec<LogSize> {
         let mut sizes = Vec::new();
+        let mut ends = BTreeMap::new();
         for partition in self.partitions() {
             let partition = partition.borrow();
-            let log = partition.log();
-            let Some(dir) = log.dir().parent() else { continue };
-            sizes.push(LogSize {
-                dir: dir.to_owned(),
-                partition: partition.name().clone(),
-                bytes: log.bytes(),
-                // What the log holds and is not committed is no lag.
-                offset_lag: 0,
-                is_future: false,
-            });
+            ends.insert(partition.name().clone(), partition.log().end_offset());
+            sizes.extend(size_of(partition.log(), partition.name(), 0, false));
+        }
+        for ((name, _), copy) in self.moves.running.borrow().iter() {
+            let copy = copy.borrow();
+            let Some(end) = ends.get(name) else { continue };
+            let lag = end.get() - copy.future.end_offset().get();
+            sizes.extend(size_of(&copy.future, name, lag, true));
         }
         sizes
     }
+
+    /// Begins to move a partition's log to a directory, given by its position. A move to another
+    /// one ends; without effect if the log is there or on its way.
+    ///
+    /// # Errors
+    /// If the copy cannot be made.
+    pub fn begin_move(self: &Rc<Self>, id: PartitionId, to: usize) -> Result<(), LogError> {
+        let Some(partition) = self.partition(id) else { return Ok(()) };
+        let name = partition.borrow().name().clone();
+        let dir = &self.shared.dirs.data()[to];
+        let mut running = self.moves.running.borrow_mut();
+        for ((moving, target), copy) in running.iter() {
+            if *moving == name && *target != to {
+                copy.borrow_mut().is_cancelled = true;
+            }
+        }
+        let key = (name.clone(), to);
+        let is_there = partition.borrow().log().dir().parent() == Some(dir.path());
+        if is_there || running.contains_key(&key) {
+            return Ok(());
+        }
+        let partition = partition.borrow();
+        let log = partition.log();
+        let folder = dir.log_dir.folder_of_kind(&name, FolderKind::Future, id.topic);
+        let config = Arc::new(log.config().clone());
+        let disk = Arc::clone(&self.shared.dirs.disk);
+        let opening = Opening { start_offset: log.start_offset(), ..Opening::NEW };
+        let future = Log::open(Arc::clone(&disk), folder.clone(), config, opening, clock::wall())?;
+        log::write_topic_id(disk.as_ref(), &folder, id.topic)?;
+        let next = log.start_offset();
+        let copy = Copy { future, next, unsynced_bytes: 0, is_cancelled: false };
+        let copy = Rc::new(RefCell::new(copy));
+        running.insert(key.clone(), Rc::clone(&copy));
+        let shard = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let done = run(&shard, id, to, &copy).await;
+            shard.moves.running.borrow_mut().remove(&key);
+            match done {
+                Ok(true) => tracing::info!(partition = %key.0, "moved to {}", folder.display()),
+                Ok(false) => shard.remove_later(folder, types::Millis(0)),
+                Err(fault) => {
+                    tracing::error!(partition = %key.0, "cannot move: {fault}");
+                    shard.remove_later(folder, types::Millis(0));
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+fn size_of(log: &Log, name: &TopicPartition, lag: i64, is_future: bool) -> Option<LogSize> {
+    Some(LogSize {
+        dir: log.dir().parent()?.to_owned(),
+        partition: name.clone(),
+        bytes: log.bytes(),
+        offset_lag: lag.max(0),
+        is_future,
+    })
+}
+
+/// Copies until the copy has taken the log's place. `false` if the move was given up.
+async fn run(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    to: usize,
+    copy: &Rc<RefCell<Copy>>,
+) -> Result<bool, Fault> {
+    loop {
+        // Looked up in every turn: the topic may be deleted, the node may stop.
+        let Some(partition) = shard.partition(id) else { return Ok(false) };
+        if copy.borrow().is_cancelled {
+            return Ok(false);
+        }
+        let step = copy.borrow_mut().step(&mut partition.borrow_mut())?;
+        match step {
+            Step::Copied => {}
+            Step::Cold(cold) => {
+                drop(partition);
+                let read = tokio::task::spawn_blocking(move || cold.run()).await;
+                let batches = read.expect("reading does not panic")?;
+                copy.borrow_mut().append(&batches)?;
+            }
+            Step::CaughtUp if swap(shard, &partition, to, copy)? => break,
+            Step::CaughtUp => {
+                drop(partition);
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+        sync_if_due(copy).await?;
+        tokio::task::yield_now().await;
+    }
+    record_directory(shard, id, to).await;
+    // The new directory's checkpoints know the log before the old ones forget it.
+    upkeep::write_checkpoints(shard).await;
+    Ok(true)
+}
+
+impl Copy {
+    fn step(&mut self, partition: &mut Partition) -> Result<Step, Fault> {
+        let until = partition.high_watermark();
+        let log = partition.log_mut();
+        // Retention may have overtaken the copy.
+        self.next = self.next.max(log.start_offset());
+        if self.next >= until {
+            return Ok(Step::CaughtUp);
+        }
+        match log.read(self.next, SLICE_BYTES, until, true)? {
+            Read::Cold(cold) => Ok(Step::Cold(cold)),
+            Read::Ready(batches) if batches.next_offset <= self.next => Ok(Step::CaughtUp),
+            Read::Ready(batches) => {
+                self.append(&batches)?;
+                Ok(Step::Copied)
+            }
+        }
+    }
+
+    fn append(&mut self, batches: &log::Batches) -> Result<(), Fault> {
+        let now = clock::wall();
+        if !batches.bytes.is_empty() {
+            let first = BatchHeader::parse(&batches.bytes)?.base_offset();
+            let is_behind = first > self.future.end_offset() && self.next > first;
+            // The first batch may begin before the log's start.
+            if (self.future.bytes() == 0 && first != self.future.end_offset()) || is_behind {
+                self.future.truncate_fully_and_start_at(first, now)?;
+            }
+            self.future.append_as_follower(&batches.bytes, now)?;
+            self.future.flush_writes()?;
+            self.unsynced_bytes += batches.bytes.len();
+        }
+        self.next = self.next.max(batches.next_offset);
+        Ok(())
+    }
+}
+
+async fn sync_if_due(copy: &Rc<RefCell<Copy>>) -> Result<(), Fault> {
+    if copy.borrow().unsynced_bytes < SYNC_BYTES {
+        return Ok(());
+    }
+    let ticket = copy.borrow_mut().future.sync_ticket()?;
+    if let Some(ticket) = ticket {
+        let outcome = tokio::task::spawn_blocking(move || ticket.sync()).await;
+        copy.borrow_mut().future.synced(outcome.expect("syncing does not panic"))?;
+    }
+    copy.borrow_mut().unsynced_bytes = 0;
+    Ok(())
+}
+
+/// Lets the copy take the log's place, all in one turn. `false` if it cannot yet.
+fn swap(
+    shard: &Rc<Shard>,
+    shared: &SharedPartition,
+    to: usize,
+    copy: &Rc<RefCell<Copy>>,
+) -> Result<bool, Fault> {
+    let mut partition = shared.borrow_mut();
+    let mut copy = copy.borrow_mut();
+    if partition.is_offline() || partition.log().is_syncing() {
+        return Ok(false);
+    }
+    let end = partition.log().end_offset();
+    while copy.next < end {
+        let from = copy.next;
+        let batches = partition.log_mut().read_blocking(from, SLICE_BYTES, end, true)?;
+        if batches.next_offset <= from {
+            break;
+        }
+        copy.append(&batches)?;
+    }
+    let (id, name) = (partition.id(), partition.name().clone());
+    let (start, epoch) = (partition.log().start_offset(), partition.leader_epoch());
+    let future = &mut copy.future;
+    if future.end_offset() < end {
+        // Nothing is left of what the last offsets held.
+        future.truncate_fully_and_start_at(end, clock::wall())?;
+    }
+    future.move_start(start);
+    future.begin_leader_epoch(epoch);
+    future.set_config(Arc::new(partition.log().config().clone()));
+    if let Some(ticket) = future.sync_ticket()? {
+        let outcome = ticket.sync();
+        future.synced(outcome)?;
+    }
+    let dirs = &shard.shared.dirs;
+    let new = &dirs.data()[to];
+    // First the new folder, then the old: a crash in between leaves both, never none.
+    future.rename(new.log_dir.folder(&name))?;
+    let placeholder = PathBuf::new();
+    drop(placeholder);
+    _ = (id, dirs);
+    Ok(true)
 }

@@ -156,7 +156,7 @@ impl Shard {
     }
 
     /// Removes a folder once readers have had time to end.
-    fn remove_later(self: &Rc<Self>, folder: std::path::PathBuf, delay: types::Millis) {
+    pub(super) fn remove_later(self: &Rc<Self>, folder: std::path::PathBuf, delay: types::Millis) {
         let disk = Arc::clone(&self.shared.dirs.disk);
         let delay = std::time::Duration::from_millis(u64::try_from(delay.get()).unwrap_or(0));
         tokio::task::spawn_local(async move {

@@ -54,9 +54,7 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
 type Opened = (Wanted, Result<OpenFetch, ErrorCode>);
 
 fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
-    let mut reader = Reader::over(body);
-    let request = FetchRequestView::decode(&mut reader, context.version)
-        .and_then(|request| reader.finish().map(|()| request))
+    let request = FetchRequestView::decode(&mut Reader::over(body), context.version)
         .map_err(|error| format!("Fetch: {error}"))?;
     let by_id = context.version >= 13;
     let key = |name: &str, id: Uuid, partition: i32| {

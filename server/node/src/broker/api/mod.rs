@@ -6,7 +6,9 @@ use protocol::ApiKey;
 
 use super::request::{Context, later};
 
+mod add_raft_voter;
 mod alter_configs;
+mod alter_replica_log_dirs;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -20,6 +22,7 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -30,13 +33,16 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod remove_raft_voter;
 mod sync_group;
+mod unregister_broker;
 mod update_features;
 
 /// Whether a listener of the controller serves an API. Its Fetch is the quorum's alone, and a
@@ -86,11 +92,17 @@ served! {
         AlterConfigs => alter_configs::handle,
         ListConfigResources => list_config_resources::handle,
         DescribeLogDirs => describe_log_dirs::handle,
+        AlterReplicaLogDirs => alter_replica_log_dirs::handle,
         DescribeProducers => describe_producers::handle,
         InitProducerId => init_producer_id::handle,
         OffsetForLeaderEpoch => offset_for_leader_epoch::handle,
         DescribeQuorum => describe_quorum::handle,
         UpdateFeatures => update_features::handle,
+        ElectLeaders => elect_leaders::handle,
+        ListPartitionReassignments => list_partition_reassignments::handle,
+        UnregisterBroker => unregister_broker::handle,
+        AddRaftVoter => add_raft_voter::handle,
+        RemoveRaftVoter => remove_raft_voter::handle,
         FindCoordinator => find_coordinator::handle,
         JoinGroup => join_group::handle,
         SyncGroup => sync_group::handle,

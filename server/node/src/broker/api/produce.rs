@@ -80,10 +80,8 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
 
 /// Reads the request and finds out where each part has to go.
 fn read(context: &Context, body: &[u8]) -> Result<(i16, TopicNames, Vec<Part>), String> {
-    let mut reader = Reader::over(body);
-    let request = ProduceRequestView::decode(&mut reader, context.version)
-        .and_then(|request| reader.finish().map(|()| request))
-        .map_err(|error| error.to_string())?;
+    let request = ProduceRequestView::decode(&mut Reader::over(body), context.version)
+        .map_err(|error| format!("Produce: {error}"))?;
     let image = context.shard.image();
     let mut topics = Vec::with_capacity(request.topic_data.len());
     let mut parts = Vec::new();
