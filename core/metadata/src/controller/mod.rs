@@ -13,6 +13,7 @@ mod bootstrap;
 mod brokers;
 mod configs;
 mod delete_topics;
+mod directories;
 mod elections;
 mod features;
 mod partition_change;
@@ -32,6 +33,7 @@ pub use brokers::{
 };
 pub use configs::{alter_configs, incremental_alter_configs};
 pub use delete_topics::delete_topics;
+pub use directories::assign_replicas_to_dirs;
 pub use elections::{elect_leaders, elect_preferred_leaders};
 pub use features::{FeatureUpdate, update_features};
 pub use partitions::create_partitions;

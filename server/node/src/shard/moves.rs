@@ -18,7 +18,7 @@ use protocol::messages::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData,
 };
 use records::BatchHeader;
-use types::{Offset, TopicPartition};
+use types::{Offset, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
 use super::{Shard, SharedPartition};
@@ -78,8 +78,9 @@ enum Fault {
 enum Step {
     Copied,
     Cold(log::ColdRead),
-    /// Everything that is committed is copied.
-    CaughtUp,
+    /// Everything is copied and the log cannot be replaced at this moment.
+    NotYet,
+    Done,
 }
 
 impl Shard {
@@ -112,8 +113,8 @@ impl Shard {
         let dir = &self.shared.dirs.data()[to];
         let mut running = self.moves.running.borrow_mut();
         for ((moving, target), copy) in running.iter() {
-            if *moving == name && *target != to {
-                copy.borrow_mut().is_cancelled = true;
+            if *moving == name {
+                copy.borrow_mut().is_cancelled = *target != to;
             }
         }
         let key = (name.clone(), to);
@@ -123,7 +124,9 @@ impl Shard {
         }
         let partition = partition.borrow();
         let log = partition.log();
-        let folder = dir.log_dir.folder_of_kind(&name, FolderKind::Future, id.topic);
+        // A name of its own: the folder of an earlier move may still be on its way out.
+        let unique = Uuid::from_random(self.rng.borrow_mut().bytes16());
+        let folder = dir.log_dir.folder_of_kind(&name, FolderKind::Future, unique);
         let config = Arc::new(log.config().clone());
         let disk = Arc::clone(&self.shared.dirs.disk);
         let opening = Opening { start_offset: log.start_offset(), ..Opening::NEW };
@@ -138,7 +141,11 @@ impl Shard {
             let done = run(&shard, id, to, &copy).await;
             shard.moves.running.borrow_mut().remove(&key);
             match done {
-                Ok(true) => tracing::info!(partition = %key.0, "moved to {}", folder.display()),
+                Ok(true) => {
+                    record_directory(&shard, id, to).await;
+                    // The new directory's checkpoints must know the log, should the node crash.
+                    upkeep::write_checkpoints(&shard).await;
+                }
                 Ok(false) => shard.remove_later(folder, types::Millis(0)),
                 Err(fault) => {
                     tracing::error!(partition = %key.0, "cannot move: {fault}");
@@ -168,50 +175,58 @@ async fn run(
     copy: &Rc<RefCell<Copy>>,
 ) -> Result<bool, Fault> {
     loop {
-        // Looked up in every turn: the topic may be deleted, the node may stop.
-        let Some(partition) = shard.partition(id) else { return Ok(false) };
         if copy.borrow().is_cancelled {
             return Ok(false);
         }
-        let step = copy.borrow_mut().step(&mut partition.borrow_mut())?;
+        // Looked up in every turn: the topic may be deleted, the node may stop.
+        let Some(step) = turn(shard, id, to, copy)? else { return Ok(false) };
         match step {
             Step::Copied => {}
             Step::Cold(cold) => {
-                drop(partition);
                 let read = tokio::task::spawn_blocking(move || cold.run()).await;
                 let batches = read.expect("reading does not panic")?;
                 copy.borrow_mut().append(&batches)?;
             }
-            Step::CaughtUp if swap(shard, &partition, to, copy)? => break,
-            Step::CaughtUp => {
-                drop(partition);
-                tokio::time::sleep(RETRY).await;
-            }
+            Step::NotYet => tokio::time::sleep(RETRY).await,
+            Step::Done => return Ok(true),
         }
         sync_if_due(copy).await?;
         tokio::task::yield_now().await;
     }
-    record_directory(shard, id, to).await;
-    // The new directory's checkpoints know the log before the old ones forget it.
-    upkeep::write_checkpoints(shard).await;
-    Ok(true)
+}
+
+/// One turn; `None` if the partition is gone.
+fn turn(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    to: usize,
+    copy: &Rc<RefCell<Copy>>,
+) -> Result<Option<Step>, Fault> {
+    let Some(partition) = shard.partition(id) else { return Ok(None) };
+    let step = copy.borrow_mut().step(&mut partition.borrow_mut())?;
+    Ok(Some(match step {
+        Some(step) => step,
+        None if swap(shard, &partition, to, copy)? => Step::Done,
+        None => Step::NotYet,
+    }))
 }
 
 impl Copy {
-    fn step(&mut self, partition: &mut Partition) -> Result<Step, Fault> {
+    /// Copies a slice; `None` if everything that is committed is copied.
+    fn step(&mut self, partition: &mut Partition) -> Result<Option<Step>, Fault> {
         let until = partition.high_watermark();
         let log = partition.log_mut();
         // Retention may have overtaken the copy.
         self.next = self.next.max(log.start_offset());
         if self.next >= until {
-            return Ok(Step::CaughtUp);
+            return Ok(None);
         }
         match log.read(self.next, SLICE_BYTES, until, true)? {
-            Read::Cold(cold) => Ok(Step::Cold(cold)),
-            Read::Ready(batches) if batches.next_offset <= self.next => Ok(Step::CaughtUp),
+            Read::Cold(cold) => Ok(Some(Step::Cold(cold))),
+            Read::Ready(batches) if batches.next_offset <= self.next => Ok(None),
             Read::Ready(batches) => {
                 self.append(&batches)?;
-                Ok(Step::Copied)
+                Ok(Some(Step::Copied))
             }
         }
     }
@@ -220,9 +235,8 @@ impl Copy {
         let now = clock::wall();
         if !batches.bytes.is_empty() {
             let first = BatchHeader::parse(&batches.bytes)?.base_offset();
-            let is_behind = first > self.future.end_offset() && self.next > first;
             // The first batch may begin before the log's start.
-            if (self.future.bytes() == 0 && first != self.future.end_offset()) || is_behind {
+            if self.future.bytes() == 0 && first < self.future.end_offset() {
                 self.future.truncate_fully_and_start_at(first, now)?;
             }
             self.future.append_as_follower(&batches.bytes, now)?;
@@ -272,7 +286,7 @@ fn swap(
     let (start, epoch) = (partition.log().start_offset(), partition.leader_epoch());
     let future = &mut copy.future;
     if future.end_offset() < end {
-        // Nothing is left of what the last offsets held.
+        // Retention has deleted all of it in the meantime.
         future.truncate_fully_and_start_at(end, clock::wall())?;
     }
     future.move_start(start);
@@ -283,11 +297,49 @@ fn swap(
         future.synced(outcome)?;
     }
     let dirs = &shard.shared.dirs;
-    let new = &dirs.data()[to];
     // First the new folder, then the old: a crash in between leaves both, never none.
-    future.rename(new.log_dir.folder(&name))?;
-    let placeholder = PathBuf::new();
-    drop(placeholder);
-    _ = (id, dirs);
+    let dir = &dirs.data()[to];
+    future.rename(dir.log_dir.folder(&name))?;
+    dir.count(true);
+    std::mem::swap(partition.log_mut(), future);
+    let delay = partition.log().config().file_delete_delay_ms;
+    let former = future;
+    let parent = former.dir().parent().map(ToOwned::to_owned);
+    if let Some(dir) = dirs.data().iter().find(|dir| Some(dir.path()) == parent.as_deref()) {
+        dir.count(false);
+        let deleted = dir.log_dir.folder_of_kind(&name, FolderKind::Deleted, id.topic);
+        match former.rename(deleted.clone()) {
+            Ok(()) => shard.remove_later(deleted, delay),
+            Err(fault) => tracing::error!(partition = %name, "cannot delete: {fault}"),
+        }
+    }
+    // What was synced with the move is committed now.
+    drop(partition);
+    shard.commits.push(shared);
     Ok(true)
+}
+
+/// Tells the cluster where the log lies now.
+async fn record_directory(shard: &Rc<Shard>, id: PartitionId, to: usize) {
+    let node = shard.shared.config.node_id;
+    let partition = PartitionData { partition_index: id.index, ..Default::default() };
+    let topic = TopicData { topic_id: id.topic, partitions: vec![partition], ..Default::default() };
+    let directory = DirectoryData {
+        id: shard.shared.dirs.data()[to].id,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let controller = &shard.shared.controller;
+    let response = controller.decide(move |image, _| {
+        let request = AssignReplicasToDirsRequest {
+            broker_id: node.0,
+            broker_epoch: registration::epoch_of(image, node).unwrap_or(-1),
+            directories: vec![directory],
+            ..Default::default()
+        };
+        assign_replicas_to_dirs(image, &request)
+    });
+    if let code @ 1.. = response.await.error_code {
+        tracing::warn!("the cluster does not take note of a moved log: error {code}");
+    }
 }
