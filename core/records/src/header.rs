@@ -117,6 +117,14 @@ impl Attributes {
         Self(self.0 & !Self::COMPRESSION | compression.id())
     }
 
+    pub(crate) fn with_delete_horizon(self) -> Self {
+        Self(self.0 | Self::DELETE_HORIZON)
+    }
+
+    pub(crate) fn without_delete_horizon(self) -> Self {
+        Self(self.0 & !Self::DELETE_HORIZON)
+    }
+
     pub(crate) fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {
         match timestamp_type {
             TimestampType::CreateTime => Self(self.0 & !Self::LOG_APPEND_TIME),

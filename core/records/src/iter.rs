@@ -37,6 +37,11 @@ impl<'a> Batch<'a> {
         &self.header
     }
 
+    /// The records as they lie one behind the other, decompressed.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// The records, first to last.
     pub fn records(&self) -> RecordIter<'_> {
         RecordIter { header: self.header, rest: &self.payload, index: 0, last_delta: -1 }

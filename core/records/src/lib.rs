@@ -11,6 +11,7 @@ mod header;
 mod iter;
 mod recompress;
 mod record;
+mod retain;
 mod stamp;
 mod validate;
 mod varint;
@@ -26,5 +27,6 @@ pub use header::{
 pub use iter::{Batch, RecordIter};
 pub use recompress::recompress;
 pub use record::{Header, Headers, Record};
+pub use retain::{DeleteHorizon, Retained, empty_batch, retain};
 pub use stamp::{stamp, stamp_log_append_time, stamp_max_timestamp};
 pub use validate::{Origin, TimestampLimits, ValidBatch, ValidateLimits, check_crc, validate};
