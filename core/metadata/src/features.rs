@@ -44,7 +44,9 @@ pub const FEATURES: [Feature; 7] = [
     Feature { name: KRAFT_VERSION, min: 0, kafka_max: 1, served: 1 },
     // The records of version 2 are not served before transactions are.
     Feature { name: TRANSACTION_VERSION, min: 0, kafka_max: 2, served: 0 },
-    Feature { name: GROUP_VERSION, min: 0, kafka_max: 1, served: 0 },
+    // Clients look for ConsumerGroupHeartbeat in ApiVersions before they use it, and classic groups
+    // are the same at both levels; tools expect a 4.3 cluster to be at 1.
+    Feature { name: GROUP_VERSION, min: 0, kafka_max: 1, served: 1 },
     Feature { name: ELR_VERSION, min: 0, kafka_max: 1, served: 1 },
     Feature { name: SHARE_VERSION, min: 0, kafka_max: 1, served: 0 },
     Feature { name: STREAMS_VERSION, min: 0, kafka_max: 1, served: 0 },

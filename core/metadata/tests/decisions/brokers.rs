@@ -47,7 +47,7 @@ fn feature_that_must_be_on_is_refused_while_off() {
     let mut world = World::of(1);
     let mut request = registration(2, 1, None);
     request.features.push(protocol::messages::broker_registration::Feature {
-        name: "group.version".to_owned(),
+        name: "share.version".to_owned(),
         min_supported_version: 1,
         max_supported_version: 1,
         ..Default::default()

@@ -46,9 +46,11 @@ fn at(level: i16) -> World {
 fn new_cluster_has_the_served_levels() {
     let world = World::with(&[]);
     let levels: Vec<_> = world.image().features().collect();
-    assert_eq!(levels, [("eligible.leader.replicas.version", 1), ("metadata.version", 30)]);
+    let expected =
+        [("eligible.leader.replicas.version", 1), ("group.version", 1), ("metadata.version", 30)];
+    assert_eq!(levels, expected);
     assert_eq!(features::finalized(world.image(), 1).last().unwrap().0, "kraft.version");
-    assert_eq!(features::finalized(world.image(), 0).len(), 2);
+    assert_eq!(features::finalized(world.image(), 0).len(), 3);
 }
 
 #[test]
@@ -66,6 +68,7 @@ fn levels_that_are_not_served_are_not_offered() {
         [
             ("metadata.version", 7, 30),
             ("kraft.version", 0, 1),
+            ("group.version", 0, 1),
             ("eligible.leader.replicas.version", 0, 1),
         ]
     );
@@ -97,8 +100,8 @@ fn updates_have_kafkas_codes() {
         ("unknown type", 29, (METADATA, 30, 9), Invalid),
         ("negative", 30, (ELR, -1, SAFE), Invalid),
         ("unknown feature", 30, ("nothing.version", 1, UPGRADE), Invalid),
-        ("not served", 30, ("group.version", 1, UPGRADE), Invalid),
-        ("not served, level 0", 30, ("group.version", 0, UPGRADE), Good),
+        ("not served", 30, ("share.version", 1, UPGRADE), Invalid),
+        ("not served, level 0", 30, ("share.version", 0, UPGRADE), Good),
         ("off", 30, (ELR, 0, SAFE), Good),
         ("needs newer records", 22, (ELR, 1, UPGRADE), Invalid),
         ("quorum down", 30, ("kraft.version", 0, SAFE), Good),
@@ -130,7 +133,7 @@ fn quorum_is_told_its_new_level() {
 #[test]
 fn all_features_change_or_none() {
     let mut world = at(29);
-    let asked = [("metadata.version", 30, UPGRADE), ("group.version", 1, UPGRADE)];
+    let asked = [("metadata.version", 30, UPGRADE), ("share.version", 1, UPGRADE)];
     assert_eq!(code(&update(&mut world, &asked, false)), ErrorCode::InvalidUpdateVersion);
     assert_eq!(world.image().metadata_version(), 29);
 }
