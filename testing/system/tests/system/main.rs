@@ -1,0 +1,6 @@
+//! The real binary under load, crashes, attacks and wrong use. `THALWEG_BIN` names it; without
+//! that the one of this workspace is built.
+//!
+//! One program, so that it is linked once.
+
+mod crash;
