@@ -123,11 +123,6 @@ impl Partition {
         &mut self.log
     }
 
-    /// Puts a log in the place of this one, which it equals, and gives back the former.
-    pub fn replace_log(&mut self, log: Log) -> Log {
-        std::mem::replace(&mut self.log, log)
-    }
-
     /// The leader's epoch.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.leader.epoch()
