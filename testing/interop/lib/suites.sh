@@ -1,4 +1,5 @@
-# The suites beside the checkout: which of their cases are due is listed in expected/. Sourced by run.
+# The suites beside the checkout: which of their cases are due is listed in expected/, where a line that begins with "#"
+# says why a case is not. Sourced by run.
 #
 # A due case must pass. Cases that are not due are not run, so they cost no time and count for nothing. The suites have
 # time limits of their own, which a busy machine misses now and then: what failed is tried once more, and named.
@@ -26,7 +27,8 @@ run_cases() {
 AGAIN_MAX=10
 
 suite() {
-  local name=$1 due=$HERE/expected/$1.txt log=$OWN/logs/$1.log start=$SECONDS before=$passed case
+  local name=$1 due=$OWN/logs/$1.due log=$OWN/logs/$1.log start=$SECONDS before=$passed case
+  grep -v '^#' "$HERE/expected/$name.txt" >"$due"
   # shellcheck disable=SC2046
   have $(tools_of "$name") || { skip "$name" "$missing is not installed" "$(grep -c . "$due")"; return; }
   [ "$name" != librdkafka ] || command -v kcat >/dev/null || apt_install kcat || true
