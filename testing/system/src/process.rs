@@ -210,6 +210,14 @@ impl Node {
         Ok(kib.with_context(|| format!("no {field} in {path}"))?.parse::<u64>()? * 1024)
     }
 
+    /// How many files and sockets the process has open.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn open_files(&self) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
     /// Ends the process as a crash does: SIGKILL, nothing is flushed.
     ///
     /// # Errors

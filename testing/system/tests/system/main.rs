@@ -3,4 +3,11 @@
 //!
 //! One program, so that it is linked once.
 
+mod attacks;
 mod crash;
+mod files;
+mod limits;
+mod metrics;
+mod start;
+mod stop;
+mod survive;

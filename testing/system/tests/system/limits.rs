@@ -1,0 +1,163 @@
+//! What protects a node from those who ask too much, with limits small enough to meet them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use protocol::ApiKey;
+use protocol::messages::fetch::FetchResponse;
+use records::{BatchBuilder, Compression};
+use thalweg_system::client::{Client, FETCH_VERSION, fetch_request};
+use thalweg_system::process::{Node, NodeSpec, wait_for};
+use thalweg_system::wire::Connection;
+
+/// Longer than a node takes to answer anything, even on a busy machine.
+const SILENCE: Duration = Duration::from_millis(500);
+const NOTICED_MAX: Duration = Duration::from_secs(10);
+
+fn start(folder: &tempfile::TempDir, properties: &[(&str, &str)]) -> anyhow::Result<Node> {
+    let spec = NodeSpec::new(folder.path())?;
+    let with = |spec: NodeSpec, &(key, value): &(&str, &str)| spec.with(key, value);
+    properties.iter().fold(spec, with).start()
+}
+
+/// A connection that the node has answered on, so that it is past the door.
+fn admitted(address: SocketAddr) -> anyhow::Result<Client> {
+    let mut client = Client::connect(address)?;
+    client.topics()?;
+    Ok(client)
+}
+
+/// Whether the node closes the connection by itself within the limit.
+fn is_closed_within(client: &Client, limit: Duration) -> anyhow::Result<bool> {
+    let mut stream = client.connection.stream();
+    stream.set_read_timeout(Some(limit))?;
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            Ok(false)
+        }
+        other => anyhow::bail!("an answer to nothing: {other:?}"),
+    }
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_one_goes() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = start(&folder, &[("max.connections", "3")])?;
+    // The look whether the node serves may not have been taken out of the count yet.
+    thread::sleep(SILENCE);
+    let mut clients =
+        (0..3).map(|_| admitted(node.address())).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut waiting = Client::connect(node.address())?;
+    waiting.connection.stream().set_read_timeout(Some(SILENCE))?;
+    ensure!(waiting.topics().is_err(), "a fourth connection is served");
+    drop(clients.pop());
+    let mut next = Client::connect(node.address())?;
+    ensure!(clients[0].topics().is_ok(), "who is inside is not served");
+    // The one that gave up and the new one both want the place that is free.
+    drop(waiting);
+    next.topics()?;
+    Ok(())
+}
+
+#[test]
+fn connections_of_one_address_beyond_its_limit_are_closed() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = start(&folder, &[("max.connections.per.ip", "2")])?;
+    thread::sleep(SILENCE);
+    let clients = [admitted(node.address())?, admitted(node.address())?];
+    let third = Client::connect(node.address())?;
+    ensure!(is_closed_within(&third, NOTICED_MAX)?, "a third connection stays open");
+    drop(clients);
+    wait_for("a place for the next", NOTICED_MAX, || Ok(admitted(node.address()).is_ok()))
+}
+
+#[test]
+fn idle_connections_are_closed_and_busy_ones_not() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = start(&folder, &[("connections.max.idle.ms", "1000")])?;
+    let idle = admitted(node.address())?;
+    let mut busy = admitted(node.address())?;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2500) {
+        busy.topics()?;
+        thread::sleep(Duration::from_millis(100));
+    }
+    ensure!(is_closed_within(&idle, NOTICED_MAX)?, "an idle connection stays open");
+    Ok(())
+}
+
+#[test]
+fn a_request_larger_than_the_limit_closes_its_connection_alone() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = start(&folder, &[("socket.request.max.bytes", "100000")])?;
+    let mut good = admitted(node.address())?;
+    let large = admitted(node.address())?;
+    large.connection.stream().write_all(&100_001_u32.to_be_bytes())?;
+    ensure!(is_closed_within(&large, NOTICED_MAX)?, "it stays open");
+    good.topics()?;
+    Ok(())
+}
+
+/// Each answer is 1 MiB and nobody takes one: the node must not keep them all.
+#[test]
+fn readers_that_do_not_read_cost_bounded_memory() -> anyhow::Result<()> {
+    const READERS: usize = 30;
+    const ASKED_EACH: usize = 30;
+    const GROWTH_BYTES_MAX: u64 = 128 << 20;
+    let folder = tempfile::tempdir()?;
+    let node = start(&folder, &[("queued.max.request.bytes", "16777216")])?;
+    let mut client = admitted(node.address())?;
+    client.create_topic("slow", 1, &[("retention.ms", "-1")])?;
+    for _ in 0..8 {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(1_700_000_000_000, None, Some(&[b'x'; 900_000]), &[]);
+        client.produce("slow", 0, batch.build())?;
+    }
+    let before = node.resident_bytes_peak()?;
+    let mut readers = Vec::new();
+    for _ in 0..READERS {
+        let mut reader = Connection::open(node.address())?;
+        reader.stream().set_write_timeout(Some(SILENCE))?;
+        for _ in 0..ASKED_EACH {
+            // A node that takes no more requests is what is hoped for.
+            let question = fetch_request("slow", 0, 0);
+            if reader.send(ApiKey::Fetch, FETCH_VERSION, &question).is_err() {
+                break;
+            }
+        }
+        readers.push(reader);
+    }
+    thread::sleep(SILENCE);
+    let growth = node.resident_bytes_peak()? - before;
+    println!("{READERS} readers that do not read: {} KiB more", growth >> 10);
+    ensure!(growth < GROWTH_BYTES_MAX, "{growth} bytes\n{}", node.output());
+    // One of them begins to read and gets what it asked for.
+    let answer: FetchResponse = readers[0].receive(ApiKey::Fetch, FETCH_VERSION)?;
+    ensure!(answer.error_code == 0 && !answer.responses.is_empty());
+    client.topics()?;
+    Ok(())
+}
+
+#[test]
+fn ten_thousand_connections_opened_and_dropped_leave_nothing_behind() -> anyhow::Result<()> {
+    const CONNECTIONS: usize = 10_000;
+    const GROWTH_BYTES_MAX: u64 = 32 << 20;
+    let folder = tempfile::tempdir()?;
+    let node = start(&folder, &[])?;
+    let mut client = admitted(node.address())?;
+    let before = node.resident_bytes()?;
+    for _ in 0..CONNECTIONS {
+        // Dropped at once, most before they are accepted.
+        drop(std::net::TcpStream::connect(node.address())?);
+    }
+    client.topics()?;
+    wait_for("the memory to be flat", NOTICED_MAX, || {
+        Ok(node.resident_bytes()? < before + GROWTH_BYTES_MAX)
+    })?;
+    wait_for("the sockets to be closed", NOTICED_MAX, || Ok(node.open_files()? < 200))
+}
