@@ -1,2 +1,44 @@
 //! The one binary: parses the command line and wires the rooms together.
-fn main() {}
+
+mod dev;
+mod server;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The node makes many small and short allocations from many threads; mimalloc is good at these.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// An event-streaming platform that speaks the Apache Kafka protocol.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Server(server::Options),
+    Dev(dev::Options),
+    #[command(flatten)]
+    Cluster(cli::Command),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Server(options) => server::run(&options),
+        Command::Dev(options) => dev::run(&options),
+        Command::Cluster(command) => return cli::run(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("thalweg: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `thalweg server`: a node as its operator configured it, by file, environment and overrides.
+
+use std::env::{var, vars_os};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use config::{Properties, Sources, StaticConfig, Warning};
+use node::{Node, StartOptions};
+use tracing_subscriber::EnvFilter;
+
+use crate::signals;
+
+/// Warnings about settings that are told one by one.
+const WARNINGS_MAX: usize = 5;
+
+/// Runs a node that is configured with Kafka's keys
+///
+/// Settings come from FILE, from the environment (KAFKA_LOG_DIRS as in the apache/kafka image,
+/// KAFKA_CFG_LOG_DIRS as in bitnami's) and from --override; the later ones win.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// A server.properties; without one, a single node with Kafka's defaults
+    file: Option<PathBuf>,
+    /// Sets one key, whatever the file says; may be given many times
+    #[arg(long = "override", value_name = "KEY=VALUE", value_parser = pair)]
+    overrides: Vec<(String, String)>,
+}
+
+/// Runs the node until a signal stops it.
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    start_logging()?;
+    let (fixed, warnings) = StaticConfig::new(&sources(options)?)?;
+    for text in shortened(&warnings) {
+        tracing::warn!("{text}");
+    }
+    let stopped = signals::catch(|| {})?;
+    let node = Node::start(StartOptions { fixed, cluster_id: cluster_id() })?;
+    let listeners = node.listeners().iter().map(|(name, at)| format!("{name} {at}"));
+    let listeners = listeners.collect::<Vec<_>>().join(", ");
+    // Testcontainers and scripts wait for the last sentence, which Kafka's broker logs.
+    tracing::info!(
+        "ready after {} ms, cluster {}, listening on {listeners}. \
+         Transitioning from RECOVERY to RUNNING",
+        begin.elapsed().as_millis(),
+        node.cluster_id(),
+    );
+    stopped.recv().context("nothing catches signals any more")?;
+    tracing::info!("stopping; a second signal ends the process at once");
+    let begin = Instant::now();
+    node.stop()?;
+    tracing::info!("stopped after {} ms", begin.elapsed().as_millis());
+    Ok(())
+}
+
+fn sources(options: &Options) -> anyhow::Result<Sources> {
+    let file = options.file.as_ref().map(|path| {
+        let text = fs::read_to_string(path);
+        let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+        Properties::parse(&text).with_context(|| format!("{} is broken", path.display()))
+    });
+    // What is not UTF-8 is no setting.
+    let variables: Vec<_> = vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Ok(Sources {
+        file: file.transpose()?,
+        environment: config::environment::settings(variables),
+        overrides: options.overrides.clone(),
+    })
+}
+
+/// Both images of Kafka have a variable for the id of a new cluster.
+fn cluster_id() -> Option<String> {
+    var("CLUSTER_ID").or_else(|_| var("KAFKA_KRAFT_CLUSTER_ID")).ok().filter(|id| !id.is_empty())
+}
+
+fn start_logging() -> anyhow::Result<()> {
+    let level = var("RUST_LOG").or_else(|_| var("KAFKA_LOG4J_ROOT_LOGLEVEL"));
+    let level = level.unwrap_or_else(|_| "info".to_owned());
+    let Ok(filter) = EnvFilter::try_new(&level) else {
+        bail!("{level:?} is not a log level; try error, warn, info, debug or trace");
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).init();
+    Ok(())
+}
+
+/// One line for each warning, but not for the hundredth.
+fn shortened(warnings: &[Warning]) -> Vec<String> {
+    let mut lines: Vec<_> = warnings.iter().take(WARNINGS_MAX).map(ToString::to_string).collect();
+    if let Some(more) = warnings.len().checked_sub(WARNINGS_MAX).filter(|more| *more > 0) {
+        lines.push(format!("and {more} more settings that are unknown or not acted on yet"));
+    }
+    lines
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("KEY=VALUE is expected")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hundredth_warning_is_only_counted() {
+        let warnings: Vec<_> = (0..7).map(|_| Warning::NotActing { key: "a.b" }).collect();
+        assert_eq!(shortened(&warnings[..5]).len(), 5);
+        let lines = shortened(&warnings);
+        assert_eq!(lines.len(), 6);
+        assert_eq!(lines[5], "and 2 more settings that are unknown or not acted on yet");
+    }
+
+    #[test]
+    fn an_override_is_cut_at_its_first_equals_sign() {
+        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(pair("a").is_err());
+    }
+}
