@@ -69,7 +69,8 @@ async fn create_missing(
         return failed;
     }
     let image = shard.image();
-    let names = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
+    let by_name = request.topics.iter().flatten().filter(|topic| topic.topic_id.is_zero());
+    let names = by_name.filter_map(|topic| topic.name.as_ref());
     let missing: Vec<String> = names
         .filter(|name| image.topic(name).is_none() && validate_topic_name(name).is_ok())
         .cloned()
@@ -103,7 +104,8 @@ fn find(
         topic_id,
         ..Default::default()
     };
-    match &wanted.name {
+    // Java's client leaves an empty name beside the id.
+    match wanted.name.as_ref().filter(|_| wanted.topic_id.is_zero()) {
         Some(name) => match image.topic(name) {
             Some(topic) => describe(image, topic, listener),
             None => {
