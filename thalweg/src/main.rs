@@ -30,8 +30,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Server(options) => server::run(&options),
-        Command::Dev(options) => dev::run(&options),
+        Command::Server(options) => {
+            end_on_panic();
+            server::run(&options)
+        }
+        Command::Dev(options) => {
+            end_on_panic();
+            dev::run(&options)
+        }
         Command::Cluster(command) => return cli::run(command),
     };
     match result {
@@ -41,4 +47,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A broken invariant in any thread or task ends the node: half of one must not go on serving.
+/// Nothing acknowledged is lost by it, as by any crash.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
 }
