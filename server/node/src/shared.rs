@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::metadata::Image;
 use ::metadata::image::{ConfigResource, ResourceType};
-use config::{BrokerLayers, GroupConfig, NodeConfig, SecurityProtocol, StaticConfig, TopicConfig};
+use config::{BrokerLayers, NodeConfig, SecurityProtocol, StaticConfig, TopicConfig};
 use net::{ListenerCounters, Net};
 
 use crate::controller::Controller;
@@ -67,12 +67,5 @@ impl Shared {
     pub fn topic_config(&self, image: &Image, topic: &str) -> TopicConfig {
         let own = self.broker_resource();
         TopicConfig::resolve(image.topic_settings(topic), &self.layers(image, &own))
-    }
-
-    /// What holds for a group.
-    pub fn group_config(&self, image: &Image, group: &str) -> GroupConfig {
-        let own = self.broker_resource();
-        let resource = ConfigResource::new(ResourceType::Group, group.to_owned());
-        GroupConfig::resolve(image.settings(&resource), &self.layers(image, &own))
     }
 }
