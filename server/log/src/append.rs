@@ -291,7 +291,10 @@ impl Log {
             Some(first) if first >= 0 => Millis(newest) - Millis(first),
             _ => now - self.active.created,
         };
-        age > self.config.segment_ms - self.roll_jitter()
+        let config = &self.config;
+        // Only closed segments are compacted.
+        let lag = if config.compact { config.max_compaction_lag_ms } else { Millis::MAX };
+        age > config.segment_ms.min(lag) - self.roll_jitter()
     }
 
     /// Another share of `segment.jitter.ms` for each partition and segment, so that logs that were

@@ -1,8 +1,8 @@
 //! Kafka's text checkpoints, version 0: a version, a count, then one line an entry.
 //!
-//! `recovery-point-offset-checkpoint`, `replication-offset-checkpoint` and
-//! `log-start-offset-checkpoint` hold `topic partition offset`; `leader-epoch-checkpoint` holds
-//! `epoch start-offset`.
+//! `recovery-point-offset-checkpoint`, `replication-offset-checkpoint`,
+//! `cleaner-offset-checkpoint` and `log-start-offset-checkpoint` hold `topic partition offset`;
+//! `leader-epoch-checkpoint` holds `epoch start-offset`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -28,6 +28,14 @@ pub struct LogConfig {
     pub delete: bool,
     /// Whether `cleanup.policy` has `compact`: every record needs a key.
     pub compact: bool,
+    /// `delete.retention.ms`: how long tombstones and spent markers stay once compacted.
+    pub delete_retention_ms: Millis,
+    /// `min.compaction.lag.ms`: how old records must be to be compacted.
+    pub min_compaction_lag_ms: Millis,
+    /// `max.compaction.lag.ms`: how old records may become before they are.
+    pub max_compaction_lag_ms: Millis,
+    /// `min.cleanable.dirty.ratio`: share of new bytes from which compaction is worth it.
+    pub min_cleanable_dirty_ratio: f64,
     /// `max.message.bytes`: the largest batch that a client may append.
     pub max_message_bytes: u32,
     /// `message.timestamp.type`.
@@ -59,6 +67,10 @@ impl Default for LogConfig {
             file_delete_delay_ms: Millis(60_000),
             delete: true,
             compact: false,
+            delete_retention_ms: Millis(24 * HOUR),
+            min_compaction_lag_ms: Millis::ZERO,
+            max_compaction_lag_ms: Millis::MAX,
+            min_cleanable_dirty_ratio: 0.5,
             max_message_bytes: 1_048_588,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_max_ms: Millis::MAX,

@@ -17,6 +17,7 @@ const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 const START_OFFSETS: &str = "log-start-offset-checkpoint";
+const COMPACTED_ENDS: &str = "cleaner-offset-checkpoint";
 /// The longest name that file systems take.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -176,6 +177,22 @@ impl LogDir {
     /// [`LogError::Io`].
     pub fn write_start_offsets(&self, offsets: &OffsetCheckpoint) -> Result<(), LogError> {
         self.write_checkpoint(START_OFFSETS, offsets)
+    }
+
+    /// Up to where each log has been compacted.
+    ///
+    /// # Errors
+    /// [`LogError::Malformed`].
+    pub fn compacted_ends(&self) -> Result<OffsetCheckpoint, LogError> {
+        self.read_checkpoint(COMPACTED_ENDS)
+    }
+
+    /// Replaces the ends of the compacted parts.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn write_compacted_ends(&self, offsets: &OffsetCheckpoint) -> Result<(), LogError> {
+        self.write_checkpoint(COMPACTED_ENDS, offsets)
     }
 
     fn read_checkpoint(&self, name: &str) -> Result<OffsetCheckpoint, LogError> {

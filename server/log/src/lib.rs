@@ -9,6 +9,7 @@
 
 mod append;
 pub mod checkpoint;
+mod compaction;
 mod config;
 mod dir;
 mod disk;
@@ -36,6 +37,9 @@ mod truncate;
 mod txn_index;
 
 pub use append::AppendInfo;
+pub use compaction::{
+    Compaction, CompactionError, CompactionNeed, KeyMemory, Pace, Rewritten, SwapTicket,
+};
 pub use config::LogConfig;
 pub use dir::{CleanShutdown, FolderKind, LogDir, PartitionFolder};
 pub use disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode, RealDisk};

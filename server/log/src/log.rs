@@ -1,6 +1,6 @@
 //! One partition's log: its state, and the small questions about it.
 //!
-//! The large ones have files of their own: `append`, `read`, `recovery`, `retention`, `sync`,
+//! The large ones have files of their own: `append`, `compaction`, `read`, `recovery`, `retention`, `sync`,
 //! `timestamps`, `truncate`.
 
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use types::{LeaderEpoch, Millis, Offset};
 
+use crate::compaction::PendingSwap;
 use crate::config::LogConfig;
 use crate::disk::{Disk, remove_if_exists, write_all_at};
 use crate::error::{IoContext, LogError};
@@ -60,6 +61,11 @@ pub struct Log {
     pub(crate) txn_indexes: Vec<Offset>,
     pub(crate) deleted: Vec<Deleted>,
     pub(crate) hints: ReadHints,
+    /// Counts cuts of the log: what was planned before one is void.
+    pub(crate) generation: u64,
+    pub(crate) pending_swap: Option<PendingSwap>,
+    pub(crate) compacted_end: Offset,
+    pub(crate) is_uncleanable: bool,
     /// A write or sync failed: what the files hold is unknown until they are read again.
     pub(crate) failed: bool,
 }
@@ -224,6 +230,7 @@ impl Log {
     /// If a sync ticket is out.
     pub fn close(mut self) -> Result<Offset, LogError> {
         self.flush_writes()?;
+        self.abandon_swap()?;
         let disk = Arc::clone(&self.disk);
         let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
         self.sync.files.extend(indexes);
@@ -243,6 +250,8 @@ impl Log {
     /// # Errors
     /// [`LogError::Io`]; the log keeps its former name then.
     pub fn rename(&mut self, dir: PathBuf) -> Result<(), LogError> {
+        self.abandon_swap()?;
+        self.generation += 1;
         self.disk.rename(&self.dir, &dir).context("rename", &self.dir)?;
         for removal in &mut self.deleted {
             removal.moved_to(&dir);

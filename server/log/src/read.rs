@@ -105,8 +105,9 @@ pub struct ColdRead {
     plan: Plan,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    /// Base and length of the segments behind the one to read, the next one last.
-    behind: Vec<(Offset, u64)>,
+    /// Base and length of the segments behind the one to read, the next one last. A closed one is
+    /// read to its end, whatever that is by then: compaction may put another in its place.
+    behind: Vec<(Offset, Option<u64>)>,
 }
 
 impl ColdRead {
@@ -126,9 +127,16 @@ impl ColdRead {
                 return Ok(Batches { bytes: Bytes::new(), next_offset: self.plan.from });
             };
             let path = segment::path(&self.dir, base, LOG);
-            self.plan.file = self.disk.open(&path, OpenMode::Read).context("open", &path)?;
+            self.plan.file = match self.disk.open(&path, OpenMode::Read) {
+                // Compacted into another one or deleted since: the reader asks again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Batches { bytes: Bytes::new(), next_offset: self.plan.from });
+                }
+                opened => opened.context("open", &path)?,
+            };
             self.plan.segment = base;
-            self.plan.limit = bytes;
+            let written = self.plan.file.len().context("read", &path)?;
+            self.plan.limit = bytes.map_or(written, |bytes| bytes.min(written));
             self.plan.start = Start::Position(0);
         }
     }
@@ -325,10 +333,10 @@ impl Log {
 
     /// A plan as another thread can run it.
     fn hand_out(&self, plan: Plan, at: usize) -> ColdRead {
-        let closed = self.closed.iter().skip(at + 1).map(|segment| (segment.base, segment.bytes));
+        let closed = self.closed.iter().skip(at + 1).map(|segment| (segment.base, None));
         let mut behind: Vec<_> = closed.collect();
         if at < self.closed.len() {
-            behind.push((self.active.base, self.active.bytes));
+            behind.push((self.active.base, Some(self.active.bytes)));
         }
         behind.reverse();
         ColdRead { plan, disk: Arc::clone(&self.disk), dir: self.dir.clone(), behind }

@@ -13,6 +13,7 @@ use records::{BatchError, BatchHeader, HEADER_BYTES, check_crc};
 use types::{LeaderEpoch, Millis, Offset};
 
 use crate::checkpoint::read_epochs;
+use crate::compaction::recover_swaps;
 use crate::config::LogConfig;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file_if_exists, remove_if_exists};
 use crate::error::{IoContext, LogError};
@@ -96,6 +97,10 @@ impl Log {
             txn_indexes: std::mem::take(&mut listing.txn_indexes),
             deleted: Vec::new(),
             hints: ReadHints::default(),
+            generation: 0,
+            pending_swap: None,
+            compacted_end: Offset::ZERO,
+            is_uncleanable: false,
             failed: false,
         };
         log.recover(listing, opening, now)?;
@@ -432,12 +437,10 @@ fn load_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, LogError> {
 /// Lists the folder and removes what a crash left half done.
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
     let mut listing = Listing::default();
+    recover_swaps(disk, dir, &disk.list(dir).context("list", dir)?)?;
     let entries = disk.list(dir).context("list", dir)?;
     for entry in &entries {
-        if entry.name.ends_with(DELETED_SUFFIX)
-            || entry.name.ends_with(".tmp")
-            || entry.name.ends_with(".cleaned")
-        {
+        if entry.name.ends_with(DELETED_SUFFIX) || entry.name.ends_with(".tmp") {
             let path = dir.join(&entry.name);
             remove_if_exists(disk, &path).context("remove", &path)?;
             continue;

@@ -50,6 +50,11 @@ impl Removal {
     /// # Errors
     /// The first one that is not "there is no such file".
     pub fn run(self) -> io::Result<()> {
+        // What takes their place must have its name for good before they go.
+        match self.paths.first().and_then(|path| path.parent()).map(|dir| self.disk.sync_dir(dir)) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         self.paths.iter().try_for_each(|path| remove_if_exists(self.disk.as_ref(), path))
     }
 }
@@ -120,7 +125,7 @@ impl Log {
     }
 
     /// Where the segment at `at` ends.
-    fn end_of(&self, at: usize) -> Offset {
+    pub(crate) fn end_of(&self, at: usize) -> Offset {
         match self.closed.get(at + 1) {
             Some(next) => next.base,
             None if at + 1 == self.closed.len() => self.active.base,
@@ -140,7 +145,9 @@ impl Log {
         let mut count = 0;
         for at in 0..=self.closed.len() {
             let bytes = self.closed.get(at).map_or(self.active.bytes, |segment| segment.bytes);
-            if bytes == 0 || bytes > over || self.end_of(at) > high_watermark {
+            // Compaction may have emptied a closed segment; an empty active one stays.
+            let is_empty = at == self.closed.len() && bytes == 0;
+            if is_empty || bytes > over || self.end_of(at) > high_watermark {
                 break;
             }
             over -= bytes;
@@ -169,6 +176,9 @@ impl Log {
 
     /// Deletes the `count` oldest closed segments.
     pub(crate) fn delete_first(&mut self, count: usize, now: Millis) -> Result<(), LogError> {
+        if count > 0 {
+            self.abandon_swap()?;
+        }
         for segment in self.closed.drain(..count).collect::<Vec<_>>() {
             self.delete_files(segment.base, now)?;
         }
@@ -177,8 +187,18 @@ impl Log {
 
     /// Renames the files of a segment, to be removed later.
     pub(crate) fn delete_files(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
+        self.delete_kinds(base, &[LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT], now)
+    }
+
+    /// As [`Log::delete_files`], for some kinds of files.
+    pub(crate) fn delete_kinds(
+        &mut self,
+        base: Offset,
+        kinds: &[&str],
+        now: Millis,
+    ) -> Result<(), LogError> {
         let mut paths = Vec::new();
-        for kind in [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT] {
+        for kind in kinds {
             let path = segment::path(&self.dir, base, kind);
             let renamed = with_suffix(&path, DELETED_SUFFIX);
             match self.disk.rename(&path, &renamed) {
@@ -187,7 +207,9 @@ impl Log {
                 Err(source) => return Err(LogError::Io { action: "rename", path, source }),
             }
         }
-        self.snapshots.retain(|offset| *offset != base);
+        if kinds.contains(&SNAPSHOT) {
+            self.snapshots.retain(|offset| *offset != base);
+        }
         self.txn_indexes.retain(|offset| *offset != base);
         self.sync.dir_is_dirty = true;
         self.deleted.push(Deleted { due: now + self.config.file_delete_delay_ms, paths });

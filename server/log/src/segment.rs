@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use records::BatchHeader;
+use records::{BatchHeader, HEADER_BYTES};
 use types::{Millis, Offset};
 
 use crate::disk::{Disk, DiskFile, OpenMode, read_full_at, write_file};
@@ -55,12 +55,21 @@ pub(crate) struct Segment {
     offset_index: Option<(Arc<dyn DiskFile>, u64)>,
     time_index: Option<(Arc<dyn DiskFile>, u64)>,
     newest: Option<Option<Newest>>,
+    first_timestamp: Option<Option<i64>>,
 }
 
 impl Segment {
     pub fn new(base: Offset, bytes: u64, modified: Millis) -> Self {
-        let (file, offset_index, time_index, newest) = (None, None, None, None);
-        Self { base, bytes, modified, file, offset_index, time_index, newest }
+        Self {
+            base,
+            bytes,
+            modified,
+            file: None,
+            offset_index: None,
+            time_index: None,
+            newest: None,
+            first_timestamp: None,
+        }
     }
 
     /// The log file, opened for reading.
@@ -90,6 +99,28 @@ impl Segment {
     ) -> Result<&(Arc<dyn DiskFile>, u64), LogError> {
         let path = path(dir, self.base, TIME_INDEX);
         open_index(&mut self.time_index, disk, &path)
+    }
+
+    /// Greatest timestamp of the first batch; `None` where there is no batch.
+    pub fn first_timestamp(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+    ) -> Result<Option<i64>, LogError> {
+        if let Some(known) = self.first_timestamp {
+            return Ok(known);
+        }
+        let path = path(dir, self.base, LOG);
+        let bytes = self.bytes;
+        let mut front = [0; HEADER_BYTES];
+        let read = match bytes {
+            0 => 0,
+            _ => read_full_at(self.file(disk, dir)?.as_ref(), &mut front, 0)
+                .context("read", &path)?,
+        };
+        let first = BatchHeader::parse(&front[..read]).ok().map(|header| header.max_timestamp);
+        self.first_timestamp = Some(first);
+        Ok(first)
     }
 
     /// The greatest timestamp, from the last entry of the time index; `None` where no batch has one.
@@ -238,6 +269,7 @@ impl ActiveSegment {
         Segment {
             file: Some(self.file),
             newest: Some(newest),
+            first_timestamp: Some(self.first_timestamp),
             ..Segment::new(self.base, self.bytes, now)
         }
     }

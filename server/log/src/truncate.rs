@@ -47,6 +47,7 @@ impl Log {
     }
 
     fn try_truncate(&mut self, end: Offset, now: Millis) -> Result<(), LogError> {
+        self.before_cut(end)?;
         // Newest first, so that a crash in between leaves a log without a hole.
         while self.active.base > end {
             let former = self.closed.pop().expect("the first segment begins at or before the end");
@@ -87,6 +88,13 @@ impl Log {
         Ok(())
     }
 
+    /// What was planned or known of the part behind `end` is void.
+    fn before_cut(&mut self, end: Offset) -> Result<(), LogError> {
+        self.generation += 1;
+        self.compacted_end = self.compacted_end.min(end);
+        self.abandon_swap()
+    }
+
     fn after_cut(&mut self, now: Millis) -> Result<(), LogError> {
         let (start, end) = (self.start, self.end);
         self.start = start.min(end);
@@ -100,6 +108,7 @@ impl Log {
 
     /// Deletes all segments and begins an empty one at `offset`.
     pub(crate) fn restart_at(&mut self, offset: Offset, now: Millis) -> Result<(), LogError> {
+        self.before_cut(offset)?;
         let active = self.active.base;
         self.delete_files(active, now)?;
         self.delete_first(self.closed.len(), now)?;

@@ -4,11 +4,13 @@
 //! transaction, and the last stable offset once it had ended (INT64 each). Segments without aborted
 //! transactions have no such file.
 
+use std::path::Path;
+
 use types::{Offset, ProducerId};
 
 use crate::Log;
 use crate::disk::{
-    OpenMode, read_file_if_exists, read_full_at, remove_if_exists, write_all_at, write_file,
+    Disk, OpenMode, read_file_if_exists, read_full_at, remove_if_exists, write_all_at, write_file,
 };
 use crate::error::{IoContext, LogError};
 use crate::producer_state::CompletedTxn;
@@ -31,7 +33,7 @@ pub struct AbortedTxn {
 }
 
 impl AbortedTxn {
-    fn to_bytes(self) -> Vec<u8> {
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ENTRY_BYTES);
         bytes.extend(VERSION.to_be_bytes());
         bytes.extend(self.producer.0.to_be_bytes());
@@ -121,7 +123,7 @@ impl Log {
     pub(crate) fn truncate_txn_indexes(&mut self, end: Offset) -> Result<(), LogError> {
         for base in std::mem::take(&mut self.txn_indexes) {
             let path = segment::path(&self.dir, base, TXN_INDEX);
-            let mut known = self.read_txn_index_leniently(base)?;
+            let mut known = read_entries(self.disk.as_ref(), &self.dir, base)?;
             known.retain(|txn| txn.last_offset < end);
             if known.is_empty() {
                 remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
@@ -155,13 +157,17 @@ impl Log {
             _ => Err(LogError::Malformed { file: path, reason: "it is no index".to_owned() }),
         }
     }
+}
 
-    /// The entries up to the first that a crash tore.
-    fn read_txn_index_leniently(&self, base: Offset) -> Result<Vec<AbortedTxn>, LogError> {
-        let path = segment::path(&self.dir, base, TXN_INDEX);
-        let content = read_file_if_exists(self.disk.as_ref(), &path).context("read", &path)?;
-        let content = content.unwrap_or_default();
-        let (entries, _) = content.as_chunks::<ENTRY_BYTES>();
-        Ok(entries.iter().map_while(AbortedTxn::from_bytes).collect())
-    }
+/// The entries of an index, up to the first that is not whole.
+pub(crate) fn read_entries(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: Offset,
+) -> Result<Vec<AbortedTxn>, LogError> {
+    let path = segment::path(dir, base, TXN_INDEX);
+    let content = read_file_if_exists(disk, &path).context("read", &path)?;
+    let content = content.unwrap_or_default();
+    let (entries, _) = content.as_chunks::<ENTRY_BYTES>();
+    Ok(entries.iter().map_while(AbortedTxn::from_bytes).collect())
 }

@@ -4,6 +4,7 @@
 //! order. Core crates decide, `log` and `net` act, and the loops here carry messages between them.
 
 mod broker;
+mod cleaner;
 mod clock;
 mod controller;
 mod dirs;

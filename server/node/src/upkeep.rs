@@ -1,4 +1,5 @@
-//! What has to be done again and again, and at the end: retention, checkpoints, the clean stop.
+//! What has to be done again and again, and at the end: retention, compaction, checkpoints, the
+//! clean stop.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,11 +10,11 @@ use std::time::Duration;
 use ::metadata::Image;
 use anyhow::bail;
 use log::checkpoint::OffsetCheckpoint;
-use types::Millis;
+use types::{Millis, Offset};
 
-use crate::clock;
 use crate::shard::{Shard, SharedPartition};
 use crate::shared::Shared;
+use crate::{cleaner, clock};
 
 /// The checkpoints of one log directory.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,7 @@ pub struct Checkpoints {
     recovery_points: OffsetCheckpoint,
     high_watermarks: OffsetCheckpoint,
     start_offsets: OffsetCheckpoint,
+    compacted_ends: OffsetCheckpoint,
 }
 
 /// Checkpoints by directory.
@@ -39,6 +41,8 @@ pub async fn run(shard: Rc<Shard>) {
     let upkeep = &shard.shared.config.upkeep;
     let retention = tokio::task::spawn_local(run_retention(Rc::clone(&shard)));
     if shard.index == 0 {
+        cleaner::resume(&shard).await;
+        tokio::task::spawn_local(cleaner::run(Rc::clone(&shard)));
         let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
         loop {
             tokio::time::sleep(every).await;
@@ -110,7 +114,10 @@ fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {
         let name = partition.name().clone();
         entry.recovery_points.insert(name.clone(), partition.log().durable_end());
         entry.high_watermarks.insert(name.clone(), partition.high_watermark());
-        if partition.log().start_offset().get() > 0 {
+        if partition.log().compacted_end() > Offset::ZERO {
+            entry.compacted_ends.insert(name.clone(), partition.log().compacted_end());
+        }
+        if partition.log().start_offset() > Offset::ZERO {
             entry.start_offsets.insert(name, partition.log().start_offset());
         }
     }
@@ -123,6 +130,7 @@ fn merge(all: &mut ByDir, part: ByDir) {
         entry.recovery_points.append(&mut checkpoints.recovery_points);
         entry.high_watermarks.append(&mut checkpoints.high_watermarks);
         entry.start_offsets.append(&mut checkpoints.start_offsets);
+        entry.compacted_ends.append(&mut checkpoints.compacted_ends);
     }
 }
 
@@ -131,6 +139,7 @@ fn write_all(shared: &Shared, all: &ByDir) -> anyhow::Result<()> {
     for dir in shared.dirs.data() {
         let checkpoints = all.get(dir.path()).unwrap_or(&none);
         dir.log_dir.write_start_offsets(&checkpoints.start_offsets)?;
+        dir.log_dir.write_compacted_ends(&checkpoints.compacted_ends)?;
         dir.log_dir.write_recovery_points(&checkpoints.recovery_points)?;
         dir.log_dir.write_high_watermarks(&checkpoints.high_watermarks)?;
     }

@@ -19,7 +19,8 @@ keys! {
     int("compression.zstd.level", "3").range(-131_072, 22).from(&[same("compression.zstd.level")])
         .acting():
         "Level for zstd: below 1 is fastest, 22 smallest.";
-    long("delete.retention.ms", "86400000").min(0).from(&[same("log.cleaner.delete.retention.ms")]):
+    long("delete.retention.ms", "86400000").min(0).from(&[same("log.cleaner.delete.retention.ms")])
+        .acting():
         "Milliseconds that a tombstone stays, for readers to see it.";
     long("file.delete.delay.ms", "60000").min(0).from(&[same("log.segment.delete.delay.ms")])
         .acting():
@@ -43,7 +44,7 @@ keys! {
     long("local.retention.ms", "-2").min(-2).from(&[same("log.local.retention.ms")]):
         "Milliseconds that a copied segment stays local; -2 follows retention.ms.";
     long("max.compaction.lag.ms", "9223372036854775807").min(1)
-        .from(&[same("log.cleaner.max.compaction.lag.ms")]):
+        .from(&[same("log.cleaner.max.compaction.lag.ms")]).acting():
         "Milliseconds after which a record must take part in compaction.";
     int("max.message.bytes", "1048588").min(0).from(&[same("message.max.bytes")]).acting():
         "Largest record batch, in bytes, after compression.";
@@ -58,9 +59,10 @@ keys! {
         .from(&[same("log.message.timestamp.type")]).acting():
         "Whose clock stamps records: the producer's, CreateTime, or the broker's, LogAppendTime.";
     double("min.cleanable.dirty.ratio", "0.5").fraction(0.0, 1.0)
-        .from(&[same("log.cleaner.min.cleanable.ratio")]):
+        .from(&[same("log.cleaner.min.cleanable.ratio")]).acting():
         "Share of the log, from 0 to 1, that must be new before it is compacted.";
-    long("min.compaction.lag.ms", "0").min(0).from(&[same("log.cleaner.min.compaction.lag.ms")]):
+    long("min.compaction.lag.ms", "0").min(0).from(&[same("log.cleaner.min.compaction.lag.ms")])
+        .acting():
         "Milliseconds that a record is safe from compaction.";
     int("min.insync.replicas", "1").min(1).from(&[same("min.insync.replicas")]).acting():
         "Replicas that must hold a record before acks=all is answered.";

@@ -25,6 +25,8 @@ pub struct PartitionFacts {
     pub segments: usize,
     /// Whether a write or sync failed.
     pub is_offline: bool,
+    /// Whether compaction has failed.
+    pub is_uncleanable: bool,
 }
 
 /// What a scrape needs of one shard, or of all when merged.
@@ -56,6 +58,7 @@ impl ShardFacts {
                 end: log.end_offset().get(),
                 segments: log.segment_count(),
                 is_offline: partition.is_offline(),
+                is_uncleanable: log.is_uncleanable(),
             }
         });
         Self {

@@ -113,6 +113,10 @@ fn partitions(page: &mut Page, facts: &ShardFacts) {
     page.gauge(&format!("{replicas}partitioncount"), "Partitions on this broker", count);
     page.gauge(&format!("{replicas}leadercount"), "Partitions that it leads", count);
     page.gauge(&format!("{replicas}offlinereplicacount"), "Replicas that failed", offline as f64);
+    let uncleanable = facts.partitions.iter().filter(|one| one.is_uncleanable).count();
+    let cleaner = "kafka_log_logcleanermanager_";
+    let help = "Partitions set aside from compaction";
+    page.gauge(&format!("{cleaner}uncleanable_partitions_count"), help, uncleanable as f64);
     page.gauge(
         &format!("{replicas}underreplicatedpartitions"),
         "Partitions that lack replicas",

@@ -209,6 +209,10 @@ fn log_config(topic: &TopicConfig, node: &config::NodeConfig) -> LogConfig {
         file_delete_delay_ms: topic.file_delete_delay_ms,
         delete: topic.delete,
         compact: topic.compact,
+        delete_retention_ms: topic.delete_retention_ms,
+        min_compaction_lag_ms: topic.min_compaction_lag_ms,
+        max_compaction_lag_ms: topic.max_compaction_lag_ms,
+        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
         max_message_bytes: topic.max_message_bytes,
         timestamp_type: match topic.timestamp_type {
             config::TimestampType::CreateTime => TimestampType::CreateTime,

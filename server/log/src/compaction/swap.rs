@@ -1,0 +1,236 @@
+//! Putting a rewritten segment in the place of others, so that a crash at any step loses nothing.
+//!
+//! The steps and names are Kafka's: the finished `.cleaned` files become `.swap`, then the former
+//! segments become `.deleted`, oldest first, then the `.swap` files get their real names. A
+//! directory sync after the first step lets no later one reach the disk before it. Opening a log
+//! takes a `.cleaned` file as never made, and finishes a swap that has a whole set of `.swap`
+//! files. Former segments behind the last offset of the new one may outlive a crash: all that is
+//! in them is superseded, and each outlives what supersedes it within them.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use types::{Millis, Offset};
+
+use super::marked;
+use super::writer::{CLEANED, KINDS, Rewritten};
+use crate::Log;
+use crate::disk::{DirEntry, Disk, OpenMode, remove_if_exists};
+use crate::error::{IoContext, LogError};
+use crate::scan::Scanner;
+use crate::segment::{self, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX};
+
+/// Kafka's mark of a segment that takes the place of others.
+const SWAP: &str = ".swap";
+/// What of a former segment goes where another segment takes its name.
+const REPLACED: [&str; 4] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX];
+/// What of a former segment goes where its name is free then.
+const REMOVED: [&str; 5] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT];
+
+/// A swap whose first step is done.
+#[derive(Debug)]
+pub(crate) struct PendingSwap {
+    base: Offset,
+    kinds: Vec<&'static str>,
+}
+
+/// The directory to sync between the two steps of a swap.
+#[derive(Debug)]
+#[must_use = "the swap is not finished before the sync"]
+pub struct SwapTicket {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+}
+
+impl SwapTicket {
+    /// Forces the first step onto stable storage. Blocks.
+    ///
+    /// # Errors
+    /// The sync's own; hand it to [`Log::finish_swap`].
+    pub fn sync(self) -> io::Result<()> {
+        self.disk.sync_dir(&self.dir)
+    }
+}
+
+impl Log {
+    /// Begins to put a segment in place; `None` where the log was cut meanwhile, so that the
+    /// segment is of no use any more. After this, a crash finishes the swap.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], which takes the log offline.
+    pub fn begin_swap(&mut self, rewritten: &Rewritten) -> Result<Option<SwapTicket>, LogError> {
+        self.check_online()?;
+        if self.place_of(rewritten).is_none() {
+            return Ok(None);
+        }
+        let base = rewritten.base();
+        for kind in rewritten.kinds() {
+            let renamed = self.rename_marked(base, kind, CLEANED, SWAP);
+            self.failed |= renamed.is_err();
+            renamed?;
+        }
+        self.pending_swap = Some(PendingSwap { base, kinds: rewritten.kinds().collect() });
+        Ok(Some(SwapTicket { disk: Arc::clone(&self.disk), dir: self.dir.clone() }))
+    }
+
+    /// Finishes a swap with the outcome of its sync. Says whether the segment is in place; if not,
+    /// the log was cut meanwhile and the segment is gone.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], which takes the log offline; opening it finishes the swap.
+    pub fn finish_swap(
+        &mut self,
+        rewritten: Rewritten,
+        synced: io::Result<()>,
+        now: Millis,
+    ) -> Result<bool, LogError> {
+        self.check_online()?;
+        let place = self.place_of(&rewritten);
+        let Some((first, _)) = place.zip(self.pending_swap.as_ref()) else {
+            self.abandon_swap()?;
+            return Ok(false);
+        };
+        let finished =
+            synced.context("sync", &self.dir).and_then(|()| self.swap(first, rewritten, now));
+        self.failed |= finished.is_err();
+        finished.map(|()| true)
+    }
+
+    fn swap(&mut self, first: usize, rewritten: Rewritten, now: Millis) -> Result<(), LogError> {
+        let base = rewritten.base();
+        for (former, _) in &rewritten.former {
+            let kinds: &[&str] = if *former == base { &REPLACED } else { &REMOVED };
+            self.delete_kinds(*former, kinds, now)?;
+        }
+        for kind in rewritten.kinds() {
+            self.rename_marked(base, kind, SWAP, "")?;
+        }
+        self.pending_swap = None;
+        if rewritten.has_aborted
+            && let Err(at) = self.txn_indexes.binary_search(&base)
+        {
+            self.txn_indexes.insert(at, base);
+        }
+        let behind = first + rewritten.former.len();
+        self.closed.splice(first..behind, [rewritten.segment]);
+        // They tell positions in the former files.
+        self.hints.clear();
+        Ok(())
+    }
+
+    /// A cut of the log takes back a swap that is not finished.
+    pub(crate) fn abandon_swap(&mut self) -> Result<(), LogError> {
+        let Some(PendingSwap { base, kinds }) = self.pending_swap.take() else { return Ok(()) };
+        // With this name a crash drops the whole set.
+        self.rename_marked(base, LOG, SWAP, CLEANED)?;
+        for kind in kinds.into_iter().filter(|kind| *kind != LOG) {
+            let path = marked(&self.dir, base, kind, SWAP);
+            remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
+        }
+        let path = marked(&self.dir, base, LOG, CLEANED);
+        remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)
+    }
+
+    /// Where the segments are whose place a rewritten one takes; `None` where they are not what
+    /// they were.
+    fn place_of(&self, rewritten: &Rewritten) -> Option<usize> {
+        let first = self.closed.partition_point(|segment| segment.base < rewritten.base());
+        let found = self.closed.get(first..first + rewritten.former.len())?;
+        let found = found.iter().map(|segment| (segment.base, segment.bytes));
+        let is_same = rewritten.generation == self.generation;
+        (is_same && found.eq(rewritten.former.iter().copied())).then_some(first)
+    }
+
+    fn rename_marked(
+        &self,
+        base: Offset,
+        kind: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<(), LogError> {
+        let path = marked(&self.dir, base, kind, from);
+        self.disk.rename(&path, &marked(&self.dir, base, kind, to)).context("rename", &path)
+    }
+}
+
+/// Finishes or takes back the swaps that a crash left, Kafka's included.
+pub(crate) fn recover_swaps(
+    disk: &dyn Disk,
+    dir: &Path,
+    entries: &[DirEntry],
+) -> Result<(), LogError> {
+    let mut swaps = BTreeSet::new();
+    let mut unfinished = BTreeSet::new();
+    for entry in entries {
+        for (suffix, bases) in [(SWAP, &mut swaps), (CLEANED, &mut unfinished)] {
+            let plain = entry.name.strip_suffix(suffix);
+            if let Some((base, _)) = plain.and_then(segment::parse_name) {
+                bases.insert(base);
+            }
+        }
+    }
+    for base in swaps {
+        if unfinished.contains(&base) {
+            tracing::info!(log = %dir.display(), %base, "dropping a compaction that had not ended");
+            remove_marked(disk, dir, base, SWAP)?;
+        } else {
+            tracing::info!(log = %dir.display(), %base, "finishing the swap of a compacted segment");
+            recover_swap(disk, dir, base, entries)?;
+        }
+    }
+    for base in unfinished {
+        remove_marked(disk, dir, base, CLEANED)?;
+    }
+    Ok(())
+}
+
+fn remove_marked(disk: &dyn Disk, dir: &Path, base: Offset, suffix: &str) -> Result<(), LogError> {
+    for kind in KINDS {
+        let path = marked(dir, base, kind, suffix);
+        remove_if_exists(disk, &path).context("remove", &path)?;
+    }
+    Ok(())
+}
+
+fn recover_swap(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: Offset,
+    entries: &[DirEntry],
+) -> Result<(), LogError> {
+    let swap = marked(dir, base, LOG, SWAP);
+    let end = match disk.open(&swap, OpenMode::Read) {
+        Ok(file) => {
+            let bytes = file.len().context("read", &swap)?;
+            let mut scanner = Scanner::new(file.as_ref(), 0, bytes);
+            let mut end = base;
+            while let Some(Ok((_, header))) = scanner.step().context("read", &swap)? {
+                end = header.next_offset();
+            }
+            end
+        }
+        // The log file has its name already, what is left are indexes.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => base,
+        Err(source) => return Err(LogError::Io { action: "open", path: swap, source }),
+    };
+    let names = entries.iter().filter_map(|entry| segment::parse_name(&entry.name));
+    let mut former: Vec<Offset> =
+        names.filter(|(b, kind)| *kind == LOG && *b > base && *b < end).map(|(b, _)| b).collect();
+    former.sort();
+    for former in former {
+        for kind in REMOVED {
+            let path = segment::path(dir, former, kind);
+            remove_if_exists(disk, &path).context("remove", &path)?;
+        }
+    }
+    for kind in KINDS {
+        let path = marked(dir, base, kind, SWAP);
+        match disk.rename(&path, &segment::path(dir, base, kind)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.context("rename", &path)?,
+        }
+    }
+    Ok(())
+}
