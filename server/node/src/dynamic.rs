@@ -15,9 +15,13 @@ use crate::shared::Shared;
 
 /// Puts the broker's settings of the image in force if they have changed.
 pub fn apply(shared: &Shared, image: &Image, changes: &Changes) {
-    if !changes.configs.iter().any(|resource| resource.kind == ResourceType::Broker) {
-        return;
+    if changes.configs.iter().any(|resource| resource.kind == ResourceType::Broker) {
+        put_in_force(shared, image);
     }
+}
+
+/// Puts the broker's settings of the image in force.
+pub fn put_in_force(shared: &Shared, image: &Image) {
     let own = shared.broker_resource();
     match NodeConfig::resolve(&shared.layers(image, &own)) {
         Ok(config) => shared.net.set_limits(limits(&config)),

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 pub const ROOT: &str = "root";
 
 /// The parts of the program that log under names of their own.
-const TARGETS: [&str; 4] = ["config", "log", "net", "thalweg_node"];
+const TARGETS: [&str; 3] = ["thalweg_log", "thalweg_net", "thalweg_node"];
 
 /// How much is logged; Kafka's names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,7 +57,7 @@ impl Level {
     }
 }
 
-/// Puts a filter in force, given as directives: `info,net=debug`.
+/// Puts a filter in force, given as directives: `info,thalweg_net=debug`.
 pub type Apply = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 static APPLY: OnceLock<Apply> = OnceLock::new();
@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn the_filter_names_what_differs_from_the_root() {
-        let own = BTreeMap::from([("net".to_owned(), Level::Trace)]);
+        let own = BTreeMap::from([("thalweg_net".to_owned(), Level::Trace)]);
         let levels = Levels { root: Level::Fatal, own };
-        assert_eq!(levels.filter(), "error,net=trace");
+        assert_eq!(levels.filter(), "error,thalweg_net=trace");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod brokers;
 mod configs;
+mod directories;
 mod elections;
 mod features;
 mod image;

@@ -29,6 +29,7 @@ pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId
 pub use sync::{CommitQueue, SharedPartition};
 
 use crate::broker;
+use crate::dynamic;
 use crate::groups::Groups;
 use crate::metrics::ShardMetrics;
 use crate::producer_ids::ProducerIds;
@@ -135,6 +136,10 @@ impl Shard {
 
     /// Runs the shard's loops until its mailbox closes. Must run inside a `LocalSet`.
     pub async fn run(self: Rc<Self>, mut mailbox: mpsc::UnboundedReceiver<Work>) {
+        if self.index == 0 {
+            // What was changed before the last stop; the limits are the node's, not a shard's.
+            dynamic::put_in_force(&self.shared, &self.image());
+        }
         tokio::task::spawn_local(sync::run(Rc::clone(&self)));
         while let Some(work) = mailbox.recv().await {
             work(&self);

@@ -32,7 +32,9 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Descri
         sizes.extend(shard.shared.mailboxes.call(index, here).await);
     }
     sizes.retain(|size| wanted.as_ref().is_none_or(|wanted| wanted.contains(&size.partition)));
-    let mut results = describe(&shard.shared, sizes);
+    let shared = Arc::clone(&shard.shared);
+    let describe = move || describe(&shared, sizes);
+    let mut results = tokio::task::spawn_blocking(describe).await.expect("it does not panic");
     let image = shard.image();
     let cordoned = image.broker(shard.shared.config.node_id);
     let cordoned = cordoned.and_then(|broker| broker.cordoned.as_deref()).unwrap_or_default();

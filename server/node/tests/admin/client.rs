@@ -1,0 +1,185 @@
+//! A node of a test and a client that speaks any API to it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use config::{Sources, StaticConfig};
+use protocol::messages::create_topics::{
+    CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
+};
+use protocol::messages::produce::{
+    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+};
+use protocol::{ApiKey, Message};
+use records::{BatchBuilder, Compression};
+use thalweg_node::{Node, StartOptions};
+use types::Uuid;
+
+/// A node with two log directories and two shards, on free ports.
+pub struct TestNode {
+    pub dir: tempfile::TempDir,
+    node: Option<Node>,
+}
+
+impl TestNode {
+    pub fn start() -> Self {
+        let mut this = Self { dir: tempfile::tempdir().unwrap(), node: None };
+        this.run();
+        this
+    }
+
+    /// Stops in order and starts again on the same directories.
+    pub fn restart(&mut self) {
+        self.node.take().unwrap().stop().unwrap();
+        self.run();
+    }
+
+    fn run(&mut self) {
+        let [first, second] = self.log_dirs();
+        let log_dirs = format!("{},{}", first.display(), second.display());
+        let settings = [
+            ("process.roles", "broker,controller"),
+            ("node.id", "1"),
+            ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.bootstrap.servers", "127.0.0.1:9093"),
+            ("log.dirs", &log_dirs),
+            ("offsets.topic.num.partitions", "1"),
+            ("offsets.topic.replication.factor", "1"),
+            ("thalweg.shards", "2"),
+        ];
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let overrides = settings.iter().map(owned).collect();
+        let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
+        let options = StartOptions { fixed, cluster_id: None };
+        self.node = Some(Node::start(options).unwrap());
+    }
+
+    pub fn log_dirs(&self) -> [PathBuf; 2] {
+        ["a", "b"].map(|name| self.dir.path().join(name))
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
+        let listeners = self.node.as_ref().unwrap().listeners();
+        listeners.iter().find(|(name, _)| name == listener).unwrap().1
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address("PLAINTEXT"))
+    }
+
+    pub fn controller(&self) -> Client {
+        Client::connect(self.address("CONTROLLER"))
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            node.stop().unwrap();
+        }
+    }
+}
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+}
+
+impl Client {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        Self { stream }
+    }
+
+    /// Sends a request and reads the answer.
+    pub fn call<Q: Message, R: Message>(&mut self, api: ApiKey, version: i16, request: &Q) -> R {
+        self.try_call(api, version, request).unwrap()
+    }
+
+    /// As `call`; fails where the node closes the connection.
+    pub fn try_call<Q: Message, R: Message>(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        request: &Q,
+    ) -> std::io::Result<R> {
+        let body = request.to_bytes(version).unwrap();
+        let mut frame = BytesMut::new();
+        frame.put_i16(api.to_wire());
+        frame.put_i16(version);
+        frame.put_i32(7);
+        frame.put_i16(4);
+        frame.put_slice(b"test");
+        if api.request_header_version(version) >= 2 {
+            frame.put_u8(0);
+        }
+        frame.put_slice(&body);
+        let length = i32::try_from(frame.len()).unwrap().to_be_bytes();
+        self.stream.write_all(&[&length, &frame[..]].concat())?;
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length)?;
+        let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+        self.stream.read_exact(&mut answer)?;
+        let header = if api.response_header_version(version) >= 1 { 5 } else { 4 };
+        Ok(R::from_bytes(&Bytes::from(answer).slice(header..), version).unwrap())
+    }
+
+    /// Makes a topic and gives its id.
+    pub fn create_topic(&mut self, name: &str, num_partitions: i32) -> Uuid {
+        let topic = CreatableTopic {
+            name: name.to_owned(),
+            num_partitions,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+        let response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 7, &request);
+        assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0]);
+        response.topics[0].topic_id
+    }
+
+    /// Appends a batch of `count` records of `bytes` each; `producer` is idempotent.
+    pub fn produce(&mut self, topic: &str, count: usize, bytes: usize, producer: i64) -> i64 {
+        let mut batch = BatchBuilder::new(Compression::None);
+        if producer >= 0 {
+            batch = batch.producer(types::ProducerId(producer), 0, 0);
+        }
+        for _ in 0..count {
+            batch.append(1, None, Some(&vec![b'v'; bytes]), &[]);
+        }
+        let partition =
+            PartitionProduceData { index: 0, records: Some(batch.build()), ..Default::default() };
+        let topic = TopicProduceData {
+            name: topic.to_owned(),
+            partition_data: vec![partition],
+            ..Default::default()
+        };
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 5000,
+            topic_data: vec![topic],
+            ..Default::default()
+        };
+        let response: ProduceResponse = self.call(ApiKey::Produce, 9, &request);
+        let partition = &response.responses[0].partition_responses[0];
+        assert_eq!(partition.error_code, 0, "{partition:?}");
+        partition.base_offset
+    }
+}
+
+/// Waits until `check` gives something.
+pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within 10 s");
+        std::thread::yield_now();
+    }
+}

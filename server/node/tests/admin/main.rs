@@ -1,0 +1,11 @@
+//! Admin requests against a running node, sent as bytes over TCP.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+
+mod client;
+mod configs;
+mod controller_listener;
+mod log_dirs;
+mod producers;
+mod records;
+mod topics;
