@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use types::Millis;
 
@@ -59,33 +60,37 @@ impl<'a> BrokerLayers<'a> {
     /// As the other typed readers do: if there is no such broker key, or it has no value and no
     /// default. Both are mistakes in this program, never of its input.
     pub fn text(&self, name: &str) -> Cow<'a, str> {
-        self.optional_text(name).expect("the key has a default")
+        or_default(self.optional_text(name))
     }
 
     /// The text of a key that may have no value.
     pub fn optional_text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.value(broker_key(name))
+        self.value(known_key(&keys::BROKER, name))
     }
 
     /// The text that somebody has set for a key.
     pub(crate) fn set_text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.set_value(broker_key(name))
+        self.set_value(known_key(&keys::BROKER, name))
     }
 
     pub fn boolean(&self, name: &str) -> bool {
         self.text(name) == "true"
     }
 
+    pub fn short(&self, name: &str) -> i16 {
+        number(&self.text(name))
+    }
+
     pub fn int(&self, name: &str) -> i32 {
-        self.text(name).parse().expect("read() lets only 32-bit numbers pass")
+        number(&self.text(name))
     }
 
     pub fn long(&self, name: &str) -> i64 {
-        self.text(name).parse().expect("read() lets only 64-bit numbers pass")
+        number(&self.text(name))
     }
 
     pub fn double(&self, name: &str) -> f64 {
-        self.text(name).parse().expect("read() lets only numbers pass")
+        number(&self.text(name))
     }
 
     /// A number of milliseconds.
@@ -103,15 +108,25 @@ impl<'a> BrokerLayers<'a> {
     /// synonyms that somebody has set, counted in the key's own unit.
     pub(crate) fn synonym_value(&self, key: &ConfigKey) -> Option<String> {
         key.synonyms.iter().find_map(|synonym| {
-            let value = self.set_value(broker_key(synonym.name))?;
+            let value = self.set_value(known_key(&keys::BROKER, synonym.name))?;
             Some(in_units(&value, synonym.factor))
         })
     }
 }
 
-/// The broker key of this name.
-fn broker_key(name: &str) -> &'static ConfigKey {
-    keys::BROKER.get(name).copied().expect("the name is one of the broker table")
+/// The key of this name, which this program chose and no input.
+fn known_key(table: &keys::KeyTable, name: &str) -> &'static ConfigKey {
+    table.get(name).copied().expect("the name is one of the table")
+}
+
+/// The value of a key whose default is not "none", so that it always has one.
+fn or_default<T>(value: Option<T>) -> T {
+    value.expect("the key has a default")
+}
+
+/// A number of the type that the key is read as.
+fn number<T: FromStr>(text: &str) -> T {
+    text.parse().ok().expect("the key's check lets only numbers of this type pass")
 }
 
 /// A synonym's value in the unit of the key that it stands in for.
@@ -135,7 +150,7 @@ pub(crate) struct ResourceLayers<'a> {
 
 impl ResourceLayers<'_> {
     pub fn optional_text(&self, name: &str) -> Option<String> {
-        let key = self.table.get(name).expect("the name is one of the table");
+        let key = known_key(self.table, name);
         let own = self.overrides.get(name).and_then(|text| key.read(text).ok());
         own.or_else(|| self.broker.synonym_value(key))
             // A broker key may allow what the topic key does not, such as retention below -1.
@@ -147,7 +162,7 @@ impl ResourceLayers<'_> {
     }
 
     pub fn text(&self, name: &str) -> String {
-        self.optional_text(name).expect("the key has a default")
+        or_default(self.optional_text(name))
     }
 
     pub fn boolean(&self, name: &str) -> bool {
@@ -155,15 +170,20 @@ impl ResourceLayers<'_> {
     }
 
     pub fn int(&self, name: &str) -> i32 {
-        self.text(name).parse().expect("read() lets only 32-bit numbers pass")
+        number(&self.text(name))
+    }
+
+    /// A number whose key allows no negative one.
+    pub fn unsigned(&self, name: &str) -> u32 {
+        number(&self.text(name))
     }
 
     pub fn long(&self, name: &str) -> i64 {
-        self.text(name).parse().expect("read() lets only 64-bit numbers pass")
+        number(&self.text(name))
     }
 
     pub fn double(&self, name: &str) -> f64 {
-        self.text(name).parse().expect("read() lets only numbers pass")
+        number(&self.text(name))
     }
 
     pub fn millis(&self, name: &str) -> Millis {

@@ -97,12 +97,14 @@ fn unescape(text: &str) -> Result<String, String> {
         let c = match (c, rest.as_str().chars().next()) {
             ('\\', Some('u')) => {
                 let escape = rest.as_str();
+                // The number's own parser would take a sign too.
                 let digits =
                     escape.get(1..5).filter(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()));
-                let Some(digits) = digits else {
+                let unit = digits.and_then(|digits| u16::from_str_radix(digits, 16).ok());
+                let Some(unit) = unit else {
                     return Err(format!("\\{}", escape.chars().take(5).collect::<String>()));
                 };
-                units.push(u16::from_str_radix(digits, 16).expect("four hexadecimal digits fit"));
+                units.push(unit);
                 rest = escape[5..].chars();
                 continue;
             }

@@ -103,7 +103,7 @@ impl TopicConfig {
     /// What holds for a topic with these own settings on a broker with these layers.
     pub fn resolve(overrides: &ConfigMap, broker: &BrokerLayers<'_>) -> Self {
         let layers = ResourceLayers { table: &keys::TOPIC, overrides, broker: *broker };
-        let size = |name| unsigned(layers.int(name));
+        let size = |name| layers.unsigned(name);
         let policy = layers.list("cleanup.policy");
         let internal_segment = layers.optional_text("internal.segment.bytes");
         let internal_segment = internal_segment.and_then(|text| text.parse().ok());
@@ -164,11 +164,6 @@ impl CompressionType {
             _ => Self::Producer,
         }
     }
-}
-
-/// A size or count whose key allows no negative number.
-fn unsigned(number: i32) -> u32 {
-    u32::try_from(number).expect("the key's check allows no negative number")
 }
 
 fn limit_ms(ms: i64) -> Option<Millis> {

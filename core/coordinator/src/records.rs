@@ -14,7 +14,7 @@ use protocol::internal::group::{
     GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, LegacyOffsetCommitValue,
     OffsetCommitKey, OffsetCommitValue,
 };
-use protocol::wire::{DecodeError, Reader};
+use protocol::wire::{DecodeError, EncodeError, Reader};
 use types::{LeaderEpoch, Millis};
 
 use crate::group::offsets::CommittedOffset;
@@ -250,11 +250,13 @@ fn offset_key(group_id: &str, topic: &str, partition: i32) -> Bytes {
 
 /// An INT16 and a message behind it.
 fn bytes<M: Message>(head: i16, message: &M, version: i16) -> Bytes {
-    const FITS: &str = "strings of a record come from requests or records and fit their lengths";
-    let mut bytes = BytesMut::with_capacity(2 + message.encoded_size(version).expect(FITS));
-    bytes.put_i16(head);
-    message.encode(version, &mut bytes).expect(FITS);
-    bytes.freeze()
+    let encode = || {
+        let mut bytes = BytesMut::with_capacity(2 + message.encoded_size(version)?);
+        bytes.put_i16(head);
+        message.encode(version, &mut bytes)?;
+        Ok::<_, EncodeError>(bytes.freeze())
+    };
+    encode().expect("strings of a record come from requests or records and fit their lengths")
 }
 
 /// Reads a value, whose version stands before it.

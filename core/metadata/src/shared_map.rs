@@ -153,8 +153,7 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.chunks
-            .partition_point(|chunk| chunk.last().expect("no chunk is ever empty").0.borrow() < key)
+        self.chunks.partition_point(|chunk| chunk.last().is_some_and(|last| last.0.borrow() < key))
     }
 
     /// Keeps a map that shrinks from ending as many chunks of one entry each.

@@ -186,7 +186,8 @@ pub(crate) fn write_header(batch: &mut [u8], header: &BatchHeader) {
     stamp_crc(batch);
 }
 
-fn as_i32(length: usize) -> i32 {
+/// A length as batches write it.
+pub(crate) fn as_i32(length: usize) -> i32 {
     i32::try_from(length).expect("the format holds less than 2 GiB")
 }
 

@@ -255,8 +255,8 @@ impl BatchHeader {
 /// If either is negative.
 pub fn sequence_after(sequence: i32, records: i32) -> i32 {
     assert!(sequence >= 0 && records >= 0, "sequence numbers only grow from 0");
-    let sum = i64::from(sequence) + i64::from(records);
-    i32::try_from(sum % (i64::from(i32::MAX) + 1)).expect("the remainder is at most i32::MAX")
+    // Without its sign bit the sum is the remainder by 2^31.
+    sequence.wrapping_add(records) & i32::MAX
 }
 
 fn field<const N: usize>(front: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {

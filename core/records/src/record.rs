@@ -34,14 +34,14 @@ pub struct Header<'a> {
 /// The headers of a record, known to be well formed; iterate to read them.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Headers<'a> {
-    count: i32,
+    count: usize,
     bytes: &'a [u8],
 }
 
 impl Headers<'_> {
     /// How many there are.
     pub fn len(&self) -> usize {
-        usize::try_from(self.count).expect("checked when parsed")
+        self.count
     }
 
     /// Whether there are none.
@@ -96,10 +96,8 @@ fn parse_body(mut body: &[u8]) -> Result<RawRecord<'_>, RecordFault> {
     let offset_delta = take_varint(&mut body)?;
     let key = take_nullable(&mut body)?;
     let value = take_nullable(&mut body)?;
-    let count = take_varint(&mut body)?;
-    if count < 0 {
-        return Err(RecordFault::Length(count));
-    }
+    let claimed = take_varint(&mut body)?;
+    let count = usize::try_from(claimed).map_err(|_| RecordFault::Length(claimed))?;
     let headers = Headers { count, bytes: body };
     for _ in 0..count {
         take_header(&mut body)?;

@@ -4,7 +4,7 @@
 
 use types::Millis;
 
-use crate::builder::write_header;
+use crate::builder::{as_i32, write_header};
 use crate::compression::{Compression, compress};
 use crate::error::BatchError;
 use crate::header::{BatchHeader, HEADER_BYTES, TimestampType};
@@ -136,7 +136,7 @@ fn count_timestamps_from(
         let (attributes, mut behind) = body.split_at(1);
         take_varlong(&mut behind).map_err(broken)?;
         let bytes = 1 + varlong_bytes(delta) + behind.len();
-        put_varint(&mut out, i32::try_from(bytes).expect("a batch has less than 2 GiB"));
+        put_varint(&mut out, as_i32(bytes));
         out.extend_from_slice(attributes);
         put_varlong(&mut out, delta);
         out.extend_from_slice(behind);

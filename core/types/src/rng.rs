@@ -26,7 +26,7 @@ impl Rng {
     pub fn below(&mut self, bound: u32) -> u32 {
         assert!(bound > 0, "nothing lies below 0");
         let wide = (self.next_u64() >> 32) * u64::from(bound);
-        u32::try_from(wide >> 32).expect("a product of two 32-bit numbers shifted by 32 bits fits")
+        (wide >> 32) as u32
     }
 
     /// 16 random bytes, for ids.

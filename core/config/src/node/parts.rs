@@ -207,7 +207,6 @@ impl FetchLimits {
 impl GroupDefaults {
     pub(super) fn resolve(layers: &BrokerLayers<'_>) -> Self {
         let count = |name| unsigned(layers.int(name));
-        let replicas = layers.int("offsets.topic.replication.factor");
         Self {
             session_timeout_ms_min: layers.millis("group.min.session.timeout.ms"),
             session_timeout_ms_max: layers.millis("group.max.session.timeout.ms"),
@@ -220,8 +219,7 @@ impl GroupDefaults {
             offsets_retention_check_interval_ms: layers
                 .millis("offsets.retention.check.interval.ms"),
             offsets_partitions: layers.int("offsets.topic.num.partitions"),
-            offsets_replication_factor: i16::try_from(replicas)
-                .expect("the key is a 16-bit number"),
+            offsets_replication_factor: layers.short("offsets.topic.replication.factor"),
             offsets_segment_bytes: count("offsets.topic.segment.bytes"),
         }
     }

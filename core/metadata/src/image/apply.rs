@@ -187,11 +187,11 @@ impl Image {
         change: impl FnOnce(&mut Broker),
     ) -> Result<(), ApplyError> {
         let id = BrokerId(id);
-        let registered = self.broker(id).ok_or(ApplyError::UnknownBroker(id))?.epoch;
+        let broker = self.brokers.get_mut(&id).ok_or(ApplyError::UnknownBroker(id))?;
+        let registered = broker.epoch;
         if registered != epoch {
             return Err(ApplyError::StaleBrokerEpoch { broker: id, registered, given: epoch });
         }
-        let broker = self.brokers.get_mut(&id).expect("looked up above");
         change(Arc::make_mut(broker));
         Ok(())
     }

@@ -51,16 +51,18 @@ impl<'a> Reader<'a> {
 
 impl Read for Reader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let Some(decoder) = &mut self.decoder else { return Ok(0) };
-        let read = decoder.read(out)?;
-        if read == 0 && !out.is_empty() {
-            // The library reports a frame that ends early only when asked to finish it.
-            let (rest, result) = self.decoder.take().expect("it was there a line ago").finish();
-            result.map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-            if !rest.is_empty() {
-                return Err(io::Error::other("there are bytes behind the frame"));
-            }
+        let Some(mut decoder) = self.decoder.take() else { return Ok(0) };
+        let read = decoder.read(out);
+        if out.is_empty() || !matches!(read, Ok(0)) {
+            self.decoder = Some(decoder);
+            return read;
         }
-        Ok(read)
+        // The library reports a frame that ends early only when asked to finish it.
+        let (rest, result) = decoder.finish();
+        result.map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        if !rest.is_empty() {
+            return Err(io::Error::other("there are bytes behind the frame"));
+        }
+        Ok(0)
     }
 }

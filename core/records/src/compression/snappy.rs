@@ -23,7 +23,7 @@ pub(super) fn compress(data: &[u8]) -> io::Result<Vec<u8>> {
     out.extend_from_slice(&VERSION);
     for block in data.chunks(BLOCK_BYTES) {
         let compressed = encoder.compress_vec(block).map_err(io::Error::other)?;
-        let length = i32::try_from(compressed.len()).expect("a block of 32 KiB stays small");
+        let length = i32::try_from(compressed.len()).map_err(io::Error::other)?;
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&compressed);
     }
