@@ -1,3 +1,5 @@
+//! Sessions as clients open, change, use and close them, and what each response may leave out.
+
 use super::*;
 
 fn key(name: &str, partition: i32) -> PartitionKey {
