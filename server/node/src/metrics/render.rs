@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::counts::TopicCounts;
-use super::facts::ShardFacts;
+use super::facts::{PartitionFacts, ShardFacts};
 
 /// Label names and values of one sample.
 type Labels = Vec<(&'static str, String)>;
@@ -94,7 +94,8 @@ fn topics(page: &mut Page, facts: &ShardFacts) {
 }
 
 fn partitions(page: &mut Page, facts: &ShardFacts) {
-    let columns: [(&str, &str, fn(&super::facts::PartitionFacts) -> f64); 4] = [
+    type Pick = fn(&PartitionFacts) -> f64;
+    let columns: [(&str, &str, Pick); 4] = [
         ("size", "Bytes of the log", |one| one.bytes as f64),
         ("logendoffset", "Offset that the next record gets", |one| one.end as f64),
         ("logstartoffset", "First offset of the log", |one| one.start as f64),
