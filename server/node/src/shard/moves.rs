@@ -49,11 +49,14 @@ pub struct LogSize {
 /// The moves of one shard, by partition.
 #[derive(Default)]
 pub struct Moves {
-    running: RefCell<BTreeMap<(TopicPartition, usize), Rc<RefCell<Copy>>>>,
+    running: RefCell<BTreeMap<(TopicPartition, usize), SharedCopy>>,
 }
 
+/// A copy as its move and those who ask for sizes hold it.
+type SharedCopy = Rc<RefCell<Copying>>;
+
 /// A log that grows in the new directory.
-struct Copy {
+struct Copying {
     future: Log,
     /// Offset from which to copy on.
     next: Offset,
@@ -133,7 +136,7 @@ impl Shard {
         let future = Log::open(Arc::clone(&disk), folder.clone(), config, opening, clock::wall())?;
         log::write_topic_id(disk.as_ref(), &folder, id.topic)?;
         let next = log.start_offset();
-        let copy = Copy { future, next, unsynced_bytes: 0, is_cancelled: false };
+        let copy = Copying { future, next, unsynced_bytes: 0, is_cancelled: false };
         let copy = Rc::new(RefCell::new(copy));
         running.insert(key.clone(), Rc::clone(&copy));
         let shard = Rc::clone(self);
@@ -172,7 +175,7 @@ async fn run(
     shard: &Rc<Shard>,
     id: PartitionId,
     to: usize,
-    copy: &Rc<RefCell<Copy>>,
+    copy: &SharedCopy,
 ) -> Result<bool, Fault> {
     loop {
         if copy.borrow().is_cancelled {
@@ -200,7 +203,7 @@ fn turn(
     shard: &Rc<Shard>,
     id: PartitionId,
     to: usize,
-    copy: &Rc<RefCell<Copy>>,
+    copy: &SharedCopy,
 ) -> Result<Option<Step>, Fault> {
     let Some(partition) = shard.partition(id) else { return Ok(None) };
     let step = copy.borrow_mut().step(&mut partition.borrow_mut())?;
@@ -211,7 +214,7 @@ fn turn(
     }))
 }
 
-impl Copy {
+impl Copying {
     /// Copies a slice; `None` if everything that is committed is copied.
     fn step(&mut self, partition: &mut Partition) -> Result<Option<Step>, Fault> {
         let until = partition.high_watermark();
@@ -248,7 +251,7 @@ impl Copy {
     }
 }
 
-async fn sync_if_due(copy: &Rc<RefCell<Copy>>) -> Result<(), Fault> {
+async fn sync_if_due(copy: &SharedCopy) -> Result<(), Fault> {
     if copy.borrow().unsynced_bytes < SYNC_BYTES {
         return Ok(());
     }
@@ -266,7 +269,7 @@ fn swap(
     shard: &Rc<Shard>,
     shared: &SharedPartition,
     to: usize,
-    copy: &Rc<RefCell<Copy>>,
+    copy: &SharedCopy,
 ) -> Result<bool, Fault> {
     let mut partition = shared.borrow_mut();
     let mut copy = copy.borrow_mut();

@@ -10,13 +10,16 @@ use config::{Sources, StaticConfig};
 use protocol::messages::create_topics::{
     CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
 };
+use protocol::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
+};
 use protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
 use protocol::{ApiKey, Message};
 use records::{BatchBuilder, Compression};
 use thalweg_node::{Node, StartOptions};
-use types::Uuid;
+use types::{ErrorCode, Uuid};
 
 /// A node with two log directories and two shards, on free ports.
 pub struct TestNode {
@@ -169,6 +172,27 @@ impl Client {
         let partition = &response.responses[0].partition_responses[0];
         assert_eq!(partition.error_code, 0, "{partition:?}");
         partition.base_offset
+    }
+}
+
+impl Client {
+    /// Deletes the records before an offset; gives the code and where the log begins.
+    pub fn delete_records(
+        &mut self,
+        topic: &str,
+        partition_index: i32,
+        offset: i64,
+    ) -> (ErrorCode, i64) {
+        let partition = DeleteRecordsPartition { partition_index, offset, ..Default::default() };
+        let topic = DeleteRecordsTopic {
+            name: topic.to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request = DeleteRecordsRequest { topics: vec![topic], ..Default::default() };
+        let response: DeleteRecordsResponse = self.call(ApiKey::DeleteRecords, 2, &request);
+        let partition = &response.topics[0].partitions[0];
+        (ErrorCode::from_wire(partition.error_code), partition.low_watermark)
     }
 }
 

@@ -5,6 +5,7 @@ use protocol::messages::alter_replica_log_dirs::{
     AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
     AlterReplicaLogDirsResponse,
 };
+use protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use protocol::messages::describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsRequest, DescribeLogDirsResponse,
 };
@@ -96,4 +97,79 @@ fn moves_that_cannot_be_have_kafkas_codes() {
     for (path, topic, partition, code) in cases {
         assert_eq!(move_to(&mut client, path, topic, partition), code, "{path} {topic}");
     }
+}
+
+/// The directory that does not hold the log.
+fn other_dir(node: &TestNode, client: &mut Client, topic: &str) -> String {
+    let here = logs(client, topic)[0].0.clone();
+    let dirs = node.log_dirs().map(|dir| dir.to_str().unwrap().to_owned());
+    dirs.into_iter().find(|dir| *dir != here).unwrap()
+}
+
+fn wait_for_move(client: &mut Client, topic: &str, to: &str) {
+    eventually("a move", || {
+        let now = logs(client, topic);
+        (now.len() == 1 && now[0].0 == to).then_some(())
+    });
+}
+
+#[test]
+fn a_log_keeps_its_start_when_it_moves() {
+    let mut node = TestNode::start();
+    let mut client = node.client();
+    // The start lies within a batch, and at the end.
+    for (topic, start) in [("t", 14), ("u", 20)] {
+        client.create_topic(topic, 1);
+        client.produce(topic, 10, 10, -1);
+        client.produce(topic, 10, 10, -1);
+        assert_eq!(client.delete_records(topic, 0, start), (ErrorCode::None, start));
+        let to = other_dir(&node, &mut client, topic);
+        assert_eq!(move_to(&mut client, &to, topic, 0), ErrorCode::None);
+        wait_for_move(&mut client, topic, &to);
+        assert_eq!(client.delete_records(topic, 0, 0), (ErrorCode::None, start));
+        assert_eq!(client.produce(topic, 1, 10, -1), 20);
+    }
+    drop(client);
+    node.restart();
+    let mut client = node.client();
+    for (topic, start) in [("t", 14), ("u", 20)] {
+        assert_eq!(client.delete_records(topic, 0, 0), (ErrorCode::None, start));
+        assert_eq!(client.produce(topic, 1, 10, -1), 21);
+    }
+}
+
+#[test]
+fn a_topic_can_be_deleted_while_its_log_moves() {
+    let node = TestNode::start();
+    let mut client = node.client();
+    client.create_topic("t", 1);
+    for _ in 0..20 {
+        client.produce("t", 10, 50_000, -1);
+    }
+    let to = other_dir(&node, &mut client, "t");
+    assert_eq!(move_to(&mut client, &to, "t", 0), ErrorCode::None);
+    let request = DeleteTopicsRequest { topic_names: vec!["t".to_owned()], ..Default::default() };
+    let _: DeleteTopicsResponse = client.call(ApiKey::DeleteTopics, 5, &request);
+    assert_eq!(logs(&mut client, "t"), []);
+    eventually("the copy to go", || {
+        let mut left = std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name());
+        let is_copy = |name: std::ffi::OsString| name.to_str().unwrap().ends_with("-future");
+        (!left.any(is_copy)).then_some(())
+    });
+    client.create_topic("t", 1);
+    assert_eq!(client.produce("t", 1, 10, -1), 0);
+}
+
+#[test]
+fn a_producer_goes_on_where_its_log_has_moved() {
+    let node = TestNode::start();
+    let mut client = node.client();
+    client.create_topic("t", 1);
+    assert_eq!(client.produce("t", 3, 10, 42), 0);
+    let to = other_dir(&node, &mut client, "t");
+    assert_eq!(move_to(&mut client, &to, "t", 0), ErrorCode::None);
+    wait_for_move(&mut client, "t", &to);
+    // The same batch again is known, not appended.
+    assert_eq!(client.produce("t", 3, 10, 42), 0);
+    assert_eq!(client.produce("t", 1, 10, -1), 3);
 }

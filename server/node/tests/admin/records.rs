@@ -4,29 +4,13 @@ use protocol::ApiKey;
 use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
 };
-use protocol::messages::delete_records::{
-    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
-};
 use protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
     OffsetForLeaderTopic,
 };
 use types::ErrorCode;
 
-use crate::client::{Client, TestNode};
-
-fn delete(client: &mut Client, topic: &str, partition_index: i32, offset: i64) -> (ErrorCode, i64) {
-    let partition = DeleteRecordsPartition { partition_index, offset, ..Default::default() };
-    let topic = DeleteRecordsTopic {
-        name: topic.to_owned(),
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let request = DeleteRecordsRequest { topics: vec![topic], ..Default::default() };
-    let response: DeleteRecordsResponse = client.call(ApiKey::DeleteRecords, 2, &request);
-    let partition = &response.topics[0].partitions[0];
-    (ErrorCode::from_wire(partition.error_code), partition.low_watermark)
-}
+use crate::client::TestNode;
 
 #[test]
 fn a_log_begins_where_records_were_deleted_to() {
@@ -44,11 +28,11 @@ fn a_log_begins_where_records_were_deleted_to() {
         (-1, (ErrorCode::None, 10)),
     ];
     for (offset, expected) in cases {
-        assert_eq!(delete(&mut client, "t", 0, offset), expected, "{offset}");
+        assert_eq!(client.delete_records("t", 0, offset), expected, "{offset}");
     }
     drop(client);
     node.restart();
-    assert_eq!(delete(&mut node.client(), "t", 0, 0), (ErrorCode::None, 10));
+    assert_eq!(node.client().delete_records("t", 0, 0), (ErrorCode::None, 10));
 }
 
 #[test]
@@ -57,7 +41,7 @@ fn a_start_is_written_down_before_the_answer() {
     let mut client = node.client();
     client.create_topic("t", 1);
     client.produce("t", 10, 10, -1);
-    assert_eq!(delete(&mut client, "t", 0, 7), (ErrorCode::None, 7));
+    assert_eq!(client.delete_records("t", 0, 7), (ErrorCode::None, 7));
     let lines = node.log_dirs().map(|dir| {
         let path = dir.join("log-start-offset-checkpoint");
         std::fs::read_to_string(path).unwrap_or_default()
@@ -91,7 +75,7 @@ fn records_that_must_stay_have_kafkas_codes() {
         ("c", 1, ErrorCode::UnknownTopicOrPartition),
     ];
     for (topic, partition, code) in cases {
-        assert_eq!(delete(&mut client, topic, partition, 0), (code, -1), "{topic} {partition}");
+        assert_eq!(client.delete_records(topic, partition, 0), (code, -1), "{topic} {partition}");
     }
 }
 
