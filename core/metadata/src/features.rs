@@ -70,10 +70,23 @@ pub fn supported() -> impl Iterator<Item = (&'static str, i16, i16)> {
     served.map(|feature| (feature.name, feature.min, feature.served))
 }
 
-/// The finalized levels for ApiVersions; `kraft_version` comes from the log's control records.
+/// What a node of this build says of itself when it registers: all levels of Kafka 4.3. A cluster
+/// that Kafka's tools have formatted is at the highest of them, and a level that is not served yet
+/// asks nothing of a broker but to leave the requests to others.
+pub fn registered() -> impl Iterator<Item = (&'static str, i16, i16)> {
+    FEATURES.iter().map(|feature| (feature.name, feature.min, feature.kafka_max))
+}
+
+/// The finalized levels for ApiVersions, as far as they are served; `kraft_version` comes from the
+/// log's control records.
 pub fn finalized(image: &Image, kraft_version: i16) -> Vec<(String, i16)> {
-    let mut levels: Vec<_> =
-        image.features().map(|(name, level)| (name.to_owned(), level)).collect();
+    let served =
+        |name: &str, level: i16| feature(name).map_or(level, |feature| level.min(feature.served));
+    let mut levels: Vec<_> = image
+        .features()
+        .map(|(name, level)| (name.to_owned(), served(name, level)))
+        .filter(|(_, level)| *level > 0)
+        .collect();
     if kraft_version > 0 {
         levels.push((KRAFT_VERSION.to_owned(), kraft_version));
     }

@@ -9,7 +9,7 @@ use ::metadata::controller::{Context as Deciding, bootstrap_records};
 use ::metadata::{Image, Loader};
 use anyhow::Context;
 use config::{BrokerLayers, NodeConfig, StaticConfig};
-use net::{Inbox, Limits, Listener, ListenerOptions, Net};
+use net::{Inbox, Listener, ListenerOptions, Net};
 use tokio::sync::mpsc;
 use types::Rng;
 
@@ -19,7 +19,7 @@ use crate::http::{self, Phase, Status};
 use crate::registration;
 use crate::shard::{Mailboxes, Shard, Work};
 use crate::shared::Shared;
-use crate::{clock, groups, upkeep};
+use crate::{clock, dynamic, groups, upkeep};
 
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Node {
         let (log, image) = open_metadata(&config, &fixed, &dirs, &mut rng)?;
         let bound = bind(&config)?;
         let shards = shard_count(&config);
-        let (net, inboxes) = Net::new(limits(&config), shards);
+        let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
         let publish = publish(mailboxes.clone(), Arc::clone(&dirs));
         let node_id = config.node_id;
@@ -220,34 +220,6 @@ fn bind(config: &NodeConfig) -> anyhow::Result<Vec<Listener>> {
 fn shard_count(config: &NodeConfig) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     config.shards.map_or(cores, |count| count as usize)
-}
-
-fn limits(config: &NodeConfig) -> Limits {
-    let limits = &config.limits;
-    let overrides = limits.connections_per_ip_overrides.iter().filter_map(|(host, count)| {
-        let address = host.parse().ok().or_else(|| {
-            tracing::warn!("max.connections.per.ip.overrides: {host} is not an address, ignored");
-            None
-        })?;
-        Some((address, *count as usize))
-    });
-    let idle = limits.idle_ms_max.map(|idle| u64::try_from(idle.get()).unwrap_or(0));
-    Limits {
-        frame_bytes_max: limits.request_bytes_max as usize,
-        connections_max: limits.connections_max as usize,
-        connections_per_ip_max: limits.connections_per_ip_max as usize,
-        connections_per_ip_overrides: overrides.collect(),
-        creations_per_second_max: limits.connection_rate_max,
-        idle_max: idle.map_or(Duration::MAX, Duration::from_millis),
-        in_flight_bytes_max: in_flight_bytes_max(limits.queued_bytes_max),
-        ..Limits::default()
-    }
-}
-
-/// Without `queued.max.request.bytes`: enough for some large requests, whatever clients do.
-fn in_flight_bytes_max(configured: Option<u64>) -> usize {
-    const DEFAULT: u64 = 512 << 20;
-    usize::try_from(configured.unwrap_or(DEFAULT)).unwrap_or(usize::MAX)
 }
 
 fn start_shards(

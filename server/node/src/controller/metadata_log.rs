@@ -266,19 +266,17 @@ impl MetadataLog {
         self.facts.epoch = LeaderEpoch(epoch);
         let voters = self.facts.voters.iter().map(|voter| leader_change_message::Voter {
             voter_id: voter.id.0,
-            voter_directory_id: voter.directory_id,
             ..Default::default()
         });
         let voters: Vec<_> = voters.collect();
-        let version = i16::from(dynamic);
         let change = LeaderChangeMessage {
-            version,
             leader_id: opening.node.0,
             granting_voters: voters.clone(),
             voters,
             ..Default::default()
         };
-        let record = (ControlRecordType::LeaderChange, change.to_bytes(version)?);
+        // Kafka's tools read version 0 alone, which has no directory ids.
+        let record = (ControlRecordType::LeaderChange, change.to_bytes(0)?);
         let batch = snapshot::control_batch(&[record], self.facts.epoch, opening.now);
         self.append_batch(&batch, opening.now)?;
         self.commit()
