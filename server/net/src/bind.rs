@@ -11,6 +11,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::counters::ListenerCounters;
 
+/// Least backlog of a listener. Kafka's default of 50 overflows when some hundred clients come back
+/// at once, and whoever is dropped tries again a whole second later.
+const BACKLOG_MIN: u32 = 1024;
+
 /// Where and how to listen.
 #[derive(Clone, Debug)]
 pub struct ListenerOptions {
@@ -20,7 +24,7 @@ pub struct ListenerOptions {
     pub host: String,
     /// 0: any free port.
     pub port: u16,
-    /// `socket.listen.backlog.size`.
+    /// `socket.listen.backlog.size`; a smaller one than 1024 is raised to it.
     pub backlog: u32,
     /// `socket.send.buffer.bytes`; `None` (-1 in the configuration): as the system decides.
     pub send_buffer_bytes: Option<usize>,
@@ -153,7 +157,8 @@ fn listen(options: &ListenerOptions, address: SocketAddr) -> io::Result<std::net
         socket.set_recv_buffer_size(bytes)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    let backlog = options.backlog.max(BACKLOG_MIN);
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
@@ -185,6 +190,16 @@ mod tests {
             let listener = Listener::bind(&ListenerOptions::plaintext("A", host, 0)).unwrap();
             assert_ne!(listener.local_addr().port(), 0, "{host}");
         }
+    }
+
+    #[test]
+    fn hundreds_of_clients_may_come_before_the_first_is_accepted() {
+        let listener = Listener::bind(&ListenerOptions::plaintext("A", "127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr();
+        let second = std::time::Duration::from_secs(1);
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, second);
+        let clients: Result<Vec<_>, _> = (0..200).map(connect).collect();
+        assert_eq!(clients.unwrap().len(), 200, "one that is dropped tries again after a second");
     }
 
     #[test]
