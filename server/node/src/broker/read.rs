@@ -2,7 +2,8 @@
 //!
 //! [`gather`] sends each shard its share of the partitions and puts the answers together in the
 //! order of the request. Reads that need the device come back as plans and run on the blocking
-//! pool of the asking shard, so that no shard waits for a disk.
+//! pool of the asking shard, so that no shard waits for a disk. Where one other shard owns all
+//! that is asked, that shard also waits for more, and what it waits for crosses once.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,7 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use log::{AbortedTxn, ColdRead, Read, ReadError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
 use types::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::shard::{Call, Partition, PartitionId, Shard};
@@ -41,8 +43,17 @@ pub struct Bounds {
     pub bytes_max: usize,
     /// With fewer bytes than this the reader waits.
     pub bytes_min: usize,
-    /// Whom to wake when there is more; `None` if the reader will not wait.
-    pub notify: Option<Arc<Notify>>,
+    /// The wait for more; `None` if the reader will not wait.
+    pub wait: Option<Wait>,
+}
+
+/// How a reader waits for more.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    /// Whom to wake.
+    pub notify: Arc<Notify>,
+    /// When the reader takes what there is.
+    pub until: Instant,
 }
 
 /// What one partition answers.
@@ -65,6 +76,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether the reader must hear of it at once, however little it brings.
+    pub fn is_urgent(&self) -> bool {
+        !self.error.is_none() || self.diverging.is_some()
+    }
+
     /// An answer that is only an error.
     pub fn refused(error: ErrorCode) -> Self {
         Self {
@@ -138,6 +154,13 @@ async fn read_everywhere(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> 
     for ask in asks {
         by_owner.entry(shard.owner_of(ask.partition)).or_default().push(ask);
     }
+    if by_owner.len() == 1
+        && let Some(wait) = &bounds.wait
+        && let Some(entry) = by_owner.first_entry().filter(|entry| *entry.key() != shard.index)
+    {
+        let (owner, asks) = entry.remove_entry();
+        return read_there(shard, owner, asks, bounds, wait).await;
+    }
     let mut calls = Vec::with_capacity(by_owner.len());
     for (owner, asks) in by_owner {
         if owner == shard.index {
@@ -153,6 +176,60 @@ async fn read_everywhere(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> 
         found.extend(call.await);
     }
     found
+}
+
+/// Reads on the shard that owns everything asked; it answers once there is enough.
+async fn read_there(
+    shard: &Rc<Shard>,
+    owner: usize,
+    asks: Vec<Ask>,
+    bounds: &Bounds,
+    wait: &Wait,
+) -> Vec<Found> {
+    let (reply, answer) = oneshot::channel();
+    let (bounds, wait) = (bounds.clone(), wait.clone());
+    shard.shared.mailboxes.post(owner, move |shard| {
+        let found = read_here(shard, asks, &bounds);
+        if is_enough(&found, &bounds) {
+            // A receiver that is gone means that the connection is.
+            _ = reply.send(found);
+        } else {
+            tokio::task::spawn_local(wait_here(Rc::clone(shard), found, bounds, wait, reply));
+        }
+    });
+    match answer.await {
+        Ok(found) => found,
+        // The owner has stopped; the node is going down and the connection with it.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Reads again whenever a partition has grown, until there is enough, the time is over or nobody
+/// listens any more.
+async fn wait_here(
+    shard: Rc<Shard>,
+    mut found: Vec<Found>,
+    bounds: Bounds,
+    wait: Wait,
+    mut reply: oneshot::Sender<Vec<Found>>,
+) {
+    while !is_enough(&found, &bounds) {
+        tokio::select! {
+            () = wait.notify.notified() => {}
+            () = sleep_until(wait.until) => break,
+            () = reply.closed() => return,
+        }
+        let asks = found.into_iter().map(|(ask, _, _)| ask).collect();
+        found = read_here(&shard, asks, &bounds);
+    }
+    _ = reply.send(found);
+}
+
+/// Whether the reader is to have this now. What the device holds counts: it must be read to know.
+fn is_enough(found: &[Found], bounds: &Bounds) -> bool {
+    let bytes: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
+    bytes >= bounds.bytes_min
+        || found.iter().any(|(_, answer, cold)| cold.is_some() || answer.is_urgent())
 }
 
 fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
@@ -176,11 +253,11 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
         found.push((ask, answer, cold));
     }
     if total < bounds.bytes_min
-        && let Some(notify) = &bounds.notify
+        && let Some(wait) = &bounds.wait
     {
         for (ask, _, _) in &found {
             if let Some(partition) = shard.partition(ask.partition) {
-                partition.borrow_mut().watch(notify);
+                partition.borrow_mut().watch(&wait.notify);
             }
         }
     }

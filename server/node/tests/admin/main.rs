@@ -6,6 +6,7 @@ mod client;
 mod configs;
 mod controller_listener;
 mod log_dirs;
+mod long_poll;
 mod producers;
 mod records;
 mod topics;

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use types::{ErrorCode, Offset, Uuid};
 
 use crate::broker::Context;
-use crate::broker::read::{self, Answer, Ask, Bounds};
+use crate::broker::read::{self, Answer, Ask, Bounds, Wait};
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
@@ -97,22 +97,21 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
 
 async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
     let waits = !wanted.wait.is_zero() && wanted.bytes_min > 0 && !open.targets.is_empty();
-    let deadline = Instant::now() + wanted.wait;
+    let until = Instant::now() + wanted.wait;
     let bounds = Bounds {
         read_committed: wanted.read_committed,
         bytes_max: wanted.bytes_max,
         bytes_min: wanted.bytes_min.min(wanted.bytes_max),
-        notify: waits.then(|| Arc::new(Notify::new())),
+        wait: waits.then(|| Wait { notify: Arc::new(Notify::new()), until }),
     };
     loop {
         let answers = read_all(&context.shard, &wanted, &open, &bounds).await;
         let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
-        let enough = bytes >= bounds.bytes_min
-            || answers.iter().any(|one| !one.error.is_none() || one.diverging.is_some());
-        let Some(notify) = bounds.notify.as_ref().filter(|_| !enough) else {
+        let enough = bytes >= bounds.bytes_min || answers.iter().any(Answer::is_urgent);
+        let Some(wait) = bounds.wait.as_ref().filter(|_| !enough) else {
             return respond(&context, &open, answers);
         };
-        if tokio::time::timeout_at(deadline, notify.notified()).await.is_err() {
+        if tokio::time::timeout_at(until, wait.notify.notified()).await.is_err() {
             return respond(&context, &open, answers);
         }
     }
