@@ -3,6 +3,7 @@
 //! [`serve`] is where every frame enters; `api` has one file per API.
 
 pub mod api;
+mod excerpt;
 mod group_call;
 mod operations;
 mod read;

@@ -176,3 +176,18 @@ fn resources_are_listed_by_kind() {
         client.call(ApiKey::ListConfigResources, 1, &request);
     assert_eq!(response.error_code, ErrorCode::UnsupportedVersion.to_wire());
 }
+
+/// Messages repeat names, and a string has a longest length.
+#[test]
+fn the_longest_names_are_answered() {
+    let node = TestNode::start();
+    let mut client = node.client();
+    let long = "é".repeat(16_000);
+    for kind in [TOPIC, BROKER, LOGGER] {
+        assert_ne!(describe(&mut client, kind, &long, None).error_code, 0, "{kind}");
+    }
+    for (name, key) in [(long.as_str(), "root"), ("1", &long)] {
+        assert_ne!(set(&mut client, LOGGER, name, key, Some("INFO")), ErrorCode::None);
+    }
+    assert_ne!(set(&mut client, LOGGER, "1", "root", Some(&long)), ErrorCode::None);
+}

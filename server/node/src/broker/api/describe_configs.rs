@@ -10,6 +10,7 @@ use protocol::messages::describe_configs::{
 use types::{ErrorCode, validate_topic_name};
 
 use crate::broker::Context;
+use crate::broker::excerpt::excerpt;
 use crate::logging;
 use crate::shared::Shared;
 
@@ -74,8 +75,9 @@ impl Describing<'_> {
         let settings = self.image.settings(&ConfigResource::new(kind, name));
         let entries = match kind {
             ResourceType::Topic => {
-                validate_topic_name(name)
-                    .map_err(|error| (ErrorCode::InvalidTopicException, Some(error.to_string())))?;
+                validate_topic_name(name).map_err(|error| {
+                    (ErrorCode::InvalidTopicException, Some(excerpt(&error.to_string()).to_owned()))
+                })?;
                 if self.image.topic(name).is_none() {
                     return Err((ErrorCode::UnknownTopicOrPartition, None));
                 }
@@ -102,12 +104,13 @@ impl Describing<'_> {
     /// Settings of a broker are its own to tell.
     fn check_broker(&self, name: &str, or: &str) -> Result<(), Refused> {
         let own = self.shared.config.node_id;
+        let shown = excerpt(name);
         match name.parse::<i32>() {
             Ok(id) if id == own.0 => Ok(()),
             Ok(_) => {
-                invalid(format!("Unexpected broker id, expected {own}{or} but received {name}"))
+                invalid(format!("Unexpected broker id, expected {own}{or} but received {shown}"))
             }
-            Err(_) => invalid(format!("Broker id must be an integer, but it is: {name}")),
+            Err(_) => invalid(format!("Broker id must be an integer, but it is: {shown}")),
         }
     }
 

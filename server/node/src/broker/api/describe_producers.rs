@@ -9,6 +9,7 @@ use protocol::messages::describe_producers::{
 use types::{ErrorCode, validate_topic_name};
 
 use crate::broker::Context;
+use crate::broker::excerpt::excerpt;
 use crate::broker::resolve::{self, TopicRef};
 use crate::shard::{Partition, Shard};
 
@@ -33,7 +34,7 @@ async fn describe(context: &Context, topic: &str, partition_index: i32) -> Parti
         return PartitionResponse {
             partition_index,
             error_code: ErrorCode::InvalidTopicException.to_wire(),
-            error_message: Some(invalid.to_string()),
+            error_message: Some(excerpt(&invalid.to_string()).to_owned()),
             ..Default::default()
         };
     }

@@ -12,6 +12,7 @@ use protocol::messages::incremental_alter_configs::{
 use types::{BrokerId, ErrorCode};
 
 use crate::broker::Context;
+use crate::broker::excerpt::excerpt;
 use crate::logging::{self, Level, ROOT};
 
 /// Serves one request.
@@ -62,18 +63,19 @@ fn alter_loggers(
     validate_only: bool,
 ) -> Result<(), Refused> {
     let name = &resource.resource_name;
+    let shown = excerpt(name);
     let invalid = |message: String| Err((ErrorCode::InvalidRequest, message));
     match name.parse::<i32>() {
         Ok(id) if id == own.0 => {}
         Ok(_) => {
-            return invalid(format!("Unexpected broker id, expected {own}, but received {name}"));
+            return invalid(format!("Unexpected broker id, expected {own}, but received {shown}"));
         }
-        Err(_) => return invalid(format!("Node id must be an integer, but it is: {name}")),
+        Err(_) => return invalid(format!("Node id must be an integer, but it is: {shown}")),
     }
     let known = logging::levels();
     let changes = resource.configs.iter().map(|config| {
         if !known.contains_key(&config.name) {
-            let message = format!("Logger {} does not exist!", config.name);
+            let message = format!("Logger {} does not exist!", excerpt(&config.name));
             return Err((ErrorCode::InvalidConfig, message));
         }
         Ok((config.name.clone(), level(config)?))
@@ -94,9 +96,10 @@ fn level(config: &AlterableConfig) -> Result<Option<Level>, Refused> {
             let unknown = || {
                 let names = Level::ALL.map(Level::name).join(", ");
                 let message = format!(
-                    "Cannot set the log level of {} to {value} as it is not a supported log \
-                     level. Valid log levels are {names}",
-                    config.name
+                    "Cannot set the log level of {} to {} as it is not a supported log level. \
+                     Valid log levels are {names}",
+                    config.name,
+                    excerpt(value)
                 );
                 (ErrorCode::InvalidConfig, message)
             };
