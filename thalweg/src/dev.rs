@@ -1,5 +1,6 @@
 //! `thalweg dev`: a node for one's own machine, without a word of configuration.
 
+use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -34,7 +35,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
-    log.with_writer(std::io::stderr).init();
+    log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let data = DataDir::choose(options)?;
     let port = match options.port {
         Some(port) => port,

@@ -2,6 +2,7 @@
 
 use std::env::{var, vars_os};
 use std::fs;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -84,7 +85,9 @@ fn start_logging() -> anyhow::Result<()> {
     let Ok(filter) = EnvFilter::try_new(&level) else {
         bail!("{level:?} is not a log level; try error, warn, info, debug or trace");
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_target(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    // Colours are for people: no file and no log collector wants their control characters.
+    log.with_ansi(std::io::stdout().is_terminal()).init();
     Ok(())
 }
 

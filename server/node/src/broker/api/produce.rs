@@ -15,6 +15,7 @@ use protocol::messages::produce::{
 };
 use protocol::views::produce::ProduceRequestView;
 use protocol::wire::Reader;
+use records::BatchHeader;
 use tokio::sync::oneshot;
 use types::{ErrorCode, Uuid};
 
@@ -87,7 +88,13 @@ fn read(context: &Context, body: &[u8]) -> Result<(i16, TopicNames, Vec<Part>), 
     let mut parts = Vec::new();
     for data in &request.topic_data {
         let named = TopicRef::from_wire(data.name, data.topic_id, context.version >= 13);
-        let topic = resolve::topic(&image, named);
+        let topic = resolve::topic(&image, named).and_then(|topic| {
+            // The coordinators write these; a client's record would stand in their state.
+            match resolve::is_internal(&topic.name) {
+                true => Err(ErrorCode::InvalidTopicException),
+                false => Ok(topic),
+            }
+        });
         for partition in &data.partition_data {
             let target = topic
                 .clone()
@@ -115,12 +122,23 @@ fn append_all(shard: &Rc<Shard>, parts: Vec<Part>, mut body: BytesMut, acks: i16
                 body.advance(start - consumed);
                 let batches = body.split_to(bytes);
                 consumed = start + bytes;
-                append(shard, target, batches, acks)
+                match has_trailing_batch(&batches) {
+                    true => Reply::Ready(Err(AppendRefused {
+                        message: Some("more than one batch for a partition".to_owned()),
+                        ..refused(ErrorCode::InvalidRecord)
+                    })),
+                    false => append(shard, target, batches, acks),
+                }
             }
         };
         pending.push(Pending { topic, index, reply });
     }
     pending
+}
+
+/// Since version 3 there is one batch for a partition. What is no batch is left for the log to name.
+fn has_trailing_batch(batches: &[u8]) -> bool {
+    BatchHeader::parse(batches).is_ok_and(|header| header.batch_bytes() < batches.len())
 }
 
 /// Appends to one partition, here or on the shard that owns it.
