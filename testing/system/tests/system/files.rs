@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use records::{check_crc, split_batches};
+use records::{BatchBuilder, Compression, check_crc, split_batches};
 use thalweg_system::client::Client;
 use thalweg_system::load::{Committer, Producer};
 use thalweg_system::process::NodeSpec;
@@ -25,7 +25,13 @@ fn the_directory_is_laid_out_as_kafka_does() -> anyhow::Result<()> {
         &[("retention.ms", "-1"), ("segment.bytes", "1048576")],
     )?;
     let mut producer = Producer::new(&mut client, 0, TOPIC, 2, 3)?;
-    producer.produce(node.address(), Some(300))?;
+    producer.produce(node.address(), Some(100))?;
+    // Enough for a second segment.
+    for _ in 0..3 {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(0, None, Some(&[b'x'; 600_000]), &[]);
+        client.produce(TOPIC, 0, batch.build())?;
+    }
     Committer::new("files", TOPIC, PARTITIONS).commit_all(node.address(), 20)?;
     client.delete_records(TOPIC, 1, 7)?;
     drop(client);

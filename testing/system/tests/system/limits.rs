@@ -106,8 +106,8 @@ fn a_request_larger_than_the_limit_closes_its_connection_alone() -> anyhow::Resu
 /// Each answer is 1 MiB and nobody takes one: the node must not keep them all.
 #[test]
 fn readers_that_do_not_read_cost_bounded_memory() -> anyhow::Result<()> {
-    const READERS: usize = 30;
-    const ASKED_EACH: usize = 30;
+    const READERS: usize = 200;
+    const ASKED_EACH: usize = 3;
     const GROWTH_BYTES_MAX: u64 = 128 << 20;
     let folder = tempfile::tempdir()?;
     let node = start(&folder, &[("queued.max.request.bytes", "16777216")])?;
@@ -144,11 +144,12 @@ fn readers_that_do_not_read_cost_bounded_memory() -> anyhow::Result<()> {
 }
 
 #[test]
-fn ten_thousand_connections_opened_and_dropped_leave_nothing_behind() -> anyhow::Result<()> {
-    const CONNECTIONS: usize = 10_000;
+fn connections_opened_and_dropped_leave_nothing_behind() -> anyhow::Result<()> {
+    const CONNECTIONS: usize = 5_000;
     const GROWTH_BYTES_MAX: u64 = 32 << 20;
     let folder = tempfile::tempdir()?;
-    let node = start(&folder, &[])?;
+    // Where the backlog is full, the kernel lets the next one wait for a second.
+    let node = start(&folder, &[("socket.listen.backlog.size", "4096")])?;
     let mut client = admitted(node.address())?;
     let before = node.resident_bytes()?;
     for _ in 0..CONNECTIONS {

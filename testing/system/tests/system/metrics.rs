@@ -26,7 +26,11 @@ fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
 
 /// The value of one sample.
 fn sample(page: &str, name: &str) -> anyhow::Result<f64> {
-    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = page.lines().find_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        // Without labels, braces around nothing are allowed.
+        rest.strip_prefix("{}").unwrap_or(rest).strip_prefix(' ')
+    });
     Ok(line.with_context(|| format!("no {name} in\n{page}"))?.trim().parse()?)
 }
 

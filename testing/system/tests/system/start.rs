@@ -70,7 +70,11 @@ fn a_listener_that_cannot_be_secured_yet_is_refused() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let port = free_port()?;
     let listeners = format!("SSL://127.0.0.1:{port},CONTROLLER://127.0.0.1:{}", free_port()?);
-    let output = refusal(&NodeSpec::new(folder.path())?.with("listeners", &listeners))?;
+    let spec = NodeSpec::new(folder.path())?
+        .with("listeners", &listeners)
+        .with("listener.security.protocol.map", "SSL:SSL,CONTROLLER:PLAINTEXT")
+        .with("inter.broker.listener.name", "SSL");
+    let output = refusal(&spec)?;
     ensure!(output.contains("SSL"), "{output}");
     Ok(())
 }
