@@ -19,6 +19,7 @@ use types::TopicPartition;
 
 use crate::clock;
 use crate::shard::{PartitionId, Shard, SharedPartition};
+use crate::threads::blocking;
 
 /// The longest nap of a throttled compaction; a stop of the node waits at most for one.
 const NAP: Duration = Duration::from_millis(100);
@@ -251,10 +252,6 @@ async fn call<T: Send + Unpin + 'static>(
     work: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
 ) -> T {
     if index == shard.index { work(shard) } else { shard.shared.mailboxes.call(index, work).await }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("compaction does not panic")
 }
 
 impl Settings {

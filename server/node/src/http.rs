@@ -19,6 +19,7 @@ use config::HostPort;
 
 use crate::metrics::{self, ShardFacts};
 use crate::shared::Shared;
+use crate::threads;
 
 /// How far the node is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,9 +73,8 @@ pub fn serve(at: &HostPort, status: Arc<Status>) -> anyhow::Result<SocketAddr> {
         .route("/healthz/started", get(started))
         .route("/healthz/ready", get(ready))
         .with_state(status);
+    let runtime = threads::runtime()?;
     thread::Builder::new().name("http".to_owned()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.expect("a runtime needs only what the process has already");
         runtime.block_on(async move {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .expect("the runtime takes a socket that does not block");

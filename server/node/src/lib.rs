@@ -18,6 +18,7 @@ mod producer_ids;
 mod registration;
 mod shard;
 mod shared;
+mod threads;
 mod upkeep;
 
 pub use node::{Node, StartOptions};

@@ -19,7 +19,7 @@ use crate::http::{self, Phase, Status};
 use crate::registration;
 use crate::shard::{Mailboxes, Shard, Work};
 use crate::shared::Shared;
-use crate::{clock, dynamic, groups, upkeep};
+use crate::{clock, dynamic, groups, threads, upkeep};
 
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -234,11 +234,8 @@ fn start_shards(
     for (index, (inbox, mailbox)) in inboxes.into_iter().zip(receivers).enumerate() {
         let (shared, image, opened) = (Arc::clone(shared), Arc::clone(image), opened.clone());
         let rng = Rng::new(rng.next_u64());
+        let runtime = threads::runtime()?;
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime needs only what the process has already");
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
                 let shard = Shard::new(index, shared, Arc::clone(&image), rng);
@@ -265,11 +262,8 @@ fn start_shards(
 }
 
 fn start_acceptor(net: Arc<Net>, bound: Vec<Listener>) -> anyhow::Result<JoinHandle<()>> {
+    let runtime = threads::runtime()?;
     let run = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime needs only what the process has already");
         runtime.block_on(async move {
             let mut tasks = tokio::task::JoinSet::new();
             for listener in bound {

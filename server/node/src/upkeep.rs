@@ -14,7 +14,7 @@ use types::{Millis, Offset};
 
 use crate::shard::{Shard, SharedPartition};
 use crate::shared::Shared;
-use crate::{cleaner, clock};
+use crate::{cleaner, clock, threads};
 
 /// The checkpoints of one log directory.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +100,7 @@ pub async fn write_checkpoints(shard: &Rc<Shard>) {
     }
     let shared = Arc::clone(&shard.shared);
     let write = move || write_all(&shared, &all);
-    if let Err(fault) = tokio::task::spawn_blocking(write).await.expect("writing does not panic") {
+    if let Err(fault) = threads::blocking(write).await {
         tracing::error!("cannot write checkpoints: {fault:#}");
     }
 }

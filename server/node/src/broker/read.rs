@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use types::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::shard::{Call, Partition, PartitionId, Shard};
+use crate::threads;
 
 /// One partition to read.
 #[derive(Clone, Debug)]
@@ -127,8 +128,7 @@ pub async fn gather(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
 }
 
 async fn run_cold(cold: ColdRead) -> Result<(Bytes, Offset), ErrorCode> {
-    let read = tokio::task::spawn_blocking(move || cold.run()).await;
-    match read.expect("reading does not panic") {
+    match threads::blocking(move || cold.run()).await {
         Ok(batches) => Ok((batches.bytes, batches.next_offset)),
         Err(fault) => {
             tracing::error!("cannot read: {fault}");

@@ -22,7 +22,7 @@ use types::{Offset, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
 use super::{Shard, SharedPartition};
-use crate::{clock, registration, upkeep};
+use crate::{clock, registration, threads, upkeep};
 
 /// Bytes that one turn copies at most.
 const SLICE_BYTES: usize = 1 << 20;
@@ -186,8 +186,7 @@ async fn run(
         match step {
             Step::Copied => {}
             Step::Cold(cold) => {
-                let read = tokio::task::spawn_blocking(move || cold.run()).await;
-                let batches = read.expect("reading does not panic")?;
+                let batches = threads::blocking(move || cold.run()).await?;
                 copy.borrow_mut().append(&batches)?;
             }
             Step::NotYet => tokio::time::sleep(RETRY).await,
@@ -257,8 +256,8 @@ async fn sync_if_due(copy: &SharedCopy) -> Result<(), Fault> {
     }
     let ticket = copy.borrow_mut().future.sync_ticket()?;
     if let Some(ticket) = ticket {
-        let outcome = tokio::task::spawn_blocking(move || ticket.sync()).await;
-        copy.borrow_mut().future.synced(outcome.expect("syncing does not panic"))?;
+        let outcome = threads::blocking(move || ticket.sync()).await;
+        copy.borrow_mut().future.synced(outcome)?;
     }
     copy.borrow_mut().unsynced_bytes = 0;
     Ok(())

@@ -13,7 +13,7 @@ use types::{ErrorCode, LeaderEpoch, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
 use super::{Shard, SharedPartition};
-use crate::{clock, dynamic};
+use crate::{clock, dynamic, threads};
 
 impl Shard {
     /// Opens every partition of the image that this shard owns, as at the start.
@@ -162,8 +162,7 @@ impl Shard {
         tokio::task::spawn_local(async move {
             tokio::time::sleep(delay).await;
             let remove = move || (disk.remove_dir_all(&folder), folder);
-            let (removed, folder) =
-                tokio::task::spawn_blocking(remove).await.expect("removing does not panic");
+            let (removed, folder) = threads::blocking(remove).await;
             if let Err(error) = removed {
                 tracing::warn!("cannot remove {}: {error}", folder.display());
             }

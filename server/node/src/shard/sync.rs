@@ -12,10 +12,10 @@ use std::rc::Rc;
 
 use log::{SyncTicket, Synced};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
 use super::Shard;
 use super::partition::{NextStep, Partition};
+use crate::threads;
 
 /// Threads that sync for one shard at once.
 const SYNC_THREADS: usize = 8;
@@ -68,12 +68,12 @@ async fn commit(group: Vec<SharedPartition>) {
     let mut running = Vec::with_capacity(SYNC_THREADS);
     while !syncing.is_empty() {
         let rest = syncing.split_off(per_thread.min(syncing.len()));
-        let (partitions, tickets) = std::mem::replace(&mut syncing, rest).into_iter().unzip();
-        running.push(sync(partitions, tickets));
+        let group = std::mem::replace(&mut syncing, rest);
+        let (partitions, tickets): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        running.push((partitions, sync(tickets)));
     }
     for (partitions, outcomes) in running {
-        let outcomes = outcomes.await.expect("syncing does not panic");
-        for (partition, outcome) in partitions.iter().zip(outcomes) {
+        for (partition, outcome) in partitions.iter().zip(outcomes.await) {
             let mut partition = partition.borrow_mut();
             partition.end_sync(outcome);
             partition.settle();
@@ -81,12 +81,6 @@ async fn commit(group: Vec<SharedPartition>) {
     }
 }
 
-type Outcomes = JoinHandle<Vec<io::Result<Synced>>>;
-
-fn sync(
-    partitions: Vec<SharedPartition>,
-    tickets: Vec<SyncTicket>,
-) -> (Vec<SharedPartition>, Outcomes) {
-    let sync = move || tickets.into_iter().map(SyncTicket::sync).collect();
-    (partitions, tokio::task::spawn_blocking(sync))
+fn sync(tickets: Vec<SyncTicket>) -> impl Future<Output = Vec<io::Result<Synced>>> {
+    threads::blocking(move || tickets.into_iter().map(SyncTicket::sync).collect())
 }

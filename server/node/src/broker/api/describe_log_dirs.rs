@@ -14,6 +14,7 @@ use types::{ErrorCode, TopicPartition};
 use crate::broker::Context;
 use crate::shard::{LogSize, Shard};
 use crate::shared::Shared;
+use crate::threads;
 
 /// Serves one request.
 pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
@@ -34,7 +35,7 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Descri
     sizes.retain(|size| wanted.as_ref().is_none_or(|wanted| wanted.contains(&size.partition)));
     let shared = Arc::clone(&shard.shared);
     let describe = move || describe(&shared, sizes);
-    let mut results = tokio::task::spawn_blocking(describe).await.expect("it does not panic");
+    let mut results = threads::blocking(describe).await;
     let image = shard.image();
     let cordoned = image.broker(shard.shared.config.node_id);
     let cordoned = cordoned.and_then(|broker| broker.cordoned.as_deref()).unwrap_or_default();
