@@ -138,6 +138,13 @@ impl Log {
         unstable.map_or(high_watermark, |unstable| unstable.min(high_watermark))
     }
 
+    /// Goes on for `former`, whose records it holds: what was compacted there is compacted here,
+    /// and a compaction that was planned there is of no use any more.
+    pub fn succeed(&mut self, former: &Self) {
+        self.generation = self.generation.max(former.generation) + 1;
+        self.set_compacted_end(former.compacted_end());
+    }
+
     /// Whether a write or sync failed, so that nothing may be appended or read any more.
     pub fn is_offline(&self) -> bool {
         self.failed

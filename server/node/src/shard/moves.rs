@@ -293,6 +293,7 @@ fn swap(
     }
     future.move_start(start);
     future.begin_leader_epoch(epoch);
+    future.succeed(partition.log());
     future.set_config(Arc::new(partition.log().config().clone()));
     if let Some(ticket) = future.sync_ticket()? {
         let outcome = ticket.sync();
