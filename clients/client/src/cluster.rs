@@ -55,7 +55,7 @@ struct State {
     topics: HashMap<Arc<str>, (Arc<TopicMetadata>, Instant)>,
     names: HashMap<Uuid, Arc<str>>,
     coordinators: HashMap<String, i32>,
-    /// Before the first contact a refused connection is an error, later it is a restart.
+    /// Before the first answer a lost connection is a wrong address, later it is a restart.
     was_reached: bool,
 }
 
@@ -188,7 +188,10 @@ impl Client {
                 connection.call(api, &versions, request, self.request_timeout()).await
             };
             match answer.await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.state().was_reached = true;
+                    return Ok(answer);
+                }
                 Err(error) => self.pause(&mut retry, error).await?,
             }
         }
@@ -281,10 +284,7 @@ impl Client {
         };
         for address in addresses {
             match Connection::open(address.into(), settings).await {
-                Ok(connection) => {
-                    self.state().was_reached = true;
-                    return Ok(Arc::new(connection));
-                }
+                Ok(connection) => return Ok(Arc::new(connection)),
                 Err(error) => last = error,
             }
         }
@@ -300,10 +300,17 @@ impl Client {
         retry: &mut Retry,
         error: ClientError,
     ) -> Result<(), ClientError> {
-        let is_absent =
-            matches!(error, ClientError::Refused { .. } | ClientError::Unreachable { .. });
-        if is_absent && !self.state().was_reached {
-            return Err(error);
+        if !self.state().was_reached {
+            match error {
+                ClientError::Refused { .. } | ClientError::Unreachable { .. } => return Err(error),
+                // What a broker does when it was not told first who is calling.
+                ClientError::Disconnected { broker: address, .. } => {
+                    let cause = "closed the connection at the first request: \
+                                 it may expect SASL, which this client does not speak yet";
+                    return Err(ClientError::NotKafka { address, cause });
+                }
+                _ => {}
+            }
         }
         retry.pause(error).await
     }

@@ -112,7 +112,8 @@ impl Connection {
         let unsupported =
             |cause| ClientError::Unsupported { broker: self.broker.clone(), api, cause };
         let Some(served) = self.versions.get(&api.to_wire()) else {
-            return Err(unsupported("it does not serve this API".to_owned()));
+            let cause = "it does not serve this API; is it a controller's port?";
+            return Err(unsupported(cause.to_owned()));
         };
         let version = *served.end().min(wanted.end());
         if version < *served.start() || version < *wanted.start() {

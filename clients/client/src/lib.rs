@@ -15,6 +15,8 @@ mod metadata;
 mod producer;
 mod retry;
 mod settings;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 pub use admin::{

@@ -6,6 +6,8 @@ mod decode;
 mod fetcher;
 mod group;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

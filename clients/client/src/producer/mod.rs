@@ -6,6 +6,8 @@ mod partitioner;
 mod queue;
 mod record;
 mod sender;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
