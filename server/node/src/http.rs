@@ -74,10 +74,12 @@ pub fn serve(at: &HostPort, status: Arc<Status>) -> anyhow::Result<SocketAddr> {
         .route("/healthz/ready", get(ready))
         .with_state(status);
     let runtime = threads::runtime()?;
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
     thread::Builder::new().name("http".to_owned()).spawn(move || {
         runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .expect("the runtime takes a socket that does not block");
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!("metrics and health are gone: {error}");
             }

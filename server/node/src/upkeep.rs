@@ -36,20 +36,20 @@ pub struct Closed {
     in_order: bool,
 }
 
-/// Runs a shard's upkeep until the shard ends.
+/// Begins a shard's upkeep. What is done for the whole node falls to shard 0, whose call runs on.
 pub async fn run(shard: Rc<Shard>) {
     let upkeep = &shard.shared.config.upkeep;
-    let retention = tokio::task::spawn_local(run_retention(Rc::clone(&shard)));
-    if shard.index == 0 {
-        cleaner::resume(&shard).await;
-        tokio::task::spawn_local(cleaner::run(Rc::clone(&shard)));
-        let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
-        loop {
-            tokio::time::sleep(every).await;
-            write_checkpoints(&shard).await;
-        }
+    tokio::task::spawn_local(run_retention(Rc::clone(&shard)));
+    if shard.index != 0 {
+        return;
     }
-    retention.await.expect("retention does not panic");
+    cleaner::resume(&shard).await;
+    tokio::task::spawn_local(cleaner::run(Rc::clone(&shard)));
+    let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
+    loop {
+        tokio::time::sleep(every).await;
+        write_checkpoints(&shard).await;
+    }
 }
 
 async fn run_retention(shard: Rc<Shard>) {
