@@ -98,6 +98,8 @@ fn is_test_file(path: &str) -> bool {
         || path.contains("/tests/")
         || path.contains("/benches/")
         || path.ends_with("tests.rs")
+        // What the tests of a crate share.
+        || path.ends_with("/testing.rs")
 }
 
 /// Column behind `fn name`, if the line declares a function.
@@ -282,7 +284,8 @@ mod tests {
         let body = "fn a() {}\n#[cfg(test)]\nmod tests {\n  fn b() {}\n}\nfn c() {}\n";
         let source = Source::scan("core/a/src/lib.rs", body);
         assert_eq!(source.is_test, [false, true, true, true, true, false]);
-        let source = Source::scan("core/a/tests/a.rs", "fn a() {}\n");
-        assert_eq!(source.is_test, [true]);
+        for path in ["core/a/tests/a.rs", "core/a/src/b/tests.rs", "core/a/src/testing.rs"] {
+            assert_eq!(Source::scan(path, "fn a() {}\n").is_test, [true], "{path}");
+        }
     }
 }
