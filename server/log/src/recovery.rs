@@ -315,17 +315,13 @@ impl Log {
     pub(crate) fn rebuild_producers(&mut self, now: Millis) -> Result<(), LogError> {
         let from = self.load_snapshot(now)?;
         let first = self.closed.partition_point(|segment| segment.base <= from).saturating_sub(1);
-        let (disk, mut closed) = (Arc::clone(&self.disk), std::mem::take(&mut self.closed));
-        let mut replayed = Ok(());
-        for segment in &mut closed[first..] {
+        let disk = Arc::clone(&self.disk);
+        for at in first..self.closed.len() {
+            let segment = &mut self.closed[at];
             let (base, bytes) = (segment.base, segment.bytes);
-            replayed = replayed.and_then(|()| {
-                let file = Arc::clone(segment.file(disk.as_ref(), &self.dir)?);
-                self.replay_segment(file.as_ref(), base, bytes, from)
-            });
+            let file = Arc::clone(segment.file(disk.as_ref(), &self.dir)?);
+            self.replay_segment(file.as_ref(), base, bytes, from)?;
         }
-        self.closed = closed;
-        replayed?;
         let file = Arc::clone(&self.active.file);
         self.replay_segment(file.as_ref(), self.active.base, self.active.bytes, from)
     }

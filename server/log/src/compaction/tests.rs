@@ -1,1 +1,299 @@
+//! Single facts about compaction; the model of `tests/compaction` has the rest.
 
+use bytes::BytesMut;
+use records::{Batch, BatchBuilder, BatchHeader, Compression, ControlRecordType, EndTxnMarker};
+use types::{LeaderEpoch, ProducerId};
+
+use super::*;
+use crate::append::DECOMPRESS;
+use crate::testing::{clean, open, open_new};
+use crate::{AppendOrigin, Log, LogConfig};
+
+const ROOMY: KeyMemory = KeyMemory { bytes_max: 1 << 20, load_factor: 0.9 };
+
+fn config() -> LogConfig {
+    LogConfig {
+        compact: true,
+        delete: false,
+        delete_retention_ms: Millis(100),
+        min_cleanable_dirty_ratio: 0.5,
+        ..LogConfig::default()
+    }
+}
+
+fn append(log: &mut Log, builder: BatchBuilder, records: &[(&str, Option<&str>)], at: i64) {
+    let mut builder = builder;
+    for (key, value) in records {
+        builder.append(at, Some(key.as_bytes()), value.map(str::as_bytes), &[]);
+    }
+    let batch = BytesMut::from(builder.build());
+    log.append_as_leader(batch, LeaderEpoch(0), AppendOrigin::Client, Millis(at)).unwrap();
+}
+
+fn put(log: &mut Log, records: &[(&str, Option<&str>)], at: i64) {
+    append(log, BatchBuilder::new(Compression::None), records, at);
+}
+
+fn end_transaction(log: &mut Log, kind: ControlRecordType, at: i64) {
+    let builder = BatchBuilder::new(Compression::None).transactional().control();
+    let mut builder = builder.producer(ProducerId(7), 0, -1);
+    let value = EndTxnMarker { coordinator_epoch: 0 }.to_bytes();
+    builder.append(at, Some(&kind.to_key()), Some(&value), &[]);
+    let (marker, origin) = (BytesMut::from(builder.build()), AppendOrigin::Coordinator);
+    log.append_as_leader(marker, LeaderEpoch(0), origin, Millis(at)).unwrap();
+}
+
+/// Rolls and compacts everything.
+fn compact(log: &mut Log, memory: KeyMemory, now: i64) -> Result<Offset, CompactionError> {
+    log.roll(Millis(now)).unwrap();
+    let planned = log.plan_compaction(log.end_offset(), Millis(now)).unwrap();
+    let mut compaction = planned.expect("there is something to compact");
+    while let Some(rewritten) =
+        compaction.rewrite_next(memory, &mut |_| ControlFlow::Continue(()))?
+    {
+        let ticket = log.begin_swap(&rewritten)?.expect("nothing was cut");
+        assert!(log.finish_swap(rewritten, ticket.sync(), Millis(now))?);
+    }
+    log.end_compaction(&compaction);
+    Ok(log.compacted_end())
+}
+
+/// A record's offset and key, and whether it has a value.
+type Facts = (i64, String, bool);
+
+/// Headers and records of the whole log.
+fn content(log: &mut Log) -> Vec<(BatchHeader, Vec<Facts>)> {
+    let mut all = Vec::new();
+    let mut at = log.start_offset();
+    while at < log.end_offset() {
+        let read = log.read_blocking(at, 1, Offset::MAX, true).unwrap();
+        if read.bytes.is_empty() {
+            break;
+        }
+        let batch = Batch::open(&read.bytes, DECOMPRESS).unwrap();
+        let records = batch.records().map(Result::unwrap).map(|record| {
+            let key = String::from_utf8_lossy(record.key.unwrap()).into_owned();
+            (record.offset.get(), key, record.value.is_some())
+        });
+        all.push((*batch.header(), records.collect()));
+        at = read.next_offset;
+    }
+    all
+}
+
+fn records(log: &mut Log) -> Vec<Facts> {
+    content(log).into_iter().flat_map(|(_, records)| records).collect()
+}
+
+fn keys(log: &mut Log) -> Vec<(i64, String)> {
+    records(log).into_iter().map(|(offset, key, _)| (offset, key)).collect()
+}
+
+fn new_log(config: LogConfig) -> (tempfile::TempDir, Log) {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open_new(dir.path(), config);
+    (dir, log)
+}
+
+#[test]
+fn latest_of_each_key_stays_at_its_offset() {
+    let (_dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("1")), ("b", Some("1"))], 0);
+    put(&mut log, &[("a", Some("2")), ("c", Some("1"))], 0);
+    assert_eq!(compact(&mut log, ROOMY, 10).unwrap(), Offset::new(4));
+    let expected = [(1, "b"), (2, "a"), (3, "c")].map(|(offset, key)| (offset, key.to_owned()));
+    assert_eq!(keys(&mut log), expected);
+}
+
+#[test]
+fn small_segments_become_one() {
+    let (dir, mut log) = new_log(config());
+    for n in 0..10 {
+        put(&mut log, &[(&format!("k{n}"), Some("v"))], 0);
+        log.roll(Millis(0)).unwrap();
+    }
+    assert_eq!(log.segment_count(), 11);
+    compact(&mut log, ROOMY, 10).unwrap();
+    assert_eq!((log.segment_count(), keys(&mut log).len()), (2, 10));
+    let snapshots = log.snapshots.clone();
+    assert_eq!(snapshots, [Offset::new(10)], "those of the merged segments are gone");
+    let point = log.close().unwrap();
+    let mut log = open(dir.path(), config(), clean(point)).unwrap();
+    assert_eq!((log.segment_count(), keys(&mut log).len()), (2, 10));
+    let names = std::fs::read_dir(dir.path().join("t-0")).unwrap();
+    let names: Vec<_> = names.map(|n| n.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names.iter().filter(|name| name.ends_with(".log")).count(), 2, "{names:?}");
+}
+
+#[test]
+fn tombstones_stay_until_their_horizon() {
+    let (_dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("1"))], 0);
+    put(&mut log, &[("a", None), ("b", Some("1"))], 0);
+    compact(&mut log, ROOMY, 1000).unwrap();
+    assert_eq!(records(&mut log), [(1, "a".to_owned(), false), (2, "b".to_owned(), true)]);
+    let horizon = |log: &mut Log| {
+        let header = content(log)[0].0;
+        header.attributes.has_delete_horizon().then_some(header.base_timestamp)
+    };
+    assert_eq!(horizon(&mut log), Some(1100));
+    put(&mut log, &[("c", Some("1"))], 0);
+    compact(&mut log, ROOMY, 1099).unwrap();
+    assert_eq!((records(&mut log).len(), horizon(&mut log)), (3, Some(1100)));
+    put(&mut log, &[("d", Some("1"))], 0);
+    compact(&mut log, ROOMY, 1100).unwrap();
+    assert_eq!(keys(&mut log)[0], (2, "b".to_owned()));
+}
+
+#[test]
+fn last_batch_of_a_producer_stays_empty() {
+    let (_dir, mut log) = new_log(config());
+    let builder =
+        |sequence| BatchBuilder::new(Compression::Zstd).producer(ProducerId(5), 3, sequence);
+    append(&mut log, builder(0), &[("a", Some("1"))], 0);
+    append(&mut log, builder(1), &[("a", Some("2")), ("b", Some("2"))], 0);
+    put(&mut log, &[("a", Some("3")), ("b", Some("3"))], 0);
+    compact(&mut log, ROOMY, 10).unwrap();
+    let all = content(&mut log);
+    let facts = |header: &BatchHeader| {
+        (header.base_offset, header.record_count, header.last_sequence(), header.producer_epoch)
+    };
+    assert_eq!(facts(&all[0].0), (1, 0, 2, 3));
+    assert_eq!(all.len(), 2, "the batch before it is gone");
+}
+
+#[test]
+fn aborted_data_goes_and_markers_go_later() {
+    let (_dir, mut log) = new_log(config());
+    let data = |sequence| {
+        BatchBuilder::new(Compression::None).transactional().producer(ProducerId(7), 0, sequence)
+    };
+    put(&mut log, &[("a", Some("1"))], 0);
+    append(&mut log, data(0), &[("a", Some("aborted"))], 0);
+    end_transaction(&mut log, ControlRecordType::Abort, 0);
+    append(&mut log, data(1), &[("b", Some("1"))], 0);
+    end_transaction(&mut log, ControlRecordType::Commit, 0);
+    let bases = |log: &mut Log| -> Vec<i64> {
+        content(log).iter().map(|(header, _)| header.base_offset).collect()
+    };
+    let aborted = |log: &Log| log.aborted_transactions(Offset::ZERO, Offset::MAX).unwrap().len();
+
+    compact(&mut log, ROOMY, 1000).unwrap();
+    assert_eq!(bases(&mut log), [0, 2, 3, 4], "aborted data is dropped, its marker not");
+    assert_eq!(aborted(&log), 1);
+    // The marker is spent now, and its time begins to run.
+    put(&mut log, &[("c", Some("1"))], 0);
+    compact(&mut log, ROOMY, 1001).unwrap();
+    assert_eq!((bases(&mut log), aborted(&log)), (vec![0, 2, 3, 4, 5], 0));
+    put(&mut log, &[("d", Some("1"))], 0);
+    compact(&mut log, ROOMY, 1101).unwrap();
+    assert_eq!(bases(&mut log), [0, 3, 4, 5, 6], "the marker of data that is there stays");
+}
+
+#[test]
+fn undecided_and_uncommitted_records_are_not_touched() {
+    let (_dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("1"))], 0);
+    log.roll(Millis(0)).unwrap();
+    let data = BatchBuilder::new(Compression::None).transactional().producer(ProducerId(7), 0, 0);
+    append(&mut log, data, &[("a", Some("2"))], 0);
+    log.roll(Millis(0)).unwrap();
+    let end = log.end_offset();
+    let until = |log: &mut Log, high_watermark| {
+        let planned = log.plan_compaction(high_watermark, Millis(10)).unwrap();
+        planned.map(|compaction| compaction.until)
+    };
+    assert_eq!(until(&mut log, end), Some(Offset::new(1)), "the transaction is open");
+    assert_eq!(until(&mut log, Offset::ZERO), None, "nothing is committed");
+    end_transaction(&mut log, ControlRecordType::Commit, 0);
+    log.roll(Millis(0)).unwrap();
+    let end = log.end_offset();
+    assert_eq!(until(&mut log, end), Some(end));
+}
+
+#[test]
+fn lags_and_ratio_decide_when() {
+    let needs = |config: LogConfig, now| {
+        let (_dir, mut log) = new_log(config);
+        put(&mut log, &[("a", Some("1")), ("b", Some("1"))], 1000);
+        compact(&mut log, ROOMY, 1500).unwrap();
+        put(&mut log, &[("a", Some("2"))], 2000);
+        log.roll(Millis(2000)).unwrap();
+        let end = log.end_offset();
+        log.compaction_need(end, Millis(now)).unwrap().map(|need| need.is_overdue)
+    };
+    let ratio = |min_cleanable_dirty_ratio| LogConfig { min_cleanable_dirty_ratio, ..config() };
+    assert_eq!(needs(ratio(0.4), 2000), Some(false));
+    assert_eq!(needs(ratio(0.6), 2000), None, "too little is new");
+    let min_lag = LogConfig { min_compaction_lag_ms: Millis(500), ..ratio(0.4) };
+    assert_eq!(needs(min_lag.clone(), 2499), None, "too young");
+    assert_eq!(needs(min_lag, 2500), Some(false));
+    let max_lag = LogConfig { max_compaction_lag_ms: Millis(500), ..ratio(0.6) };
+    assert_eq!(needs(max_lag.clone(), 2500), None);
+    assert_eq!(needs(max_lag, 2501), Some(true), "too old to wait for the ratio");
+    assert_eq!(needs(LogConfig { compact: false, ..ratio(0.0) }, 2000), None);
+}
+
+#[test]
+fn small_memory_compacts_in_several_passes() {
+    let (_dir, mut log) = new_log(config());
+    for round in 0..4 {
+        for key in 0..8 {
+            put(&mut log, &[(&format!("k{key}"), Some(&format!("r{round}")))], 0);
+        }
+    }
+    let small = KeyMemory { bytes_max: 24 * 6, load_factor: 0.9 };
+    let mut ends = Vec::new();
+    while log.compacted_end() < Offset::new(32) {
+        ends.push(compact(&mut log, small, 10).unwrap().get());
+    }
+    assert!(ends.len() > 2 && ends.is_sorted(), "{ends:?}");
+    let expected: Vec<i64> = (24..32).collect();
+    let offsets: Vec<i64> = keys(&mut log).into_iter().map(|(offset, _)| offset).collect();
+    assert!(expected.iter().all(|offset| offsets.contains(offset)), "{offsets:?}");
+    let nothing = KeyMemory { bytes_max: 0, load_factor: 0.9 };
+    put(&mut log, &[("a", Some("1"))], 0);
+    let refused = compact(&mut log, nothing, 10).unwrap_err();
+    assert!(matches!(refused, CompactionError::TooManyKeys { .. }), "{refused}");
+}
+
+#[test]
+fn damage_and_a_stop_leave_the_log_as_it_was() {
+    let (dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("1"))], 0);
+    put(&mut log, &[("a", Some("2"))], 0);
+    log.roll(Millis(0)).unwrap();
+    let end = log.end_offset();
+    let mut compaction = log.plan_compaction(end, Millis(10)).unwrap().unwrap();
+    let stopped = compaction.rewrite_next(ROOMY, &mut |_| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(CompactionError::Stopped)));
+    let path = segment::path(&dir.path().join("t-0"), Offset::ZERO, LOG);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let mut compaction = log.plan_compaction(end, Millis(10)).unwrap().unwrap();
+    let fault = compaction.rewrite_next(ROOMY, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    let CompactionError::Log(LogError::Damaged { file, position, .. }) = fault else {
+        panic!("{fault}")
+    };
+    assert_eq!((file, position > 0), (path.clone(), true));
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn retention_meanwhile_voids_a_rewritten_segment() {
+    let (dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("1"))], 0);
+    log.roll(Millis(0)).unwrap();
+    let end = log.end_offset();
+    let mut compaction = log.plan_compaction(end, Millis(10)).unwrap().unwrap();
+    let pace: Pace<'_> = &mut |_| ControlFlow::Continue(());
+    let rewritten = compaction.rewrite_next(ROOMY, pace).unwrap().unwrap();
+    let ticket = log.begin_swap(&rewritten).unwrap().unwrap();
+    log.delete_records(end, end).unwrap();
+    assert_eq!(log.delete_old_segments(end, Millis(10)).unwrap(), 1);
+    assert!(!log.finish_swap(rewritten, ticket.sync(), Millis(10)).unwrap());
+    let names = std::fs::read_dir(dir.path().join("t-0")).unwrap();
+    let mut names = names.map(|n| n.unwrap().file_name().into_string().unwrap());
+    assert!(!names.any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")));
+}
