@@ -14,6 +14,8 @@ mod offset;
 mod output;
 mod produce;
 mod records;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::io;
@@ -71,16 +73,4 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_broken_pipe_is_no_failure() {
-        let of = |kind| anyhow::Error::new(io::Error::from(kind));
-        assert!(is_broken_pipe(&of(io::ErrorKind::BrokenPipe)));
-        assert!(!is_broken_pipe(&of(io::ErrorKind::NotFound)));
-    }
 }
