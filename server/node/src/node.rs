@@ -19,6 +19,7 @@ use crate::http::{self, Phase, Status};
 use crate::registration;
 use crate::shard::{Mailboxes, Shard, Work};
 use crate::shared::Shared;
+use crate::upkeep::CheckpointOrder;
 use crate::{clock, dynamic, groups, threads, upkeep};
 
 /// How long requests in flight may take to end at a stop.
@@ -74,6 +75,7 @@ impl Node {
             config,
             fixed,
             dirs,
+            checkpoints: CheckpointOrder::default(),
             mailboxes,
             controller,
             kraft_version,

@@ -10,6 +10,7 @@ use net::{ListenerCounters, Net};
 use crate::controller::Controller;
 use crate::dirs::Dirs;
 use crate::shard::Mailboxes;
+use crate::upkeep::CheckpointOrder;
 
 /// One value per node, behind an `Arc`; none of it changes after the start.
 pub struct Shared {
@@ -19,6 +20,8 @@ pub struct Shared {
     pub fixed: Arc<StaticConfig>,
     /// The log directories.
     pub dirs: Arc<Dirs>,
+    /// Which checkpoints were written last.
+    pub checkpoints: CheckpointOrder,
     /// The way to every shard.
     pub mailboxes: Mailboxes,
     /// The way to the controller.

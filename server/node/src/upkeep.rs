@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::metadata::Image;
@@ -48,7 +49,9 @@ pub async fn run(shard: Rc<Shard>) {
     let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
     loop {
         tokio::time::sleep(every).await;
-        write_checkpoints(&shard).await;
+        if let Err(fault) = write_checkpoints(&shard).await {
+            tracing::error!("cannot write checkpoints: {fault:#}");
+        }
     }
 }
 
@@ -86,23 +89,40 @@ fn clean(partition: &SharedPartition) {
     }
 }
 
+/// Keeps checkpoints in order: what was gathered later is never replaced by what was gathered
+/// before it.
+#[derive(Default)]
+pub struct CheckpointOrder {
+    gathered: AtomicU64,
+    written: Mutex<u64>,
+}
+
 /// Writes the checkpoint files of every directory from what all shards say now.
-pub async fn write_checkpoints(shard: &Rc<Shard>) {
+///
+/// # Errors
+/// If a file cannot be written; it is then as it was.
+pub async fn write_checkpoints(shard: &Rc<Shard>) -> anyhow::Result<()> {
+    let shared = Arc::clone(&shard.shared);
+    let number = shared.checkpoints.gathered.fetch_add(1, Ordering::Relaxed) + 1;
     let mut all = ByDir::new();
-    let mailboxes = &shard.shared.mailboxes;
-    for index in 0..mailboxes.shards() {
+    for index in 0..shared.mailboxes.shards() {
         let part = if index == shard.index {
             checkpoints_of(shard)
         } else {
-            mailboxes.call(index, checkpoints_of).await
+            shared.mailboxes.call(index, checkpoints_of).await
         };
         merge(&mut all, part);
     }
-    let shared = Arc::clone(&shard.shared);
-    let write = move || write_all(&shared, &all);
-    if let Err(fault) = threads::blocking(write).await {
-        tracing::error!("cannot write checkpoints: {fault:#}");
-    }
+    let write = move || {
+        // Held while the files are written, on the blocking pool and by nobody else.
+        let mut written = shared.checkpoints.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if *written < number {
+            write_all(&shared, &all)?;
+            *written = number;
+        }
+        Ok(())
+    };
+    threads::blocking(write).await
 }
 
 fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {

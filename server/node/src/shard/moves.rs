@@ -147,7 +147,9 @@ impl Shard {
                 Ok(true) => {
                     record_directory(&shard, id, to).await;
                     // The new directory's checkpoints must know the log, should the node crash.
-                    upkeep::write_checkpoints(&shard).await;
+                    if let Err(fault) = upkeep::write_checkpoints(&shard).await {
+                        tracing::error!("cannot write checkpoints: {fault:#}");
+                    }
                 }
                 Ok(false) => shard.remove_later(folder, types::Millis(0)),
                 Err(fault) => {

@@ -33,8 +33,13 @@ pub async fn handle(context: Context, request: DeleteRecordsRequest) -> DeleteRe
         let name = topic.name;
         topics.push(DeleteRecordsTopicResult { name, partitions, ..Default::default() });
     }
-    if moved {
-        upkeep::write_checkpoints(&context.shard).await;
+    if moved && let Err(fault) = upkeep::write_checkpoints(&context.shard).await {
+        tracing::error!("cannot write the new starts of logs: {fault:#}");
+        let partitions = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for partition in partitions.filter(|one| one.error_code == 0) {
+            partition.low_watermark = -1;
+            partition.error_code = ErrorCode::KafkaStorageError.to_wire();
+        }
     }
     DeleteRecordsResponse { topics, ..Default::default() }
 }
