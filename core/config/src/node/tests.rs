@@ -150,7 +150,7 @@ fn times_and_limits_must_fit() {
         ("group.streams.num.standby.replicas=5", false),
         ("group.coordinator.rebalance.protocols=consumer", false),
         ("offsets.topic.compression.codec=9", false),
-        ("log.dir=,", false),
+        ("log.dir=", false),
         ("cordoned.log.dirs=/x", false),
         ("cordoned.log.dirs=/tmp/kafka-logs", true),
         ("group.min.session.timeout.ms=9000000", true),
