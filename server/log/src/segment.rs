@@ -216,7 +216,9 @@ impl ActiveSegment {
     /// Takes note of a batch that goes to the end of the file.
     pub fn note(&mut self, header: &BatchHeader, index_interval_bytes: u32) {
         let last = header.last_offset();
-        if self.newest.is_none_or(|newest| header.max_timestamp > newest.timestamp) {
+        let is_newer = self.newest.is_none_or(|newest| header.max_timestamp > newest.timestamp);
+        // Of a batch that compaction emptied, no record has the time.
+        if is_newer && header.record_count > 0 {
             self.newest = Some(Newest { timestamp: header.max_timestamp, offset: last });
         }
         self.first_timestamp.get_or_insert(header.max_timestamp);
