@@ -48,7 +48,7 @@ fn a_stop_under_load_loses_nothing_and_the_next_start_recovers_nothing() -> anyh
     ensure!(!output.to_lowercase().contains("recover"), "a recovery after a clean stop\n{output}");
     let mut client = Client::connect(node.address())?;
     let read = read_back(&mut client, TOPIC, 0)?;
-    ensure!(judge_log(&read, &[], producer.acknowledged()) == [], "{output}");
+    ensure!(judge_log(&read, &[], producer.acknowledged()).is_empty(), "{output}");
     for (found, commits) in group.found(&mut client)? {
         ensure!(judge_commit(found, commits).is_none(), "{found:?} {commits:?}");
     }
