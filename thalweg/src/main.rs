@@ -4,9 +4,11 @@ mod dev;
 mod server;
 mod signals;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// The node makes many small and short allocations from many threads; mimalloc is good at these.
 #[global_allocator]
@@ -38,7 +40,10 @@ fn main() -> ExitCode {
             end_on_panic();
             dev::run(&options)
         }
-        Command::Cluster(command) => return cli::run(command),
+        Command::Cluster(command) => {
+            log_for_people();
+            return cli::run(command);
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,4 +62,11 @@ fn end_on_panic() {
         print(panic);
         std::process::abort();
     }));
+}
+
+/// What the client warns of while a command goes on; RUST_LOG shows more.
+fn log_for_people() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.without_time().with_target(false).with_ansi(std::io::stderr().is_terminal()).init();
 }

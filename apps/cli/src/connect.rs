@@ -1,5 +1,7 @@
 //! What every command is told: where the cluster is, and how to print.
 
+use std::time::Duration;
+
 use client::{Client, ClientSettings};
 
 use crate::output::Format;
@@ -19,10 +21,14 @@ pub(crate) struct Connect {
     bootstrap: String,
 }
 
+/// Somebody sits and waits.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 impl Connect {
     pub(crate) fn client(&self) -> Client {
         let settings = ClientSettings::new(&self.bootstrap);
-        Client::new(ClientSettings { client_id: "thalweg-cli".to_owned(), ..settings })
+        let client_id = "thalweg-cli".to_owned();
+        Client::new(ClientSettings { client_id, call_timeout: PATIENCE, ..settings })
     }
 }
 

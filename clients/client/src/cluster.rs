@@ -288,7 +288,14 @@ impl Client {
                 Err(error) => last = error,
             }
         }
-        Err(last)
+        match last {
+            // It was Kafka before, so this is a broker that ends or begins.
+            ClientError::NotKafka { address: broker, cause } if self.state().was_reached => {
+                let (api, cause) = (ApiKey::ApiVersions, cause.to_owned());
+                Err(ClientError::Disconnected { broker, api, cause })
+            }
+            last => Err(last),
+        }
     }
 
     /// Waits before the next try.
@@ -313,6 +320,11 @@ impl Client {
             }
         }
         retry.pause(error).await
+    }
+
+    #[cfg(test)]
+    pub(crate) fn add_broker(&self, broker: Broker) {
+        self.state().brokers.insert(broker.id, broker);
     }
 
     pub(crate) fn retry(&self) -> Retry {

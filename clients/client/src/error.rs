@@ -196,6 +196,9 @@ fn cure(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::InconsistentGroupProtocol => {
             "the group's members use other assignors, or another kind of protocol"
         }
+        ErrorCode::CoordinatorNotAvailable => {
+            "the broker is starting, or has fewer brokers than offsets.topic.replication.factor"
+        }
         ErrorCode::FencedInstanceId => "another member runs with the same group.instance.id",
         ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration => {
             "the group went on without this member; its partitions belong to others now"

@@ -226,4 +226,20 @@ mod tests {
             assert_eq!(client.admin().describe_cluster().await.unwrap().id, "c");
         });
     }
+
+    #[test]
+    fn a_broker_that_closes_while_it_ends_is_tried_again() {
+        run(async {
+            let answer = protocol::messages::describe_cluster::DescribeClusterResponse::default();
+            let client = broker(Box::new(move |request| vec![request.answer(&answer)])).await;
+            client.admin().describe_cluster().await.unwrap();
+            // A listener that takes connections and drops them, in place of the broker.
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+            client.add_broker(crate::Broker { id: 9, host: "127.0.0.1".into(), port, rack: None });
+            let error = client.connection(Some(9), crate::cluster::Lane::General).await;
+            assert!(error.unwrap_err().is_retriable());
+        });
+    }
 }

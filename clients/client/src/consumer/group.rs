@@ -7,29 +7,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use protocol::internal::consumer::consumer_protocol_assignment::{self as assigned};
-use protocol::internal::consumer::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
+use bytes::Bytes;
 use protocol::messages::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
 use protocol::messages::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberIdentity};
-use protocol::messages::offset_commit::OffsetCommitResponse;
 use protocol::messages::sync_group::{
     SyncGroupRequest, SyncGroupRequestAssignment, SyncGroupResponse,
 };
-use protocol::wire::Reader;
 use protocol::{ApiKey, Message};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use types::{ErrorCode, TopicPartition};
+use types::ErrorCode;
 
 use super::assignment::{Assignment, Generation, StartAt};
 use super::assignor::{Assignor, Subscriber};
+use super::commit::commit;
+use super::embedded::{assignment, subscribed, subscription};
 use super::fetcher::Chunk;
 use super::{ConsumerSettings, IsolationLevel};
-use crate::admin::{Each, commit_request, commit_results, fetch_offsets};
+use crate::admin::fetch_offsets;
 use crate::cluster::{Client, Lane};
 use crate::error::ClientError;
 
@@ -48,10 +46,7 @@ pub(crate) struct Member {
 }
 
 /// Generation of one who has not joined.
-const NO_GENERATION: i32 = -1;
-/// Version of the subscription that is sent; later ones add what eager members have no use for.
-const SUBSCRIPTION_VERSION: i16 = 1;
-const ASSIGNMENT_VERSION: i16 = 1;
+pub(crate) const NO_GENERATION: i32 = -1;
 /// How often the leader looks for new partitions of its topics.
 const TOPICS_CHECK: Duration = Duration::from_secs(30);
 /// How often it looks for topics that do not exist yet.
@@ -60,6 +55,8 @@ const MISSING_TOPICS_CHECK: Duration = Duration::from_secs(2);
 const REBALANCE_SLACK: Duration = Duration::from_secs(5);
 /// Pause after an error that passes.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Failures in a row for each warning.
+const FAILURES_PER_WARNING: u32 = 15;
 /// A leaving member does not wait longer for the broker.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -87,12 +84,16 @@ impl Member {
 
     /// Runs until `stop` is dropped, then leaves the group.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+        let mut failures = 0_u32;
         loop {
             let round = tokio::select! {
                 round = self.round() => round,
                 _ = &mut stop => break,
             };
-            let Err(error) = round else { continue };
+            let Err(error) = round else {
+                failures = 0;
+                continue;
+            };
             match error.code() {
                 Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => {
                     self.lost_membership(error.code() == Some(ErrorCode::UnknownMemberId));
@@ -100,7 +101,11 @@ impl Member {
                 Some(ErrorCode::RebalanceInProgress) => {}
                 _ if error.is_retriable() => {
                     self.client.forget_coordinator(&self.group, &error);
-                    tracing::debug!(%error, group = self.group, "membership interrupted");
+                    failures += 1;
+                    // Most pass unnoticed; one that stays is told, but not five times a second.
+                    if failures.is_multiple_of(FAILURES_PER_WARNING) {
+                        tracing::warn!("group {} cannot be joined: {error}", self.group);
+                    }
                     sleep(PAUSE).await;
                 }
                 _ => {
@@ -152,11 +157,7 @@ impl Member {
     }
 
     async fn join(&mut self) -> Result<JoinGroupResponse, ClientError> {
-        let subscription = ConsumerProtocolSubscription {
-            topics: self.topics.clone(),
-            ..ConsumerProtocolSubscription::default()
-        };
-        let metadata = with_version(&subscription, SUBSCRIPTION_VERSION)?;
+        let metadata = subscription(&self.topics)?;
         let protocol = |assignor: &Assignor| JoinGroupRequestProtocol {
             name: assignor.name().to_owned(),
             metadata: metadata.clone(),
@@ -213,7 +214,7 @@ impl Member {
         self.shared_out = Some(topics);
         let mut plan = Vec::new();
         for (member_id, partitions) in assigned {
-            let assignment = with_version(&to_protocol(&partitions), ASSIGNMENT_VERSION)?;
+            let assignment = assignment(&partitions)?;
             plan.push(SyncGroupRequestAssignment {
                 member_id,
                 assignment,
@@ -404,79 +405,6 @@ impl Member {
 
     fn check(&self, api: ApiKey, code: i16) -> Result<(), ClientError> {
         ClientError::check(api, || format!("group {:?}", self.group), code, None)
-    }
-}
-
-/// Commits offsets as the member that holds the assignment, or as nobody without a group.
-pub(crate) async fn commit(
-    client: &Client,
-    group: &str,
-    instance: Option<String>,
-    assignment: &watch::Sender<Assignment>,
-    offsets: &[(TopicPartition, i64)],
-) -> Result<Each<TopicPartition, ()>, ClientError> {
-    if offsets.is_empty() {
-        return Ok(Vec::new());
-    }
-    let api = ApiKey::OffsetCommit;
-    let mut retry = client.retry();
-    loop {
-        let generation = assignment.borrow().generation.clone();
-        let (id, member) = generation.map_or((NO_GENERATION, String::new()), |g| (g.id, g.member));
-        let instance = instance.clone().filter(|_| id != NO_GENERATION);
-        let request = commit_request(group, id, &member, instance, offsets);
-        let answer = async {
-            let broker = client.coordinator(group).await?;
-            let lane = Lane::General;
-            let call = client.call_broker(broker, lane, api, 7..=9, &request);
-            let answer: OffsetCommitResponse = call.await?;
-            commit_results(group, answer)
-        };
-        match answer.await {
-            Ok(results) => return Ok(results),
-            Err(error) => {
-                client.forget_coordinator(group, &error);
-                client.pause(&mut retry, error).await?;
-            }
-        }
-    }
-}
-
-/// A message of the consumer protocol, behind its version.
-fn with_version<M: Message>(message: &M, version: i16) -> Result<Bytes, ClientError> {
-    let mut bytes = BytesMut::new();
-    bytes.extend_from_slice(&version.to_be_bytes());
-    message.encode(version, &mut bytes).map_err(|error| ClientError::Invalid(error.to_string()))?;
-    Ok(bytes.freeze())
-}
-
-/// The topics in another member's subscription; none in one that cannot be read.
-fn subscribed(metadata: &Bytes) -> Vec<String> {
-    let Some(version) = metadata.get(..2).map(|v| i16::from_be_bytes([v[0], v[1]])) else {
-        return Vec::new();
-    };
-    let newest = ConsumerProtocolSubscription::MAX_VERSION;
-    let body = metadata.slice(2..);
-    let mut reader = Reader::new(&body);
-    let decoded = ConsumerProtocolSubscription::decode(&mut reader, version.clamp(0, newest));
-    decoded.map(|subscription| subscription.topics).unwrap_or_default()
-}
-
-fn to_protocol(partitions: &[TopicPartition]) -> ConsumerProtocolAssignment {
-    let mut topics: Vec<assigned::TopicPartition> = Vec::new();
-    for partition in partitions {
-        match topics.iter_mut().find(|topic| *topic.topic == *partition.topic) {
-            Some(topic) => topic.partitions.push(partition.partition),
-            None => topics.push(assigned::TopicPartition {
-                topic: partition.topic.to_string(),
-                partitions: vec![partition.partition],
-                ..assigned::TopicPartition::default()
-            }),
-        }
-    }
-    ConsumerProtocolAssignment {
-        assigned_partitions: topics,
-        ..ConsumerProtocolAssignment::default()
     }
 }
 

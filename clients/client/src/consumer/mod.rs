@@ -2,7 +2,9 @@
 
 mod assignment;
 mod assignor;
+mod commit;
 mod decode;
+mod embedded;
 mod fetcher;
 mod group;
 mod record;
@@ -338,7 +340,7 @@ impl Consumer {
             return Err(ClientError::Invalid(text.to_owned()));
         };
         let instance = self.settings.instance_id.clone();
-        group::commit(&self.client, group, instance, &self.assignment, offsets).await
+        commit::commit(&self.client, group, instance, &self.assignment, offsets).await
     }
 
     /// Commits if it does so by itself, leaves the group and ends.
