@@ -89,8 +89,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         format: arguments.output,
         left: arguments.count.unwrap_or(u64::MAX),
     };
-    let is_member = arguments.group.is_some();
-    follow(consumer, ends, &mut printer, is_member).await
+    follow(consumer, ends, &mut printer).await
 }
 
 /// The partitions that are asked for; an error where a topic does not exist.
@@ -192,7 +191,6 @@ async fn follow(
     mut consumer: Consumer,
     ends: Ends,
     printer: &mut Printer<'_>,
-    is_member: bool,
 ) -> anyhow::Result<()> {
     printer.out.write_all(printer.format.head().as_bytes())?;
     let wait = if ends.is_some() { LOOK } else { Duration::from_secs(1) };
@@ -216,14 +214,9 @@ async fn follow(
             break Err(error.into());
         }
     };
-    if is_member {
-        // What went wrong before is the better reason.
-        let committed = consumer.commit().await;
-        consumer.close().await?;
-        result.and(committed.map_err(Into::into))
-    } else {
-        result
-    }
+    // A member commits what was printed, and leaves.
+    consumer.close().await?;
+    result
 }
 
 fn is_at_end(consumer: &mut Consumer, ends: &BTreeMap<TopicPartition, i64>) -> bool {

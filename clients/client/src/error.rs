@@ -203,6 +203,9 @@ fn cure(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration => {
             "the group went on without this member; its partitions belong to others now"
         }
+        ErrorCode::RebalanceInProgress => {
+            "the group shares out its partitions anew; what was not committed is read again"
+        }
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::GroupAuthorizationFailed
         | ErrorCode::ClusterAuthorizationFailed

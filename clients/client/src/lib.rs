@@ -4,6 +4,27 @@
 //! share its connections. Records are owned, cheap [`bytes::Bytes`]. No `Drop` blocks, futures may
 //! be dropped at any await, and a [`ClientError`] names cause, broker, API and cure.
 //!
+//! ```no_run
+//! use thalweg_client::{Client, ClientSettings, ConsumerSettings, OffsetReset, ProducerRecord};
+//!
+//! # async fn example() -> Result<(), thalweg_client::ClientError> {
+//! let client = Client::new(ClientSettings::new("127.0.0.1:9092"));
+//! let producer = client.producer(Default::default());
+//! producer.send(ProducerRecord::new("orders", "one").key("customer 7")).await?;
+//!
+//! let mut consumer = client.consumer(ConsumerSettings {
+//!     group: Some("billing".to_owned()),
+//!     offset_reset: OffsetReset::Earliest,
+//!     ..ConsumerSettings::default()
+//! });
+//! consumer.subscribe(&["orders"])?;
+//! let record = consumer.recv().await?;
+//! println!("{:?} at {}", record.value, record.offset);
+//! consumer.commit().await?;
+//! consumer.close().await
+//! # }
+//! ```
+//!
 //! Not here yet: TLS, SASL, transactions, the consumer protocol of KIP-848, share groups.
 
 mod admin;

@@ -14,9 +14,10 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::ApiKey;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use types::TopicPartition;
+use types::{ErrorCode, TopicPartition};
 
 use crate::admin::Each;
 use crate::cluster::Client;
@@ -317,7 +318,8 @@ impl Consumer {
     /// Commits all that [`Consumer::recv`] has given, the last record included.
     ///
     /// # Errors
-    /// `ILLEGAL_GENERATION` or `UNKNOWN_MEMBER_ID` where partitions went to others meanwhile.
+    /// `REBALANCE_IN_PROGRESS`, `ILLEGAL_GENERATION` or `UNKNOWN_MEMBER_ID` where partitions go or
+    /// went to others: what was read since the last commit is read again by whoever has them.
     pub async fn commit(&mut self) -> Result<(), ClientError> {
         self.settle();
         let offsets = self.assignment.borrow().positions();
@@ -339,6 +341,15 @@ impl Consumer {
             let text = "a commit needs `group` in the consumer's settings";
             return Err(ClientError::Invalid(text.to_owned()));
         };
+        // Between two assignments the partitions may be anybody's.
+        if self.member.is_some() && self.assignment.borrow().generation.is_none() {
+            return Err(ClientError::Refusal {
+                api: ApiKey::OffsetCommit,
+                subject: format!("group {group:?}"),
+                code: ErrorCode::RebalanceInProgress,
+                message: None,
+            });
+        }
         let instance = self.settings.instance_id.clone();
         commit::commit(&self.client, group, instance, &self.assignment, offsets).await
     }

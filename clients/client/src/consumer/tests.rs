@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex};
 
-use protocol::ApiKey;
 use protocol::messages::fetch::{
     FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
 };
@@ -24,7 +23,7 @@ use protocol::messages::offset_fetch::{
 };
 use protocol::messages::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use records::{BatchBuilder, Compression};
-use types::{ErrorCode, Offset, Uuid};
+use types::{Offset, Uuid};
 
 use super::*;
 use crate::testing::{Action, Request, broker, run};
@@ -263,6 +262,19 @@ fn a_group_that_refuses_the_member_is_told_to_the_application() {
         consumer.subscribe(&["t"]).unwrap();
         let error = consumer.recv().await.unwrap_err();
         assert_eq!(error.code(), Some(ErrorCode::InconsistentGroupProtocol));
+    });
+}
+
+#[test]
+fn a_member_without_partitions_cannot_commit() {
+    run(async {
+        // The coordinator never lets the member in.
+        let client = broker(Box::new(|_| Vec::new())).await;
+        let group = Some("g".to_owned());
+        let mut consumer = client.consumer(ConsumerSettings { group, ..Default::default() });
+        consumer.subscribe(&["t"]).unwrap();
+        let error = consumer.commit().await.unwrap_err();
+        assert_eq!(error.code(), Some(ErrorCode::RebalanceInProgress));
     });
 }
 
