@@ -91,3 +91,45 @@ impl Queue {
         self.pending.is_empty() && self.in_flight.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use records::Compression;
+
+    const IDENTITY: Option<Identity> = Some(Identity { id: 1, epoch: 0 });
+
+    fn queue(batches: u64) -> Queue {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        let batch = |number| Batch::new(number, Compression::None, None, now);
+        queue.pending.extend((0..batches).map(batch));
+        queue
+    }
+
+    #[test]
+    fn a_refused_batch_waits_until_those_behind_it_have_landed() {
+        let settings = ProducerSettings::default();
+        let mut queue = queue(2);
+        let first = queue.take(IDENTITY).unwrap();
+        queue.take(IDENTITY).unwrap();
+        queue.landed(0);
+        queue.put_back(first);
+        assert_eq!(queue.ready_at(&settings, 0), None);
+        queue.landed(1);
+        assert!(queue.ready_at(&settings, 0).is_some());
+    }
+
+    #[test]
+    fn batches_come_back_to_their_place_in_any_order() {
+        let mut queue = queue(4);
+        let taken: Vec<_> = (0..3).filter_map(|_| queue.take(IDENTITY)).collect();
+        for batch in taken.into_iter().rev() {
+            assert_eq!(queue.has_before(batch.number), batch.number > 0);
+            queue.landed(batch.number);
+            queue.put_back(batch);
+        }
+        let numbers: Vec<_> = queue.pending.iter().map(|batch| batch.number).collect();
+        assert_eq!(numbers, [0, 1, 2, 3]);
+    }
+}

@@ -48,6 +48,9 @@ pub(crate) struct Sender {
     pub(crate) queues: HashMap<TopicPartition, Queue>,
     /// Where records without a key go at the moment.
     sticky: HashMap<Arc<str>, u32>,
+    /// Where the first of them go: not the same for all producers, else short-lived ones would
+    /// fill one partition alone.
+    sticky_start: u32,
     next_number: u64,
     /// Batches that are not settled, and those who wait for all below a number.
     unsettled: BTreeSet<u64>,
@@ -77,6 +80,7 @@ impl Sender {
             settings,
             queues: HashMap::new(),
             sticky: HashMap::new(),
+            sticky_start: getrandom::u32().unwrap_or_default(),
             next_number: 0,
             unsettled: BTreeSet::new(),
             flushes: Vec::new(),
@@ -168,7 +172,7 @@ impl Sender {
     /// Records without a key fill one batch before they go to the next partition: fewer, larger
     /// batches, and still evenly spread.
     fn sticky_partition(&mut self, topic: &Arc<str>, partitions: u32, bytes: usize) -> i32 {
-        let start = self.next_number as u32;
+        let start = self.sticky_start;
         let current = *self.sticky.entry(topic.clone()).or_insert(start) % partitions;
         let queue = self.queues.get_mut(&topic_partition(topic, current as i32));
         let has_room = queue.is_none_or(|queue| {
