@@ -11,11 +11,17 @@ use std::time::Duration;
 use ::metadata::Image;
 use anyhow::bail;
 use log::checkpoint::OffsetCheckpoint;
-use types::{Millis, Offset};
+use tokio::time::Instant;
+use types::{Millis, Offset, TopicPartition};
 
 use crate::shard::{Shard, SharedPartition};
 use crate::shared::Shared;
 use crate::{cleaner, clock, threads};
+
+/// How long a stop waits for syncs that are under way.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// How often it looks whether they have ended.
+const CLOSE_RETRY: Duration = Duration::from_millis(1);
 
 /// The checkpoints of one log directory.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +40,7 @@ pub struct Closed {
     /// The last state of the cluster that they had.
     pub image: Arc<Image>,
     checkpoints: ByDir,
+    unopened: Vec<TopicPartition>,
     in_order: bool,
 }
 
@@ -41,6 +48,7 @@ pub struct Closed {
 pub async fn run(shard: Rc<Shard>) {
     let upkeep = &shard.shared.config.upkeep;
     tokio::task::spawn_local(run_retention(Rc::clone(&shard)));
+    tokio::task::spawn_local(run_flush(Rc::clone(&shard)));
     if shard.index != 0 {
         return;
     }
@@ -51,6 +59,28 @@ pub async fn run(shard: Rc<Shard>) {
         tokio::time::sleep(every).await;
         if let Err(fault) = write_checkpoints(&shard).await {
             tracing::error!("cannot write checkpoints: {fault:#}");
+        }
+    }
+}
+
+/// Syncs what nobody waited for (`thalweg.durability=async`), so that a crash has little to
+/// recover: with the recovery points, or as often as `log.flush.scheduler.interval.ms` says.
+async fn run_flush(shard: Rc<Shard>) {
+    let upkeep = &shard.shared.config.upkeep;
+    let recovery = upkeep.recovery_point_interval_ms;
+    let every = span(upkeep.flush_check_interval_ms.map_or(recovery, |check| check.min(recovery)));
+    loop {
+        tokio::time::sleep(every).await;
+        // By id, so that a stop does not have to wait for the whole round.
+        let ids: Vec<_> = shard.partitions().iter().map(|one| one.borrow().id()).collect();
+        for id in ids {
+            let Some(partition) = shard.partition(id) else { continue };
+            let ticket = partition.borrow_mut().begin_sync();
+            let Some(ticket) = ticket else { continue };
+            let outcome = threads::blocking(move || ticket.sync()).await;
+            partition.borrow_mut().end_sync(outcome);
+            // Appends that came meanwhile found a sync under way and wait for the next one.
+            shard.commits.push(&partition);
         }
     }
 }
@@ -141,6 +171,16 @@ fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {
             entry.start_offsets.insert(name, partition.log().start_offset());
         }
     }
+    // What was known of a log that cannot be opened holds until it can.
+    for name in shard.unopened() {
+        let dir = shard.shared.dirs.place(&name, None);
+        let known = dir.opening(&name);
+        let entry = by_dir.entry(dir.path().to_owned()).or_default();
+        entry.recovery_points.insert(name.clone(), known.recovery_point);
+        if known.start_offset > Offset::ZERO {
+            entry.start_offsets.insert(name, known.start_offset);
+        }
+    }
     by_dir
 }
 
@@ -175,13 +215,15 @@ pub fn close_shards(shared: &Shared) -> anyhow::Result<Closed> {
     for index in 0..shared.mailboxes.shards() {
         let (reply, answer) = std::sync::mpsc::channel();
         shared.mailboxes.post(index, move |shard| {
-            _ = reply.send(close_one(shard));
+            let shard = Rc::clone(shard);
+            tokio::task::spawn_local(async move { _ = reply.send(close_one(&shard).await) });
         });
         let Ok(part) = answer.recv() else { bail!("shard {index} has died") };
         match &mut closed {
             None => closed = Some(part),
             Some(all) => {
                 merge(&mut all.checkpoints, part.checkpoints);
+                all.unopened.extend(part.unopened);
                 all.in_order &= part.in_order;
             }
         }
@@ -189,11 +231,15 @@ pub fn close_shards(shared: &Shared) -> anyhow::Result<Closed> {
     closed.ok_or_else(|| anyhow::anyhow!("a node has at least one shard"))
 }
 
-fn close_one(shard: &Rc<Shard>) -> Closed {
+async fn close_one(shard: &Rc<Shard>) -> Closed {
     shard.groups.close_all();
-    let image = shard.image();
+    let grace_ends = Instant::now() + CLOSE_GRACE;
+    while shard.is_in_use() && Instant::now() < grace_ends {
+        tokio::time::sleep(CLOSE_RETRY).await;
+    }
+    let (image, unopened) = (shard.image(), shard.unopened());
     let checkpoints = checkpoints_of(shard);
-    let mut closed = Closed { image, checkpoints, in_order: true };
+    let mut closed = Closed { image, checkpoints, unopened, in_order: true };
     for (name, result) in shard.close_all() {
         match result {
             Ok(end) => {
@@ -227,6 +273,11 @@ pub fn mark_clean(shared: &Shared, closed: &Closed, epoch: Option<i64>) -> anyho
         bail!("not every log could be closed: the next start recovers as after a crash");
     }
     for dir in &shared.dirs.all {
+        // What could not be opened was not checked either: the next start must do that.
+        let is_dir_of = |name| shared.dirs.place(name, None).path() == dir.path();
+        if closed.unopened.iter().any(is_dir_of) {
+            continue;
+        }
         dir.log_dir.mark_clean_shutdown(epoch.unwrap_or(-1))?;
     }
     Ok(())

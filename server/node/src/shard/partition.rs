@@ -16,7 +16,7 @@ use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
 use super::watchers::Watchers;
 
 /// A partition by the id of its topic.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PartitionId {
     /// Id of the topic.
     pub topic: Uuid,
@@ -73,6 +73,8 @@ pub struct Partition {
     log: Log,
     leader: Leader,
     durability: Durability,
+    /// `flush.messages`: records after which even `async` waits for a sync.
+    flush_messages: Option<u64>,
     parked: Purgatory<Parked>,
     watchers: Watchers,
     queued: bool,
@@ -96,6 +98,7 @@ impl Partition {
             log,
             leader,
             durability,
+            flush_messages: None,
             parked: Purgatory::default(),
             watchers: Watchers::default(),
             queued: false,
@@ -170,8 +173,9 @@ impl Partition {
     }
 
     /// Sets what an acknowledgement means from now on.
-    pub fn set_durability(&mut self, durability: Durability) {
+    pub fn set_durability(&mut self, durability: Durability, flush_messages: Option<u64>) {
         self.durability = durability;
+        self.flush_messages = flush_messages;
     }
 
     /// Appends batches; the records are in the log, not yet committed.
@@ -237,11 +241,23 @@ impl Partition {
         if self.offline {
             return None;
         }
-        let result = match self.durability {
-            Durability::Sync => self.log.sync_ticket(),
-            Durability::Async => self.log.flush_writes().map(|()| None),
-        };
-        match result {
+        let unsynced = u64::try_from(self.log.end_offset() - self.log.durable_end()).unwrap_or(0);
+        let is_due = self.flush_messages.is_some_and(|limit| unsynced >= limit);
+        if self.durability == Durability::Sync || is_due {
+            return self.begin_sync();
+        }
+        if let Err(fault) = self.log.flush_writes() {
+            self.go_offline(&fault);
+        }
+        None
+    }
+
+    /// Gives what has to be synced, if anything has and nothing is being synced already.
+    pub fn begin_sync(&mut self) -> Option<SyncTicket> {
+        if self.offline {
+            return None;
+        }
+        match self.log.sync_ticket() {
             Ok(ticket) => ticket,
             Err(fault) => {
                 self.go_offline(&fault);

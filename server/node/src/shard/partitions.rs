@@ -7,24 +7,31 @@ use ::metadata::image::Topic;
 use ::metadata::image::directory;
 use ::metadata::{Changes, Image};
 use config::{CompressionType, TopicConfig};
-use log::{FolderKind, Log, LogConfig};
+use log::{FolderKind, Log, LogConfig, LogError};
 use records::{Compression, TimestampType};
-use types::{ErrorCode, LeaderEpoch, TopicPartition, Uuid};
+use types::{ErrorCode, LeaderEpoch, Offset, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
 use super::{Shard, SharedPartition};
 use crate::{clock, dynamic, threads};
 
 impl Shard {
-    /// Opens every partition of the image that this shard owns, as at the start.
+    /// Opens every partition of the image that this shard owns, as at the start. Damage takes only
+    /// its own partition offline.
     ///
     /// # Errors
-    /// If a log cannot be opened; the others of this shard stay closed.
-    pub fn open_all(self: &Rc<Self>, image: &Arc<Image>) -> Result<(), log::LogError> {
+    /// If the operating system refuses, as without room or permission: that is seldom one
+    /// partition's trouble and passes, while what is damaged stays so.
+    pub fn open_all(self: &Rc<Self>, image: &Arc<Image>) -> Result<(), LogError> {
         self.image.replace(Arc::clone(image));
         for topic in image.topics() {
             for (index, _) in topic.partitions() {
-                self.open_if_owned(image, topic, index)?;
+                if let Err(fault) = self.open_if_owned(image, topic, index) {
+                    if matches!(fault, LogError::Io { .. }) {
+                        return Err(fault);
+                    }
+                    self.note_unopened(topic, index, &fault);
+                }
             }
         }
         Ok(())
@@ -49,8 +56,7 @@ impl Shard {
             if change.before.is_none()
                 && let Err(fault) = self.open_if_owned(image, topic, change.partition)
             {
-                let name = format!("{}-{}", topic.name, change.partition);
-                tracing::error!(partition = name, "cannot create the log: {fault}");
+                self.note_unopened(topic, change.partition, &fault);
             }
         }
         if !changes.configs.is_empty() {
@@ -62,12 +68,18 @@ impl Shard {
         }
     }
 
+    fn note_unopened(&self, topic: &Topic, index: i32, fault: &LogError) {
+        let name = TopicPartition::new(Arc::clone(&topic.name), index);
+        tracing::error!(partition = %name, "partition is offline, cannot open its log: {fault}");
+        self.unopened.borrow_mut().insert(PartitionId { topic: topic.id, index }, name);
+    }
+
     /// Puts the settings of the image in force for every partition.
     fn reconfigure(&self, image: &Image) {
         for partition in self.partitions() {
             let mut partition = partition.borrow_mut();
             let settings = self.shared.topic_config(image, &partition.name().topic.clone());
-            partition.set_durability(settings.durability);
+            partition.set_durability(settings.durability, settings.flush_messages);
             let config = log_config(&settings, &self.shared.config);
             if *partition.log().config() != config {
                 partition.log_mut().set_config(Arc::new(config));
@@ -80,7 +92,7 @@ impl Shard {
         image: &Image,
         topic: &Topic,
         index: i32,
-    ) -> Result<(), log::LogError> {
+    ) -> Result<(), LogError> {
         let id = PartitionId { topic: topic.id, index };
         let Some(replica) = topic.partition(index) else { return Ok(()) };
         let here = self.shared.config.node_id;
@@ -103,7 +115,7 @@ impl Shard {
         name: TopicPartition,
         wanted: Option<Uuid>,
         epoch: LeaderEpoch,
-    ) -> Result<SharedPartition, log::LogError> {
+    ) -> Result<SharedPartition, LogError> {
         let dirs = &self.shared.dirs;
         let dir = dirs.place(&name, wanted);
         let folder = dir.log_dir.folder(&name);
@@ -118,7 +130,7 @@ impl Shard {
             // Left behind by a topic of the same name that was deleted while this node was down.
             let stray = dir.log_dir.folder_of_kind(&name, FolderKind::Stray, id.topic);
             tracing::warn!("{} belongs to another topic of that name, set aside", folder.display());
-            disk.rename(&folder, &stray).map_err(|source| log::LogError::Io {
+            disk.rename(&folder, &stray).map_err(|source| LogError::Io {
                 action: "rename",
                 path: folder.clone(),
                 source,
@@ -130,12 +142,17 @@ impl Shard {
             log::write_topic_id(disk.as_ref(), &folder, id.topic)?;
         }
         dir.count(true);
-        let partition = Partition::new(id, name, log, epoch, settings.durability);
+        let mut partition = Partition::new(id, name, log, epoch, settings.durability);
+        partition.set_durability(settings.durability, settings.flush_messages);
         Ok(Rc::new(std::cell::RefCell::new(partition)))
     }
 
     /// Takes a partition away: nobody reads it any more, its folder goes after a while.
     fn delete(self: &Rc<Self>, id: PartitionId) {
+        if let Some(name) = self.unopened.borrow_mut().remove(&id) {
+            self.delete_unopened(id, &name);
+            return;
+        }
         let Some(partition) = self.partitions.borrow_mut().remove(&id) else { return };
         self.groups.partition_closed(&partition);
         let mut partition = partition.borrow_mut();
@@ -155,6 +172,25 @@ impl Shard {
         }
     }
 
+    /// Takes away the folders of a partition that never was opened, so that the name is free.
+    fn delete_unopened(self: &Rc<Self>, id: PartitionId, name: &TopicPartition) {
+        let disk = &self.shared.dirs.disk;
+        for dir in self.shared.dirs.data() {
+            let folder = dir.log_dir.folder(name);
+            match log::read_topic_id(disk.as_ref(), &folder) {
+                Ok(Some(known)) if known == id.topic => {}
+                Err(LogError::Malformed { .. }) => {}
+                // Another topic's, not there, or not to be read now.
+                Ok(_) | Err(_) => continue,
+            }
+            let deleted = dir.log_dir.folder_of_kind(name, FolderKind::Deleted, id.topic);
+            match disk.rename(&folder, &deleted) {
+                Ok(()) => self.remove_later(deleted, types::Millis(0)),
+                Err(error) => tracing::error!(partition = %name, "cannot delete: {error}"),
+            }
+        }
+    }
+
     /// Removes a folder once readers have had time to end.
     pub(super) fn remove_later(self: &Rc<Self>, folder: std::path::PathBuf, delay: types::Millis) {
         let disk = Arc::clone(&self.shared.dirs.disk);
@@ -169,15 +205,24 @@ impl Shard {
         });
     }
 
+    /// Whether something beside the shard itself still holds a partition, as a sync does that is
+    /// under way.
+    pub fn is_in_use(&self) -> bool {
+        self.partitions.borrow().values().any(|partition| Rc::strong_count(partition) > 1)
+    }
+
     /// Closes every log in order, for a stop; gives the offset up to which each is durable.
-    pub fn close_all(&self) -> Vec<(TopicPartition, Result<types::Offset, log::LogError>)> {
+    pub fn close_all(&self) -> Vec<(TopicPartition, anyhow::Result<Offset>)> {
         let partitions = std::mem::take(&mut *self.partitions.borrow_mut());
         let mut closed = Vec::with_capacity(partitions.len());
         for partition in partitions.into_values() {
             let name = partition.borrow().name().clone();
             match Rc::try_unwrap(partition) {
-                Ok(cell) => closed.push((name, cell.into_inner().into_log().close())),
-                Err(_) => tracing::warn!(partition = %name, "still in use, not closed in order"),
+                Ok(cell) => {
+                    let end = cell.into_inner().into_log().close();
+                    closed.push((name, end.map_err(anyhow::Error::from)));
+                }
+                Err(_) => closed.push((name, Err(anyhow::anyhow!("it is still in use")))),
             }
         }
         closed
