@@ -9,6 +9,7 @@ pub mod control;
 mod error;
 mod header;
 mod iter;
+mod long_record;
 mod recompress;
 mod record;
 mod retain;

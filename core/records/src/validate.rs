@@ -1,7 +1,7 @@
 //! Whether a leader may append a batch: checksum, header, then every record.
 //!
 //! Uncompressed records are walked where they lie. Compressed ones are decompressed through a
-//! window that grows only to the largest record, so a bomb costs time up to its limit, not memory.
+//! window that stays small, so a bomb costs time up to its limit, not memory.
 //! What a log knows about the past (sequences, epochs, offsets) is checked by the log.
 
 use types::Millis;
@@ -11,9 +11,13 @@ use crate::control::ControlRecordType;
 use crate::error::{BatchError, RECORD_ERRORS_MAX, RecordError, RecordErrorReason, RecordFault};
 use crate::header::{AT_ATTRIBUTES, BatchHeader, TimestampType};
 use crate::iter::payload;
+use crate::long_record::take_long_record;
 use crate::record::{RawRecord, take_record};
 use crate::stamp::crc32c;
 use crate::varint::take_varint;
+
+/// Records up to this size are walked as a whole. A power of two times the smallest window.
+const WINDOW_BYTES_MAX: usize = 1 << 20;
 
 /// Who wrote a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -222,8 +226,13 @@ impl<'l> Walk<'l> {
             at = filled - bytes.len();
             window.copy_within(at..filled, 0);
             (at, filled) = (0, filled - at);
-            if filled == window.len() {
+            if filled == window.len() && filled < WINDOW_BYTES_MAX {
                 window.resize(filled * 2, 0);
+            } else if filled == window.len() {
+                let record;
+                (record, at, filled) = take_long_record(&mut reader, &mut window, self.index)?;
+                self.record(&record)?;
+                continue;
             }
             match reader.read(&mut window[filled..])? {
                 0 if self.index < self.header.record_count => {

@@ -280,6 +280,52 @@ fn a_record_as_large_as_a_bomb_is_refused_at_the_limit() {
     }
 }
 
+/// What is too large for the window is walked in another way, which must judge no other way.
+#[test]
+fn long_compressed_records_are_judged_as_uncompressed_ones_are() {
+    let large = vec![7; 1_200_000];
+    let header = Header { key: b"h", value: Some(&large[..300_000]) };
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(START, Some(b"key"), Some(b"value"), &[]);
+    builder.append(START + 100, Some(&large), Some(&large), &[header, header]);
+    builder.append(START + 2, None, None, &[]);
+    let good = builder.build()[RECORDS..].to_vec();
+    assert!(accept(&with_payload(Compression::None, &good), &client_limits()).is_ok());
+    // The first record takes 15 bytes; then come the length of the second (4 bytes), attributes,
+    // the deltas (2 bytes and 1) and the length of the key.
+    let edit = |at: usize, add: u8| {
+        let mut payload = good.clone();
+        payload[at] = payload[at].wrapping_add(add);
+        payload
+    };
+    let behind_value = 15 + 4 + 1 + 2 + 1 + 2 * (4 + large.len());
+    let cases = [
+        ("good", good.clone()),
+        ("one byte too long", edit(15, 2)),
+        ("one byte too short", edit(15, 0xfe)),
+        ("length negative", edit(15, 1)),
+        ("offset delta repeats", edit(22, 0xfe)),
+        ("key one byte too long", edit(23, 2)),
+        ("key length negative", edit(23, 1)),
+        ("one header less", edit(behind_value, 0xfe)),
+        ("headers run out", edit(behind_value, 2)),
+        ("header count negative", edit(behind_value, 1)),
+        ("header without a key", edit(behind_value + 1, 0xff)),
+        ("cut in the key", good[..500_000].to_vec()),
+        ("cut in a number", good[..behind_value - large.len() - 2].to_vec()),
+        ("cut in the last header", good[..good.len() - 1000].to_vec()),
+    ];
+    for (name, payload) in cases {
+        let expected = accept(&with_payload(Compression::None, &payload), &client_limits());
+        assert_eq!(expected.is_ok(), name == "good", "{name}: {expected:?}");
+        for codec in Compression::ALL.into_iter().skip(1) {
+            let compressed = thalweg_records::compression::compress(codec, None, &payload);
+            let result = accept(&with_payload(codec, &compressed), &client_limits());
+            assert_eq!(result, expected, "{name}, {}", codec.name());
+        }
+    }
+}
+
 #[test]
 fn ratio_bounds_what_the_byte_limit_would_allow() {
     let limits = DecompressLimits { bytes_max: usize::MAX };
