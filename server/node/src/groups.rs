@@ -118,6 +118,10 @@ impl Groups {
         asker: &Asker,
     ) -> Option<GroupReply> {
         let loaded = self.loaded.borrow().get(&partition).cloned()?;
+        if loaded.partition.borrow().is_offline() {
+            // What is in memory may be more than the log has.
+            return None;
+        }
         let token = ReplyToken(self.next_token.get());
         self.next_token.set(token.0 + 1);
         let (reply, answer) = oneshot::channel();
@@ -203,14 +207,11 @@ fn send_when_committed(loaded: &Rc<Loaded>, end: Offset, replies: Vec<(ReplyToke
     let committed = loaded.partition.borrow_mut().when_committed(end);
     let loaded = Rc::clone(loaded);
     tokio::task::spawn_local(async move {
-        let refused = match committed.await {
-            Ok(Ok(_)) => None,
-            Ok(Err(refused)) => Some(refused.code),
-            Err(_) => Some(ErrorCode::NotCoordinator),
-        };
-        let replies = replies.into_iter().map(|(token, response)| match refused {
-            None => (token, response),
-            Some(code) => (token, response.refused(code)),
+        // Not committed: the partition is offline or gone, and this node no coordinator for it.
+        let is_committed = matches!(committed.await, Ok(Ok(_)));
+        let replies = replies.into_iter().map(|(token, response)| match is_committed {
+            true => (token, response),
+            false => (token, response.refused(ErrorCode::NotCoordinator)),
         });
         send_all(&loaded, replies.collect());
     });

@@ -237,9 +237,12 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
     let mut total = 0;
     let mut found = Vec::with_capacity(asks.len());
     for ask in asks {
-        let Some(partition) = shard.partition(ask.partition) else {
-            found.push((ask, Answer::refused(ErrorCode::NotLeaderOrFollower), None));
-            continue;
+        let partition = match shard.served_partition(ask.partition) {
+            Ok(partition) => partition,
+            Err(code) => {
+                found.push((ask, Answer::refused(code), None));
+                continue;
+            }
         };
         let mut partition = partition.borrow_mut();
         let bytes_max = ask.bytes_max.min(left);
@@ -252,7 +255,9 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
         total += if cold.is_some() { bytes_max.max(1) } else { bytes };
         found.push((ask, answer, cold));
     }
-    if total < bounds.bytes_min
+    // What the device will give is not known yet: it may be too little.
+    let ready: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
+    if ready < bounds.bytes_min
         && let Some(wait) = &bounds.wait
     {
         for (ask, _, _) in &found {

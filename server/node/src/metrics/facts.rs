@@ -38,6 +38,8 @@ pub struct ShardFacts {
     pub topics: BTreeMap<Arc<str>, TopicCounts>,
     /// Partitions that this node leads.
     pub partitions: Vec<PartitionFacts>,
+    /// Partitions whose logs cannot be opened.
+    pub unopened: usize,
     /// Open fetch sessions and the partitions they remember.
     pub fetch_sessions: (usize, usize),
     /// Group coordinators that are loaded.
@@ -63,6 +65,7 @@ impl ShardFacts {
         });
         Self {
             partitions: partitions.collect(),
+            unopened: shard.unopened().len(),
             requests: shard.metrics.requests(),
             topics: shard.metrics.topics(),
             fetch_sessions: shard.sessions.borrow().sizes(),
@@ -79,6 +82,7 @@ impl ShardFacts {
             self.topics.entry(topic).or_default().add(counts);
         }
         self.partitions.extend(other.partitions);
+        self.unopened += other.unopened;
         self.fetch_sessions.0 += other.fetch_sessions.0;
         self.fetch_sessions.1 += other.fetch_sessions.1;
         self.coordinators += other.coordinators;

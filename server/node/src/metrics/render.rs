@@ -108,7 +108,8 @@ fn partitions(page: &mut Page, facts: &ShardFacts) {
         });
         page.gauges(&format!("kafka_log_log_{name}"), help, samples);
     }
-    let offline = facts.partitions.iter().filter(|one| one.is_offline).count();
+    let failed = facts.partitions.iter().filter(|one| one.is_offline).count();
+    let offline = failed + facts.unopened;
     let count = facts.partitions.len() as f64;
     let replicas = "kafka_server_replicamanager_";
     page.gauge(&format!("{replicas}partitioncount"), "Partitions on this broker", count);

@@ -21,7 +21,7 @@ use net::{Handler, Peer, Served};
 use replication::FetchSessions;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
-use types::{Rng, Uuid};
+use types::{ErrorCode, Rng, TopicPartition, Uuid};
 
 pub use call::{Call, Mailboxes, Work};
 pub use moves::{LogSize, Moves};
@@ -55,6 +55,8 @@ pub struct Shard {
     pub moves: Moves,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<FxHashMap<PartitionId, SharedPartition>>,
+    /// Partitions of this node whose logs cannot be opened.
+    unopened: RefCell<FxHashMap<PartitionId, TopicPartition>>,
     rng: RefCell<Rng>,
     stopping: Cell<bool>,
 }
@@ -83,6 +85,7 @@ impl Shard {
             moves: Moves::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
+            unopened: RefCell::default(),
             rng: RefCell::new(rng),
             stopping: Cell::new(false),
         })
@@ -96,6 +99,23 @@ impl Shard {
     /// A partition that this shard owns and leads.
     pub fn partition(&self, id: PartitionId) -> Option<SharedPartition> {
         self.partitions.borrow().get(&id).cloned()
+    }
+
+    /// A partition that a client wants to write or read.
+    ///
+    /// # Errors
+    /// `KAFKA_STORAGE_ERROR` if its log could not be opened, `NOT_LEADER_OR_FOLLOWER` if this
+    /// shard does not have it.
+    pub fn served_partition(&self, id: PartitionId) -> Result<SharedPartition, ErrorCode> {
+        self.partition(id).ok_or_else(|| match self.unopened.borrow().contains_key(&id) {
+            true => ErrorCode::KafkaStorageError,
+            false => ErrorCode::NotLeaderOrFollower,
+        })
+    }
+
+    /// Names of the partitions whose logs cannot be opened.
+    pub fn unopened(&self) -> Vec<TopicPartition> {
+        self.unopened.borrow().values().cloned().collect()
     }
 
     /// All partitions of this shard.
@@ -123,6 +143,8 @@ impl Shard {
     /// Ends [`Shard::run`] after the work that runs now.
     pub fn stop(&self) {
         self.stopping.set(true);
+        // It looks only when work has come in.
+        self.shared.mailboxes.post(self.index, |_| {});
     }
 
     /// A random id.

@@ -16,7 +16,7 @@ use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
 use super::watchers::Watchers;
 
 /// A partition by the id of its topic.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct PartitionId {
     /// Id of the topic.
     pub topic: Uuid,

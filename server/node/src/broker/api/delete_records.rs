@@ -58,7 +58,7 @@ async fn delete(
         }
         let id = resolve::led_here(shard, &topic, partition_index)?;
         let delete = move |shard: &Rc<Shard>| {
-            let partition = shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+            let partition = shard.served_partition(id)?;
             delete_before(&mut partition.borrow_mut(), wanted.offset)
         };
         shard.call(id, delete).await

@@ -43,7 +43,7 @@ async fn describe(context: &Context, topic: &str, partition_index: i32) -> Parti
         let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
         let id = resolve::led_here(shard, &topic, partition_index)?;
         let list = move |shard: &Rc<Shard>| {
-            let partition = shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+            let partition = shard.served_partition(id)?;
             let partition = partition.borrow();
             partition.check_epoch(-1)?;
             Ok::<_, ErrorCode>(producers(&partition))

@@ -57,7 +57,7 @@ async fn look_up(
         let id = resolve::led_here(shard, &topic, partition_index)?;
         let version = context.version;
         let find = move |shard: &std::rc::Rc<crate::shard::Shard>| {
-            let partition = shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+            let partition = shard.served_partition(id)?;
             let mut partition = partition.borrow_mut();
             partition.check_epoch(wanted.current_leader_epoch)?;
             find(&mut partition, wanted.timestamp, read_committed, version)

@@ -41,7 +41,7 @@ async fn look_up(
         let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
         let id = resolve::led_here(shard, &topic, partition)?;
         let find = move |shard: &Rc<Shard>| {
-            let partition = shard.partition(id).ok_or(ErrorCode::NotLeaderOrFollower)?;
+            let partition = shard.served_partition(id)?;
             let partition = partition.borrow();
             partition.check_epoch(wanted.current_leader_epoch)?;
             let log = partition.log();

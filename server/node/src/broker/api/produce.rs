@@ -5,6 +5,7 @@
 //! the waiting for the commit is left to the future.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use log::AppendOrigin;
@@ -15,14 +16,21 @@ use protocol::messages::produce::{
 };
 use protocol::views::produce::ProduceRequestView;
 use protocol::wire::Reader;
-use records::BatchHeader;
+use records::{BatchHeader, Compression};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 use types::{ErrorCode, Uuid};
 
 use crate::broker::Context;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
 use crate::shard::{AppendRefused, AppendReply, PartitionId, Shard};
+
+/// The first version whose clients know zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
+/// A shorter timeout counts as this: it is meant for waiting on other replicas, which Kafka with
+/// one replica never does, while an acknowledgement here always waits for the disk.
+const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 /// Where one partition's batches lie in the request and where they have to go.
 struct Part {
@@ -45,25 +53,35 @@ enum Reply {
     Coming(oneshot::Receiver<AppendReply>),
 }
 
+/// What the producer wants to hear, and for how long it waits.
+struct Terms {
+    acks: i16,
+    timeout: Duration,
+}
+
 /// Name and id of a topic, as the response repeats them.
 type TopicNames = Vec<(String, Uuid)>;
 
 /// Serves one request.
 pub fn serve(context: Context, body: BytesMut) -> Served {
-    let (acks, topics, parts) = match read(&context, &body) {
+    let (Terms { acks, timeout }, topics, parts) = match read(&context, &body) {
         Ok(request) => request,
         Err(reason) => return Served::Close(reason.into()),
     };
     if !matches!(acks, -1..=1) {
         return Served::Now(respond(&context, topics, refuse_all(parts)));
     }
-    let pending = append_all(&context.shard, parts, body, acks);
+    let pending = append_all(&context.shard, parts, body, (acks, context.version));
+    let until = Instant::now() + timeout;
     let future = Box::pin(async move {
         let mut answers = Vec::with_capacity(pending.len());
         for Pending { topic, index, reply } in pending {
             let reply = match reply {
                 Reply::Ready(reply) => reply,
-                Reply::Coming(answer) => answer.await.unwrap_or_else(|_| Err(gone())),
+                Reply::Coming(answer) => match timeout_at(until, answer).await {
+                    Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+                    Err(_) => Err(refused(ErrorCode::RequestTimedOut)),
+                },
             };
             answers.push((topic, index, reply));
         }
@@ -80,7 +98,7 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
 }
 
 /// Reads the request and finds out where each part has to go.
-fn read(context: &Context, body: &[u8]) -> Result<(i16, TopicNames, Vec<Part>), String> {
+fn read(context: &Context, body: &[u8]) -> Result<(Terms, TopicNames, Vec<Part>), String> {
     let request = ProduceRequestView::decode(&mut Reader::over(body), context.version)
         .map_err(|error| format!("Produce: {error}"))?;
     let image = context.shard.image();
@@ -107,11 +125,17 @@ fn read(context: &Context, body: &[u8]) -> Result<(i16, TopicNames, Vec<Part>), 
         }
         topics.push((data.name.to_owned(), data.topic_id));
     }
-    Ok((request.acks, topics, parts))
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    Ok((Terms { acks: request.acks, timeout: timeout.max(TIMEOUT_MIN) }, topics, parts))
 }
 
 /// Appends every part, cutting its batches out of the body without a copy.
-fn append_all(shard: &Rc<Shard>, parts: Vec<Part>, mut body: BytesMut, acks: i16) -> Vec<Pending> {
+fn append_all(
+    shard: &Rc<Shard>,
+    parts: Vec<Part>,
+    mut body: BytesMut,
+    (acks, version): (i16, i16),
+) -> Vec<Pending> {
     let mut consumed = 0;
     let mut pending = Vec::with_capacity(parts.len());
     for Part { topic, index, target, records } in parts {
@@ -122,12 +146,9 @@ fn append_all(shard: &Rc<Shard>, parts: Vec<Part>, mut body: BytesMut, acks: i16
                 body.advance(start - consumed);
                 let batches = body.split_to(bytes);
                 consumed = start + bytes;
-                match has_trailing_batch(&batches) {
-                    true => Reply::Ready(Err(AppendRefused {
-                        message: Some("more than one batch for a partition".to_owned()),
-                        ..refused(ErrorCode::InvalidRecord)
-                    })),
-                    false => append(shard, target, batches, acks),
+                match check(&batches, version) {
+                    Err(refusal) => Reply::Ready(Err(refusal)),
+                    Ok(()) => append(shard, target, batches, acks),
                 }
             }
         };
@@ -136,9 +157,24 @@ fn append_all(shard: &Rc<Shard>, parts: Vec<Part>, mut body: BytesMut, acks: i16
     pending
 }
 
-/// Since version 3 there is one batch for a partition. What is no batch is left for the log to name.
-fn has_trailing_batch(batches: &[u8]) -> bool {
-    BatchHeader::parse(batches).is_ok_and(|header| header.batch_bytes() < batches.len())
+/// Checks what the log does not: that there is one batch, as since version 3, which the version
+/// allows and a producer may write. What is no batch is left for the log to name.
+fn check(batches: &[u8], version: i16) -> Result<(), AppendRefused> {
+    let Ok(header) = BatchHeader::parse(batches) else { return Ok(()) };
+    let (code, reason) = if header.batch_bytes() < batches.len() {
+        (ErrorCode::InvalidRecord, "more than one batch for a partition")
+    } else if header.attributes.is_transactional() {
+        // Nobody could ever end it, and readers of committed records would wait for that.
+        (
+            ErrorCode::InvalidTxnState,
+            "no transaction is open: this node has no coordinator for them",
+        )
+    } else if version < ZSTD_SINCE && header.attributes.compression() == Ok(Compression::Zstd) {
+        (ErrorCode::UnsupportedCompressionType, "zstd needs Produce version 7")
+    } else {
+        return Ok(());
+    };
+    Err(AppendRefused { message: Some(reason.to_owned()), ..refused(code) })
 }
 
 /// Appends to one partition, here or on the shard that owns it.
@@ -161,10 +197,13 @@ fn append_here(
     acks: i16,
     reply: oneshot::Sender<AppendReply>,
 ) {
-    let Some(partition) = shard.partition(target) else {
-        // A receiver that is gone means that the connection is.
-        _ = reply.send(Err(refused(ErrorCode::NotLeaderOrFollower)));
-        return;
+    let partition = match shard.served_partition(target) {
+        Ok(partition) => partition,
+        Err(code) => {
+            // A receiver that is gone means that the connection is.
+            _ = reply.send(Err(refused(code)));
+            return;
+        }
     };
     let bytes = batches.len() as u64;
     let appended = partition.borrow_mut().append(batches, AppendOrigin::Client, clock::wall());
