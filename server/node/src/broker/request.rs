@@ -69,12 +69,15 @@ pub fn serve(shard: &Rc<Shard>, peer: &Rc<Peer>, mut frame: BytesMut) -> Served 
     let (version, correlation_id) = (header.version, header.correlation_id);
     let body = frame.split_off(header.bytes);
     let (shard, peer) = (Rc::clone(shard), Rc::clone(peer));
-    shard.metrics.count_request(api, version);
     let context = Context { shard, peer, api, version, correlation_id, client_id };
     // ApiVersions answers every version, so that old and new meet (KIP-511).
     if api != ApiKey::ApiVersions && !api.versions().contains(&version) {
         let reason = format!("{} has no version {version}", api.name());
         return Served::Close(reason.into());
+    }
+    if api.versions().contains(&version) {
+        // No others: clients could make up thousands of versions.
+        context.shard.metrics.count_request(api, version);
     }
     api::serve(context, body)
 }

@@ -52,6 +52,7 @@ impl TestNode {
             ("log.dirs", &log_dirs),
             ("offsets.topic.num.partitions", "1"),
             ("offsets.topic.replication.factor", "1"),
+            ("group.initial.rebalance.delay.ms", "0"),
             ("thalweg.shards", "2"),
         ];
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());

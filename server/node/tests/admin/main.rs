@@ -5,6 +5,7 @@
 mod client;
 mod configs;
 mod controller_listener;
+mod every_version;
 mod log_dirs;
 mod long_poll;
 mod producers;

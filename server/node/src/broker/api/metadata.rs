@@ -16,8 +16,14 @@ use crate::broker::Context;
 use crate::broker::operations;
 use crate::broker::resolve;
 
+/// Versions 10 and 11 have a field for ids, and no way to answer for a topic without a name.
+const IDS_SINCE: i16 = 12;
+
 /// Serves one request.
 pub async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
+    if context.version < IDS_SINCE && request.topics.iter().flatten().any(is_by_id) {
+        return refuse(request);
+    }
     let shard = &context.shard;
     let shared = &shard.shared;
     let failed = create_missing(&context, &request).await;
@@ -52,6 +58,21 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
         },
         ..Default::default()
     }
+}
+
+fn is_by_id(topic: &MetadataRequestTopic) -> bool {
+    topic.name.is_none() || !topic.topic_id.is_zero()
+}
+
+/// There is no code for the whole: every topic gets it.
+fn refuse(request: MetadataRequest) -> MetadataResponse {
+    let topics = request.topics.into_iter().flatten().map(|topic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.to_wire(),
+        name: Some(topic.name.unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..Default::default()
+    });
+    MetadataResponse { topics: topics.collect(), ..Default::default() }
 }
 
 /// Creates what is asked for by name and missing, where client and node allow it. Gives the codes
