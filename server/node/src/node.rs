@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::metadata::controller::{Context as Deciding, bootstrap_records};
 use ::metadata::{Image, Loader};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use config::{BrokerLayers, NodeConfig, StaticConfig};
 use net::{Inbox, Listener, ListenerOptions, Net};
 use tokio::sync::mpsc;
@@ -53,6 +53,7 @@ impl Node {
         let fixed = Arc::new(options.fixed);
         let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed))?;
         config.refuse_secured_listeners()?;
+        refuse_authorizer(&fixed)?;
         let status = Arc::new(Status::default());
         let metrics_at = config.metrics_listener.as_ref();
         let metrics = metrics_at.map(|at| http::serve(at, Arc::clone(&status))).transpose()?;
@@ -137,6 +138,16 @@ impl Node {
         self.shared.controller.stop(self.controller)?;
         upkeep::mark_clean(&self.shared, &closed, epoch)
     }
+}
+
+/// Refuses settings that promise access control: nothing would enforce it.
+fn refuse_authorizer(fixed: &StaticConfig) -> anyhow::Result<()> {
+    for key in ["authorizer.class.name", "super.users"] {
+        if fixed.get(key).is_some_and(|value| !value.trim().is_empty()) {
+            bail!("{key} is set, but access control is not supported yet: remove the setting");
+        }
+    }
+    Ok(())
 }
 
 /// Seeds from the operating system; everything random in the node comes from here.
