@@ -12,6 +12,7 @@ tally() {
     case $line in
     PASS\ *) pass "${line#PASS }" quiet ;;
     FAIL\ *) fail "${line#FAIL }" ;;
+    SKIP\ *) skip "${line#SKIP }" "see there" ;;
     esac
   done <"$1"
 }
