@@ -1,7 +1,8 @@
 //! This node among the others: what it advertises, how it enters the cluster and leaves it.
 
 use ::metadata::controller::{
-    HeartbeatFacts, RegistrationFacts, heartbeat, register_broker, register_controller,
+    HeartbeatFacts, RegistrationFacts, end_recovery, heartbeat, register_broker,
+    register_controller,
 };
 use ::metadata::{Image, features};
 use anyhow::{Context, bail};
@@ -69,7 +70,10 @@ pub fn register(shared: &Shared, rng: &mut Rng) -> anyhow::Result<()> {
     });
     let response = registered.context(stopped)?;
     refuse_error("registration", response.error_code)?;
-    beat(shared, response.broker_epoch, false)
+    beat(shared, response.broker_epoch, false)?;
+    // After a crash the elections were unclean, and the logs are open: what they lost is lost.
+    let node = shared.config.node_id;
+    shared.controller.decide_blocking(move |image, _, _| end_recovery(image, node)).context(stopped)
 }
 
 /// Tells the cluster that this node is going, in good order.

@@ -20,6 +20,7 @@ mod partition_change;
 mod partitions;
 mod placement;
 mod producer_ids;
+mod recovery;
 mod topics;
 
 use config::{BrokerLayers, StaticConfig};
@@ -38,6 +39,7 @@ pub use elections::{elect_leaders, elect_preferred_leaders};
 pub use features::{FeatureUpdate, update_features};
 pub use partitions::create_partitions;
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
+pub use recovery::end_recovery;
 pub use topics::create_topics;
 
 use crate::image::{ConfigResource, Image, ResourceType};

@@ -1,7 +1,9 @@
 //! ElectLeaders and the return of preferred leaders.
 
 use protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
-use thalweg_metadata::controller::{elect_leaders, elect_preferred_leaders, fence_broker};
+use thalweg_metadata::controller::{
+    elect_leaders, elect_preferred_leaders, end_recovery, fence_broker,
+};
 use types::{BrokerId, ErrorCode};
 
 use crate::world::{World, assigned};
@@ -127,4 +129,28 @@ fn preferred_leaders_return_a_few_at_a_time() {
     assert_eq!(records.len(), 1);
     world.apply(records);
     assert_eq!(leaders(&world), [Some(1), Some(2)]);
+}
+
+#[test]
+fn a_leader_ends_the_recovery_of_its_own_partitions() {
+    let mut world = World::of(2);
+    world.create(assigned("t", &[&[1], &[2]]));
+    let topic_id = world.image().topic("t").unwrap().id;
+    for partition_id in [0, 1] {
+        let change = protocol::internal::metadata::PartitionChangeRecord {
+            topic_id,
+            partition_id,
+            leader_recovery_state: 1,
+            ..Default::default()
+        };
+        world.apply(vec![change.into()]);
+    }
+    let recovering = |world: &World| -> Vec<bool> {
+        world.image().topic("t").unwrap().partitions().map(|(_, one)| one.recovering).collect()
+    };
+    assert_eq!(recovering(&world), [true, true]);
+    world.decide(|image, _| end_recovery(image, BrokerId(1)));
+    assert_eq!(recovering(&world), [false, true]);
+    // Nothing is left to write.
+    assert!(end_recovery(world.image(), BrokerId(1)).records.is_empty());
 }

@@ -14,7 +14,8 @@ use protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
 };
 use protocol::messages::produce::{
-    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
+    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceData,
 };
 use protocol::{ApiKey, Message};
 use records::{BatchBuilder, Compression};
@@ -36,7 +37,13 @@ impl TestNode {
 
     /// Stops in order and starts again on the same directories.
     pub fn restart(&mut self) {
+        self.restart_after(|_| {});
+    }
+
+    /// As `restart`; `act` does something to the directories in between.
+    pub fn restart_after(&mut self, act: impl FnOnce([PathBuf; 2])) {
         self.node.take().unwrap().stop().unwrap();
+        act(self.log_dirs());
         self.run();
     }
 
@@ -156,8 +163,15 @@ impl Client {
         for _ in 0..count {
             batch.append(1, None, Some(&vec![b'v'; bytes]), &[]);
         }
+        let partition = self.append(topic, batch.build(), 9);
+        assert_eq!(partition.error_code, 0, "{partition:?}");
+        partition.base_offset
+    }
+
+    /// Sends a batch; gives whatever the answer is.
+    pub fn append(&mut self, topic: &str, batch: Bytes, version: i16) -> PartitionProduceResponse {
         let partition =
-            PartitionProduceData { index: 0, records: Some(batch.build()), ..Default::default() };
+            PartitionProduceData { index: 0, records: Some(batch), ..Default::default() };
         let topic = TopicProduceData {
             name: topic.to_owned(),
             partition_data: vec![partition],
@@ -169,10 +183,8 @@ impl Client {
             topic_data: vec![topic],
             ..Default::default()
         };
-        let response: ProduceResponse = self.call(ApiKey::Produce, 9, &request);
-        let partition = &response.responses[0].partition_responses[0];
-        assert_eq!(partition.error_code, 0, "{partition:?}");
-        partition.base_offset
+        let mut response: ProduceResponse = self.call(ApiKey::Produce, version, &request);
+        response.responses.remove(0).partition_responses.remove(0)
     }
 }
 

@@ -1,0 +1,118 @@
+//! What a start finds after damage and after a crash.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use protocol::ApiKey;
+use protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+use protocol::messages::describe_topic_partitions::{
+    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicRequest,
+};
+use protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
+use records::{BatchBuilder, Compression};
+use types::ErrorCode;
+
+use crate::client::{Client, TestNode};
+
+/// Makes the next start one after a crash.
+fn crash(dirs: &[PathBuf]) {
+    for dir in dirs {
+        fs::remove_file(dir.join(".kafka_cleanshutdown")).unwrap();
+        // Nothing is known of what was synced.
+        fs::remove_file(dir.join("recovery-point-offset-checkpoint")).unwrap();
+    }
+}
+
+fn folder(dirs: &[PathBuf], name: &str) -> PathBuf {
+    dirs.iter().map(|dir| dir.join(name)).find(|folder| folder.exists()).unwrap()
+}
+
+/// Breaks the first batch of a log; whole ones follow.
+fn damage(folder: &Path) {
+    let path = folder.join("00000000000000000000.log");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[70] ^= 0xff;
+    fs::write(path, bytes).unwrap();
+}
+
+fn one_record() -> bytes::Bytes {
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.append(1, None, Some(b"v"), &[]);
+    batch.build()
+}
+
+fn end_of(client: &mut Client, topic: &str) -> (ErrorCode, i64) {
+    let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
+    let topic = ListOffsetsTopic {
+        name: topic.to_owned(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    let response: ListOffsetsResponse = client.call(ApiKey::ListOffsets, 6, &request);
+    let partition = &response.topics[0].partitions[0];
+    (ErrorCode::from_wire(partition.error_code), partition.offset)
+}
+
+#[test]
+fn a_damaged_log_takes_only_its_own_partition_offline() {
+    let mut node = TestNode::start();
+    let mut client = node.client();
+    for topic in ["good", "bad"] {
+        client.create_topic(topic, 1);
+        for _ in 0..3 {
+            client.produce(topic, 1, 100, -1);
+        }
+    }
+    drop(client);
+    node.restart_after(|dirs| {
+        crash(&dirs);
+        damage(&folder(&dirs, "bad-0"));
+    });
+    let storage = ErrorCode::KafkaStorageError;
+    let mut client = node.client();
+    assert_eq!(end_of(&mut client, "good"), (ErrorCode::None, 3));
+    assert_eq!(client.produce("good", 1, 1, -1), 3);
+    assert_eq!(end_of(&mut client, "bad"), (storage, -1));
+    assert_eq!(client.append("bad", one_record(), 9).error_code, storage.to_wire());
+    drop(client);
+    // A clean stop has not made it sound.
+    node.restart();
+    let mut client = node.client();
+    assert_eq!(end_of(&mut client, "bad"), (storage, -1));
+    // Its name is free once the topic is deleted.
+    let request = DeleteTopicsRequest {
+        topic_names: vec!["bad".to_owned()],
+        timeout_ms: 5000,
+        ..Default::default()
+    };
+    let response: DeleteTopicsResponse = client.call(ApiKey::DeleteTopics, 5, &request);
+    assert_eq!(response.responses[0].error_code, 0);
+    client.create_topic("bad", 1);
+    assert_eq!(client.produce("bad", 1, 1, -1), 0);
+}
+
+#[test]
+fn partitions_have_leader_and_isr_after_a_crash() {
+    let mut node = TestNode::start();
+    node.client().create_topic("t", 2);
+    node.client().produce("t", 3, 10, -1);
+    node.restart_after(|dirs| crash(&dirs));
+    let mut client = node.client();
+    let request = DescribeTopicPartitionsRequest {
+        topics: vec![TopicRequest { name: "t".to_owned(), ..Default::default() }],
+        response_partition_limit: 10,
+        ..Default::default()
+    };
+    let response: DescribeTopicPartitionsResponse =
+        client.call(ApiKey::DescribeTopicPartitions, 0, &request);
+    assert_eq!(response.topics[0].partitions.len(), 2);
+    for partition in &response.topics[0].partitions {
+        assert_eq!((partition.leader_id, &partition.isr_nodes[..]), (1, &[1][..]), "{partition:?}");
+        assert_eq!(partition.eligible_leader_replicas.as_deref(), Some(&[][..]), "{partition:?}");
+        assert_eq!(partition.last_known_elr.as_deref(), Some(&[][..]), "{partition:?}");
+    }
+    assert_eq!(client.produce("t", 1, 1, -1), 3);
+}
