@@ -36,6 +36,10 @@ pub trait DiskFile: Debug + Send + Sync {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Forces content and length onto stable storage (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
+    /// The operating system's file, where there is one that it may send by itself.
+    fn system_file(&self) -> Option<Arc<File>> {
+        None
+    }
 }
 
 /// How a file is opened.
@@ -95,7 +99,7 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(mode != OpenMode::Read).create(mode == OpenMode::Create);
-        Ok(Arc::new(RealFile(options.open(path)?)))
+        Ok(Arc::new(RealFile(Arc::new(options.open(path)?))))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -166,7 +170,7 @@ struct RealLock {
 impl DirLock for RealLock {}
 
 #[derive(Debug)]
-struct RealFile(File);
+struct RealFile(Arc<File>);
 
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
@@ -197,6 +201,10 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn system_file(&self) -> Option<Arc<File>> {
+        Some(Arc::clone(&self.0))
     }
 }
 

@@ -27,6 +27,7 @@ mod recovery;
 mod retention;
 mod scan;
 mod segment;
+mod slice;
 mod snapshots;
 mod sync;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use partition_metadata::{read_topic_id, write_topic_id};
 pub use producer_state::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerStates};
 pub use read::{Batches, ColdRead, Read};
 pub use retention::Removal;
+pub use slice::FileSlice;
 pub use sync::{SyncTicket, Synced};
 pub use timestamps::TimestampedOffset;
 pub use txn_index::AbortedTxn;

@@ -66,6 +66,12 @@ impl OffsetIndex {
         behind.checked_sub(1).map_or(0, |at| self.entries[at].position)
     }
 
+    /// The position of the last batch that is known to begin at or before `reach`.
+    pub fn border(&self, reach: u64) -> Option<u32> {
+        let behind = self.entries.partition_point(|entry| u64::from(entry.position) <= reach);
+        behind.checked_sub(1).map(|at| self.entries[at].position)
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -89,6 +95,20 @@ pub(crate) fn lookup_in_file(
         OffsetEntry::from_bytes(*entry).relative <= relative
     })?;
     Ok(found.map_or(0, |entry| OffsetEntry::from_bytes(entry).position))
+}
+
+/// [`OffsetIndex::border`] in a file of `bytes` bytes.
+pub(crate) fn border_in_file(
+    file: &dyn DiskFile,
+    bytes: u64,
+    reach: u64,
+    read_at: ReadAt,
+) -> io::Result<Option<u32>> {
+    let count = bytes / ENTRY_BYTES as u64;
+    let found = last_entry_where(file, count, read_at, |entry| {
+        u64::from(OffsetEntry::from_bytes(*entry).position) <= reach
+    })?;
+    Ok(found.map(|entry| OffsetEntry::from_bytes(entry).position))
 }
 
 #[cfg(test)]

@@ -49,20 +49,20 @@ pub(crate) struct ReadHints {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    offset: Offset,
-    segment: Offset,
-    position: u64,
+pub(crate) struct Place {
+    pub offset: Offset,
+    pub segment: Offset,
+    pub position: u64,
 }
 
 impl ReadHints {
-    fn find(&self, offset: Offset, segment: Offset) -> Option<u64> {
+    pub fn find(&self, offset: Offset, segment: Offset) -> Option<u64> {
         let mut places = self.places.iter().flatten();
         places.find(|p| p.offset == offset && p.segment == segment).map(|p| p.position)
     }
 
     /// Replaces the place from which the same reader came, else the oldest one.
-    fn note(&mut self, from: Offset, place: Place) {
+    pub fn note(&mut self, from: Offset, place: Place) {
         let same = |known: &Option<Place>| {
             known.is_some_and(|p| p.offset == from || p.offset == place.offset)
         };
@@ -343,7 +343,7 @@ impl Log {
     }
 
     /// Which segment holds the offset, the active one counted last.
-    fn segment_of(&self, offset: Offset) -> usize {
+    pub(crate) fn segment_of(&self, offset: Offset) -> usize {
         if offset >= self.active.base {
             return self.closed.len();
         }

@@ -4,7 +4,8 @@
 //! all ready answers with as few writes as possible, and reads again, until nothing moves; then
 //! it sleeps until a socket, an answer, a budget or a deadline wakes it. There is no queue
 //! between tasks and no lock; what bounds memory is that a turn stops serving while answers
-//! pile up, and stops reading while a frame waits to be served or the node's budget is spent.
+//! pile up, and stops reading while a frame waits to be served, or while the node's budget is
+//! spent and this connection holds much of it. Who then takes nothing is soon cut off.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -14,25 +15,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use bytes::{BufMut, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::accept::Net;
 use crate::counters::{Closed, ListenerCounters, Traffic};
-use crate::handler::{Handler, Peer, Response, Served};
+use crate::handler::{FileRange, Handler, Peer, Response, Served};
 use crate::inbound::{FrameError, Inbound};
 use crate::limits::CachedLimits;
-use crate::memory::Account;
+use crate::memory::{Account, LITTLE_BYTES};
 use crate::outbound::{Outbound, SEGMENTS_PER_WRITE};
-use crate::pace::Pace;
+use crate::pace::{Pace, REST_MAX};
 use crate::requests::Requests;
 use crate::warnings::Kind;
 
 /// Answers waiting to be sent at which no further frame is served.
 const BACKLOG_BYTES_MAX: usize = 1 << 20;
+/// How often a connection that holds much and rests looks whether the node's budget is spent.
+const PRESSURE_LOOK: Duration = Duration::from_secs(1);
 /// How long answers in flight may take once a connection is to be closed.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -133,6 +136,7 @@ impl<'a, H: Handler> Connection<'a, H> {
                     break;
                 }
             }
+            self.settle();
             if let Some(reason) = self.overdue() {
                 return Poll::Ready(reason);
             }
@@ -166,8 +170,13 @@ impl<'a, H: Handler> Connection<'a, H> {
     fn may_serve(&self) -> bool {
         self.ending.is_none()
             && self.muted_until.is_none()
-            && self.outbound.bytes() + self.requests.response_bytes() < BACKLOG_BYTES_MAX
+            && self.outbound.bytes() + self.requests.response_bytes() < self.backlog_bytes_max()
             && self.requests.may_serve()
+    }
+
+    /// Its own answers on their way out wake the connection, so the limit needs no waiting for.
+    fn backlog_bytes_max(&self) -> usize {
+        if self.account.pool().is_spent() { LITTLE_BYTES } else { BACKLOG_BYTES_MAX }
     }
 
     fn serve_frame(&mut self, frame: BytesMut, cx: &mut Context<'_>) {
@@ -219,21 +228,27 @@ impl<'a, H: Handler> Connection<'a, H> {
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         let mut wrote = false;
         while !self.outbound.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
-            let count = self.outbound.fill(&mut slices);
-            let stream = Pin::new(&mut self.stream);
-            let Poll::Ready(sent) = stream.poll_write_vectored(cx, &slices[..count]) else { break };
+            let Poll::Ready(sent) = self.write_some(cx) else { break };
             let sent = sent?;
             if sent == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.outbound.advance(sent);
-            self.writing.moved(sent);
+            self.writing.moved(sent, self.now);
             self.traffic.bytes_out += sent as u64;
             self.last_active = self.now;
             wrote = true;
         }
         Ok(wrote)
+    }
+
+    fn write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(range) = self.outbound.file() {
+            return send_file(&self.stream, cx, &range);
+        }
+        let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
+        let count = self.outbound.fill(&mut slices);
+        Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count])
     }
 
     /// Reads once, if there is any use in it; true when anything moved.
@@ -245,12 +260,14 @@ impl<'a, H: Handler> Connection<'a, H> {
             return Ok(false);
         }
         self.settle();
-        if !self.memory_allows(cx) || self.stream.poll_read_ready(cx)?.is_pending() {
+        let allowed = self.memory_allows(cx);
+        if allowed == 0 || self.stream.poll_read_ready(cx)?.is_pending() {
             return Ok(false);
         }
         let buffer = self.inbound.room();
-        let room = buffer.capacity() - buffer.len();
-        let Poll::Ready(read) = pin!(self.stream.read_buf(buffer)).poll(cx) else {
+        let room = (buffer.capacity() - buffer.len()).min(allowed);
+        let mut limited = buffer.limit(room);
+        let Poll::Ready(read) = pin!(self.stream.read_buf(&mut limited)).poll(cx) else {
             return Ok(false);
         };
         let read = read?;
@@ -259,7 +276,7 @@ impl<'a, H: Handler> Connection<'a, H> {
             return Ok(true);
         }
         self.inbound.received(read, room);
-        self.reading.moved(read);
+        self.reading.moved(read, self.now);
         self.traffic.bytes_in += read as u64;
         self.last_active = self.now;
         if self.inbound.has_frame(self.frame_bytes_max()) {
@@ -268,21 +285,26 @@ impl<'a, H: Handler> Connection<'a, H> {
         Ok(true)
     }
 
-    /// Whether the node's budget lets this connection read; if not, it will be woken.
-    fn memory_allows(&mut self, cx: &mut Context<'_>) -> bool {
+    /// How much the node's budget lets this connection read; if nothing, it will be woken.
+    fn memory_allows(&mut self, cx: &mut Context<'_>) -> usize {
         let mid_frame = self.inbound.bytes() > 0;
-        while !self.account.may_read(mid_frame) {
-            let pool = self.account.pool();
-            let wait = self.memory_wait.get_or_insert_with(|| Box::pin(pool.freed()));
-            let pending = wait.as_mut().poll(cx).is_pending();
-            // Asked again, because bytes may have been given back before the wait began.
-            if pending && !self.account.may_read(mid_frame) {
-                return false;
+        loop {
+            let mut allowed = self.account.may_read(mid_frame);
+            if allowed == 0 {
+                let pool = self.account.pool();
+                let wait = self.memory_wait.get_or_insert_with(|| Box::pin(pool.freed()));
+                let pending = wait.as_mut().poll(cx).is_pending();
+                // Asked again, because bytes may have been given back before the wait began.
+                allowed = self.account.may_read(mid_frame);
+                if pending && allowed == 0 {
+                    return 0;
+                }
             }
             self.memory_wait = None;
+            if allowed > 0 {
+                return allowed;
+            }
         }
-        self.memory_wait = None;
-        true
     }
 
     /// The reason to close now, if a deadline has passed.
@@ -293,11 +315,14 @@ impl<'a, H: Handler> Connection<'a, H> {
             && self.ending.is_none();
         self.reading.watch(mid_frame, self.now);
         self.writing.watch(!self.outbound.is_empty(), self.now);
-        if self.reading.is_stalled(self.now) {
+        let pressed = self.account.holds_much() && self.account.pool().is_spent();
+        let rests = |pace: &Pace| pace.rests_since().is_some_and(|at| at + REST_MAX <= self.now);
+        let (reading_rests, writing_rests) = (rests(&self.reading), rests(&self.writing));
+        if self.reading.is_stalled(self.now) || pressed && reading_rests {
             self.warn(Kind::Slow, &"it began a request and did not finish it in time");
             return Some(Closed::SlowSender);
         }
-        if self.writing.is_stalled(self.now) {
+        if self.writing.is_stalled(self.now) || pressed && writing_rests {
             self.warn(Kind::Slow, &"it does not read its responses");
             return Some(Closed::SlowReader);
         }
@@ -310,8 +335,18 @@ impl<'a, H: Handler> Connection<'a, H> {
     fn next_deadline(&self) -> Option<Instant> {
         let ending = self.ending.map(|ending| ending.by);
         let paces = [self.reading.deadline(), self.writing.deadline()];
-        let others = [ending, self.muted_until, self.idle_deadline()];
+        let others = [ending, self.muted_until, self.idle_deadline(), self.pressure_deadline()];
         paces.into_iter().chain(others).flatten().min()
+    }
+
+    /// When to look whether the budget is spent, once the rest is too long for that.
+    fn pressure_deadline(&self) -> Option<Instant> {
+        if !self.account.holds_much() {
+            return None;
+        }
+        let paces = [self.reading.rests_since(), self.writing.rests_since()];
+        let rests_since = paces.into_iter().flatten().min()?;
+        Some((rests_since + REST_MAX).max(self.now + PRESSURE_LOOK))
     }
 
     /// When the connection will have been idle for too long; none while something is under way.
@@ -344,5 +379,25 @@ impl<'a, H: Handler> Connection<'a, H> {
             let Peer { listener, address, .. } = &*self.peer;
             format!("listener {listener}: connection of {address} closed: {why}")
         });
+    }
+}
+
+/// Has the kernel send what it can of a stretch of a file; 0 bytes mean that the file has shrunk.
+fn send_file(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    range: &FileRange,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        let send = || {
+            let mut position = range.position;
+            Ok(rustix::fs::sendfile(stream, &range.file, Some(&mut position), range.bytes)?)
+        };
+        match stream.try_io(Interest::WRITABLE, send) {
+            // The socket is full; asked again, it will say when it has room.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => return Poll::Ready(sent),
+        }
     }
 }

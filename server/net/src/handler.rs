@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -41,8 +42,8 @@ pub enum Served {
 /// One response.
 #[derive(Debug, Default)]
 pub struct Response {
-    /// The bytes behind the length prefix, in order. Empty: nothing is sent.
-    pub segments: Vec<Bytes>,
+    /// What follows the length prefix, in order. Empty: nothing is sent.
+    pub segments: Vec<Segment>,
     /// Close the connection once this response is written.
     pub close_after: bool,
     /// Throttle: serve no further frame of this connection for so long (KIP-219).
@@ -52,6 +53,11 @@ pub struct Response {
 impl Response {
     /// An ordinary response of these bytes.
     pub fn new(segments: Vec<Bytes>) -> Self {
+        Self::of(segments.into_iter().map(Segment::Bytes).collect())
+    }
+
+    /// A response of bytes and files.
+    pub fn of(segments: Vec<Segment>) -> Self {
         Self { segments, ..Self::default() }
     }
 
@@ -61,7 +67,36 @@ impl Response {
     }
 
     pub(crate) fn body_bytes(&self) -> usize {
-        self.segments.iter().map(Bytes::len).sum()
+        self.segments.iter().map(Segment::len).sum()
+    }
+}
+
+/// A piece of a response.
+#[derive(Clone, Debug)]
+pub enum Segment {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A stretch of a file, which the kernel sends by itself.
+    File(FileRange),
+}
+
+/// A stretch of a file. It must not shrink before it is sent: the connection is closed then.
+#[derive(Clone, Debug)]
+pub struct FileRange {
+    /// The file.
+    pub file: Arc<File>,
+    /// Where the stretch begins.
+    pub position: u64,
+    /// How long it is.
+    pub bytes: usize,
+}
+
+impl Segment {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File(range) => range.bytes,
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod warnings;
 pub use accept::Net;
 pub use bind::{BindError, Listener, ListenerOptions};
 pub use counters::{Closed, ListenerCounters};
-pub use handler::{ClientSoftware, Handler, Peer, Response, Served};
+pub use handler::{ClientSoftware, FileRange, Handler, Peer, Response, Segment, Served};
 pub use limits::{Limits, ListenerLimits};
+pub use memory::InFlight;
 pub use shard::Inbox;

@@ -1,11 +1,10 @@
-//! Answers on their way out: a queue of segments that leaves by vectored writes, uncopied.
+//! Answers on their way out: a queue of segments that leaves uncopied, by vectored writes where it
+//! is bytes and by the kernel's own hand where it is a stretch of a file.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use bytes::Bytes;
-
-use crate::handler::Response;
+use crate::handler::{FileRange, Response, Segment as Body};
 
 /// Segments of one write call.
 pub(crate) const SEGMENTS_PER_WRITE: usize = 64;
@@ -23,14 +22,23 @@ pub(crate) struct Outbound {
 enum Segment {
     /// A frame's length; held in place to spare an allocation for each response.
     Length([u8; 4]),
-    Body(Bytes),
+    Body(Body),
 }
 
 impl Segment {
-    fn as_slice(&self) -> &[u8] {
+    fn len(&self) -> usize {
         match self {
-            Self::Length(bytes) => bytes,
-            Self::Body(bytes) => bytes,
+            Self::Length(bytes) => bytes.len(),
+            Self::Body(body) => body.len(),
+        }
+    }
+
+    /// The bytes, where they are in memory.
+    fn as_slice(&self) -> Option<&[u8]> {
+        match self {
+            Self::Length(bytes) => Some(bytes),
+            Self::Body(Body::Bytes(bytes)) => Some(bytes),
+            Self::Body(Body::File(_)) => None,
         }
     }
 }
@@ -56,17 +64,26 @@ impl Outbound {
         }
         let length = i32::try_from(body_bytes).expect("responses are smaller than 2 GiB");
         self.segments.push_back(Segment::Length(length.to_be_bytes()));
-        let bodies = response.segments.into_iter().filter(|segment| !segment.is_empty());
+        let bodies = response.segments.into_iter().filter(|segment| segment.len() > 0);
         self.segments.extend(bodies.map(Segment::Body));
         self.bytes += 4 + body_bytes;
     }
 
-    /// Points `slices` at what is to be sent next and tells how many are used.
+    /// The stretch of a file that is to be sent next, if it is one.
+    pub(crate) fn file(&self) -> Option<FileRange> {
+        let Some(Segment::Body(Body::File(range))) = self.segments.front() else { return None };
+        let FileRange { file, position, bytes } = range;
+        let (position, bytes) = (position + self.sent_of_first as u64, bytes - self.sent_of_first);
+        Some(FileRange { file: file.clone(), position, bytes })
+    }
+
+    /// Points `slices` at the bytes to be sent next, up to a file, and tells how many are used.
     pub(crate) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
         for (slice, segment) in slices.iter_mut().zip(&self.segments) {
+            let Some(bytes) = segment.as_slice() else { break };
             let skip = if count == 0 { self.sent_of_first } else { 0 };
-            *slice = IoSlice::new(&segment.as_slice()[skip..]);
+            *slice = IoSlice::new(&bytes[skip..]);
             count += 1;
         }
         count
@@ -77,9 +94,9 @@ impl Outbound {
         self.bytes -= bytes;
         self.sent_of_first += bytes;
         while let Some(first) = self.segments.front()
-            && first.as_slice().len() <= self.sent_of_first
+            && first.len() <= self.sent_of_first
         {
-            self.sent_of_first -= first.as_slice().len();
+            self.sent_of_first -= first.len();
             self.segments.pop_front();
         }
     }
@@ -87,6 +104,8 @@ impl Outbound {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn drain(outbound: &mut Outbound, per_write: usize) -> Vec<u8> {
@@ -123,5 +142,24 @@ mod tests {
         }
         let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
         assert_eq!(outbound.fill(&mut slices), SEGMENTS_PER_WRITE);
+    }
+
+    #[test]
+    fn a_file_keeps_its_place_between_bytes() {
+        let file = std::sync::Arc::new(std::fs::File::open("/dev/null").unwrap());
+        let mut outbound = Outbound::default();
+        let text = |text: &'static [u8]| Body::Bytes(Bytes::from_static(text));
+        let range = FileRange { file, position: 2, bytes: 5 };
+        outbound.push(Response::of(vec![text(b"a"), Body::File(range), text(b"b")]));
+        let mut slices = [IoSlice::new(&[]); 3];
+        assert_eq!((outbound.fill(&mut slices), outbound.bytes()), (2, 11), "up to the file");
+        assert!(outbound.file().is_none());
+        outbound.advance(5);
+        outbound.advance(3);
+        let left = outbound.file().unwrap();
+        assert_eq!((left.position, left.bytes), (5, 2), "what is sent of it is behind us");
+        outbound.advance(2);
+        assert!(outbound.file().is_none());
+        assert_eq!(drain(&mut outbound, 9), b"b");
     }
 }

@@ -9,5 +9,6 @@ mod operations;
 mod read;
 mod request;
 mod resolve;
+mod stand_in;
 
 pub use request::{Context, serve};

@@ -4,19 +4,27 @@
 //! order of the request. Reads that need the device come back as plans and run on the blocking
 //! pool of the asking shard, so that no shard waits for a disk. Where one other shard owns all
 //! that is asked, that shard also waits for more, and what it waits for crosses once.
+//!
+//! What is read counts as in flight from that moment ([`InFlight`]), and no read takes more than
+//! the node's budget has left: many readers at once must not cost more memory than the node has.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use log::{AbortedTxn, ColdRead, Read, ReadError};
+use log::{AbortedTxn, ColdRead, FileSlice, Log, Read, ReadError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 use types::{ErrorCode, LeaderEpoch, Offset};
 
+use super::stand_in;
 use crate::shard::{Call, Partition, PartitionId, Shard};
 use crate::threads;
+
+/// What a shard reads for a fetch even where nothing is left of the node's budget, so that
+/// readers move on. One batch always comes, however large it is.
+const LEAST_BYTES: usize = 64 << 10;
 
 /// One partition to read.
 #[derive(Clone, Debug)]
@@ -58,7 +66,7 @@ pub struct Wait {
 }
 
 /// What one partition answers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Answer {
     /// Why there is nothing, if so.
     pub error: ErrorCode,
@@ -69,17 +77,51 @@ pub struct Answer {
     /// First offset of the log.
     pub log_start: Option<Offset>,
     /// Whole batches.
-    pub records: Bytes,
+    pub records: Records,
     /// Epoch and end offset where the reader's log and this one part.
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Aborted transactions within the records, for a reader of committed ones.
     pub aborted: Vec<AbortedTxn>,
 }
 
+/// Batches, read or as they lie in a file.
+#[derive(Clone, Debug)]
+pub enum Records {
+    /// In memory.
+    Memory(Bytes),
+    /// In a file, for the kernel to send.
+    File(FileSlice),
+}
+
+impl Records {
+    const NONE: Self = Self::Memory(Bytes::new());
+
+    /// How many bytes they are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Memory(bytes) => bytes.len(),
+            Self::File(slice) => slice.bytes,
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Answer {
     /// Whether the reader must hear of it at once, however little it brings.
     pub fn is_urgent(&self) -> bool {
         !self.error.is_none() || self.diverging.is_some()
+    }
+
+    /// Takes the records that the device gave, which were counted by their limit so far.
+    fn hold(&mut self, records: Bytes) {
+        if let Some(held) = &mut self.held {
+            held.set(records.len());
+        }
+        self.records = records;
     }
 
     /// An answer that is only an error.
@@ -89,9 +131,10 @@ impl Answer {
             high_watermark: None,
             last_stable: None,
             log_start: None,
-            records: Bytes::new(),
+            records: Records::NONE,
             diverging: None,
             aborted: vec![],
+            held: None,
         }
     }
 }
@@ -114,7 +157,7 @@ pub async fn gather(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
                         again.push(ask);
                         continue;
                     }
-                    Ok((records, _)) => answer.records = records,
+                    Ok((records, _)) => answer.records = Records::Memory(records),
                     Err(error) => answer = Answer::refused(error),
                 }
             }
@@ -142,7 +185,7 @@ fn trim(answers: &mut [(usize, Answer)], bytes_max: usize) {
     let mut spent = 0;
     for (_, answer) in answers {
         if spent > 0 && spent + answer.records.len() > bytes_max {
-            answer.records = Bytes::new();
+            answer.records = Records::NONE;
             answer.aborted.clear();
         }
         spent += answer.records.len();
@@ -213,7 +256,7 @@ async fn wait_here(
     wait: Wait,
     mut reply: oneshot::Sender<Vec<Found>>,
 ) {
-    while !is_enough(&found, &bounds) {
+    while !is_enough(&found, &bounds) && !shard.is_draining() {
         tokio::select! {
             () = wait.notify.notified() => {}
             () = sleep_until(wait.until) => break,
@@ -233,7 +276,10 @@ fn is_enough(found: &[Found], bounds: &Bounds) -> bool {
 }
 
 fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
+    let net = &shard.shared.net;
     let mut left = bounds.bytes_max;
+    // Apart from `left`: a read of the device is counted by its limit, and may bring less.
+    let mut budget_left = net.in_flight_bytes_left().max(LEAST_BYTES);
     let mut total = 0;
     let mut found = Vec::with_capacity(asks.len());
     for ask in asks {
@@ -245,12 +291,15 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
             }
         };
         let mut partition = partition.borrow_mut();
-        let bytes_max = ask.bytes_max.min(left);
-        let (answer, cold) = read_one(&mut partition, &ask, bytes_max, total == 0, bounds);
+        let bytes_max = ask.bytes_max.min(left).min(budget_left);
+        let (mut answer, cold) = read_one(&mut partition, &ask, bytes_max, total == 0, bounds);
         let bytes = answer.records.len();
         if bytes > 0 {
             shard.metrics.count_fetched(&partition, bytes as u64);
         }
+        let held = if cold.is_some() { bytes_max } else { bytes };
+        answer.held = (held > 0).then(|| net.hold_in_flight(held));
+        budget_left = budget_left.saturating_sub(held);
         left = left.saturating_sub(bytes);
         total += if cold.is_some() { bytes_max.max(1) } else { bytes };
         found.push((ask, answer, cold));
@@ -295,18 +344,18 @@ fn read_one(
         return (answer, None);
     }
     let until = if bounds.read_committed { last_stable } else { high_watermark };
-    match partition.log_mut().read(from, bytes_max, until, min_one) {
-        Ok(Read::Ready(batches)) => {
-            if bounds.read_committed && !batches.bytes.is_empty() {
-                match partition.log_mut().aborted_transactions(from, batches.next_offset) {
+    match read_log(partition.log_mut(), from, bytes_max, until, min_one) {
+        Ok(Ok((records, next))) => {
+            if bounds.read_committed && !records.is_empty() {
+                match partition.log_mut().aborted_transactions(from, next) {
                     Ok(aborted) => answer.aborted = aborted,
                     Err(fault) => return (Answer::refused(fault.code()), None),
                 }
             }
-            answer.records = batches.bytes;
+            answer.records = records;
             (answer, None)
         }
-        Ok(Read::Cold(cold)) => (answer, Some(cold)),
+        Ok(Err(cold)) => (answer, Some(cold)),
         Err(error) => {
             if let ReadError::Log(fault) = &error {
                 tracing::error!(partition = %partition.name(), "cannot read: {fault}");
@@ -314,4 +363,22 @@ fn read_one(
             (Answer::refused(error.code()), None)
         }
     }
+}
+
+/// The records and the offset behind them, or what the device must be asked for.
+fn read_log(
+    log: &mut Log,
+    from: Offset,
+    bytes_max: usize,
+    until: Offset,
+    min_one: bool,
+) -> Result<Result<(Records, Offset), ColdRead>, ReadError> {
+    if let Some(slice) = log.slice(from, bytes_max.min(stand_in::BYTES_MAX), until)? {
+        let next = slice.next_offset;
+        return Ok(Ok((Records::File(slice), next)));
+    }
+    Ok(match log.read(from, bytes_max, until, min_one)? {
+        Read::Ready(batches) => Ok((Records::Memory(batches.bytes), batches.next_offset)),
+        Read::Cold(cold) => Err(cold),
+    })
 }

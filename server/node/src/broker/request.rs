@@ -4,11 +4,12 @@ use std::future::Future;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
+use log::FileSlice;
 use net::{Peer, Response, Served};
 use protocol::wire::{DecodeError, Reader, Segments, Sink};
 use protocol::{ApiKey, Message};
 
-use super::api;
+use super::{api, stand_in};
 use crate::shard::Shard;
 
 /// Who asks, for what, and how the answer must be framed.
@@ -38,6 +39,16 @@ impl Context {
 
     /// The bytes of a response to this request.
     pub fn respond<M: Message>(&self, message: &M) -> Response {
+        self.encode(message).map_or_else(Response::close, Response::new)
+    }
+
+    /// As [`Context::respond`], where stand-ins in the message stand for `files`.
+    pub fn respond_with_files<M: Message>(&self, message: &M, files: Vec<FileSlice>) -> Response {
+        let place = |encoded| Response::of(stand_in::replace(encoded, files));
+        self.encode(message).map_or_else(Response::close, place)
+    }
+
+    fn encode<M: Message>(&self, message: &M) -> Option<Vec<Bytes>> {
         let mut segments = Segments::new();
         segments.write(&self.correlation_id.to_be_bytes());
         if self.api.response_header_version(self.version) >= 1 {
@@ -45,12 +56,12 @@ impl Context {
             segments.write(&[0]);
         }
         match message.encode(self.version, &mut segments) {
-            Ok(()) => Response::new(segments.into_buffers()),
+            Ok(()) => Some(segments.into_buffers()),
             Err(error) => {
                 // A mistake of this broker; the client must not take silence for success.
                 let api = self.api.name();
                 tracing::error!("cannot answer {api} version {}: {error}", self.version);
-                Response::close()
+                None
             }
         }
     }

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 use types::{ErrorCode, Offset, Uuid};
 
 use crate::broker::Context;
-use crate::broker::read::{self, Answer, Ask, Bounds, Wait};
+use crate::broker::read::{self, Answer, Ask, Bounds, Records, Wait};
 use crate::broker::resolve::{self, TopicRef};
+use crate::broker::stand_in;
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
 
@@ -108,7 +109,8 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
         let answers = read_all(&context.shard, &wanted, &open, &bounds).await;
         let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
         let enough = bytes >= bounds.bytes_min || answers.iter().any(Answer::is_urgent);
-        let Some(wait) = bounds.wait.as_ref().filter(|_| !enough) else {
+        let goes_on = !enough && !context.shard.is_draining();
+        let Some(wait) = bounds.wait.as_ref().filter(|_| goes_on) else {
             return respond(&context, &open, answers);
         };
         if tokio::time::timeout_at(until, wait.notify.notified()).await.is_err() {
@@ -124,7 +126,7 @@ async fn read_all(
     open: &OpenFetch,
     bounds: &Bounds,
 ) -> Vec<Answer> {
-    let mut answers: Vec<Option<Answer>> = vec![None; open.targets.len()];
+    let mut answers: Vec<Option<Answer>> = open.targets.iter().map(|_| None).collect();
     let mut asks = Vec::with_capacity(open.targets.len());
     for (at, target) in open.targets.iter().enumerate() {
         match locate(shard, wanted, &target.key) {
@@ -162,6 +164,7 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
     let mut sessions = context.shard.sessions.borrow_mut();
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut places: BTreeMap<&TopicKey, usize> = BTreeMap::new();
+    let mut files = Vec::new();
     for (target, answer) in open.targets.iter().zip(answers) {
         let answered = Answered {
             error: answer.error,
@@ -176,9 +179,20 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
             responses.push(topic_response(&target.key.topic));
             responses.len() - 1
         });
-        responses[at].partitions.push(partition_data(target.key.partition, answer));
+        let records = match &answer.records {
+            Records::Memory(bytes) => bytes.clone(),
+            Records::File(slice) => {
+                files.push((at, slice.clone()));
+                stand_in::of(slice)
+            }
+        };
+        responses[at].partitions.push(partition_data(target.key.partition, answer, records));
     }
-    context.respond(&FetchResponse { session_id: open.session_id, responses, ..Default::default() })
+    // Encoded topic by topic, and within a topic in the order of the request.
+    files.sort_by_key(|(at, _)| *at);
+    let files = files.into_iter().map(|(_, slice)| slice).collect();
+    let response = FetchResponse { session_id: open.session_id, responses, ..Default::default() };
+    context.respond_with_files(&response, files)
 }
 
 fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
@@ -192,7 +206,8 @@ fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
     }
 }
 
-fn partition_data(partition_index: i32, answer: Answer) -> PartitionData {
+/// What a partition answers; its records may be stand-ins for a stretch of a file.
+fn partition_data(partition_index: i32, answer: Answer, records: Bytes) -> PartitionData {
     let wire = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
     let aborted = answer.aborted.into_iter().map(|txn| AbortedTransaction {
         producer_id: txn.producer.0,
@@ -204,7 +219,6 @@ fn partition_data(partition_index: i32, answer: Answer) -> PartitionData {
         end_offset: end.get(),
         ..Default::default()
     });
-    let records: Bytes = answer.records;
     PartitionData {
         partition_index,
         error_code: answer.error.to_wire(),

@@ -1,0 +1,66 @@
+//! Fetches of much at once: records leave from the files, and every byte is right.
+
+use std::ops::ControlFlow;
+
+use protocol::ApiKey;
+use protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use records::{check_crc, split_batches};
+
+use crate::client::{Client, TestNode};
+
+/// Batches of each topic; one is about 38 KiB.
+const BATCHES: i64 = 60;
+const RECORDS: i64 = 40;
+
+/// Takes one response and moves the positions of both topics.
+fn fetch(client: &mut Client, positions: &mut [i64; 2], isolation_level: i8) -> ControlFlow<()> {
+    let topic = |(name, fetch_offset): (&str, i64)| FetchTopic {
+        topic: name.to_owned(),
+        partitions: vec![FetchPartition {
+            fetch_offset,
+            partition_max_bytes: 500_000,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let request = FetchRequest {
+        replica_id: -1,
+        max_bytes: 50 << 20,
+        isolation_level,
+        topics: ["a", "b"].into_iter().zip(*positions).map(topic).collect(),
+        ..Default::default()
+    };
+    let response: FetchResponse = client.call(ApiKey::Fetch, 4, &request);
+    let mut any = false;
+    for (position, topic) in positions.iter_mut().zip(&response.responses) {
+        let partition = &topic.partitions[0];
+        assert_eq!((partition.error_code, partition.high_watermark), (0, BATCHES * RECORDS));
+        let records = partition.records.as_ref().unwrap();
+        for cut in split_batches(records) {
+            let (range, header) = cut.unwrap();
+            check_crc(&records[range], &header).unwrap();
+            assert_eq!(header.base_offset, *position, "{}", topic.topic);
+            *position += RECORDS;
+            any = true;
+        }
+    }
+    if any { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+}
+
+#[test]
+fn large_fetches_give_every_record_of_every_topic_in_order() {
+    let node = TestNode::start();
+    let mut client = node.client();
+    // Of two lengths, so that records in the wrong place are noticed.
+    for (topic, bytes) in [("a", 1000), ("b", 900)] {
+        client.create_topic(topic, 1);
+        for _ in 0..BATCHES {
+            client.produce(topic, RECORDS as usize, bytes, -1);
+        }
+    }
+    for isolation_level in [0, 1] {
+        let mut positions = [0, 0];
+        while fetch(&mut client, &mut positions, isolation_level).is_continue() {}
+        assert_eq!(positions, [BATCHES * RECORDS; 2], "isolation level {isolation_level}");
+    }
+}
