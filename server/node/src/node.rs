@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Node {
     shared: Arc<Shared>,
     shards: Vec<JoinHandle<()>>,
     acceptor: JoinHandle<()>,
+    /// Ends when the last connection has ended.
+    drained: Receiver<()>,
     controller: controller::Running,
     listeners: Vec<(String, SocketAddr)>,
     metrics: Option<SocketAddr>,
@@ -87,7 +90,8 @@ impl Node {
                 .collect(),
             advertised,
         });
-        let threads = start_shards(&shared, &image, inboxes, receivers, &mut rng)?;
+        let (serving, drained) = std::sync::mpsc::channel();
+        let threads = start_shards(&shared, &image, inboxes, receivers, serving, &mut rng)?;
         registration::register(&shared, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
         let acceptor = start_acceptor(net, bound)?;
@@ -99,6 +103,7 @@ impl Node {
             shared,
             shards: threads,
             acceptor,
+            drained,
             controller: running,
             listeners,
         })
@@ -129,6 +134,9 @@ impl Node {
         self.shared.net.shut_down(DRAIN_GRACE);
         let panicked = |what: &str| anyhow::anyhow!("{what} panicked");
         self.acceptor.join().map_err(|_| panicked("the acceptor"))?;
+        upkeep::drain_shards(&self.shared)?;
+        // Nothing is ever sent: the channel ends with the last of those who serve connections.
+        _ = self.drained.recv();
         registration::leave(&self.shared);
         let closed = upkeep::close_shards(&self.shared)?;
         for shard in self.shards {
@@ -240,12 +248,14 @@ fn start_shards(
     image: &Arc<Image>,
     inboxes: Vec<Inbox>,
     receivers: Vec<mpsc::UnboundedReceiver<Work>>,
+    serving: Sender<()>,
     rng: &mut Rng,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let (opened, all_opened) = std::sync::mpsc::channel();
     let mut threads = Vec::new();
     for (index, (inbox, mailbox)) in inboxes.into_iter().zip(receivers).enumerate() {
         let (shared, image, opened) = (Arc::clone(shared), Arc::clone(image), opened.clone());
+        let serving = serving.clone();
         let rng = Rng::new(rng.next_u64());
         let runtime = threads::runtime()?;
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
@@ -258,7 +268,11 @@ fn start_shards(
                 // The start waits until every sender is gone.
                 drop(opened);
                 if ready {
-                    tokio::task::spawn_local(inbox.serve(std::rc::Rc::clone(&shard)));
+                    let handler = std::rc::Rc::clone(&shard);
+                    tokio::task::spawn_local(async move {
+                        inbox.serve(handler).await;
+                        drop(serving);
+                    });
                     tokio::task::spawn_local(groups::run_timers(std::rc::Rc::clone(&shard)));
                     tokio::task::spawn_local(upkeep::run(std::rc::Rc::clone(&shard)));
                     shard.run(mailbox).await;

@@ -206,6 +206,27 @@ fn write_all(shared: &Shared, all: &ByDir) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has every request answered that waits for something which may never come.
+///
+/// # Errors
+/// If a shard has died.
+pub fn drain_shards(shared: &Shared) -> anyhow::Result<()> {
+    // Readers wake only when all shards know, else they would begin to wait again.
+    for step in [Shard::drain, Shard::wake_readers] {
+        for index in 0..shared.mailboxes.shards() {
+            let (reply, answer) = std::sync::mpsc::channel();
+            shared.mailboxes.post(index, move |shard| {
+                step(shard);
+                _ = reply.send(());
+            });
+            if answer.recv().is_err() {
+                bail!("shard {index} has died");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Closes the logs of every shard and ends the shards.
 ///
 /// # Errors
@@ -232,7 +253,6 @@ pub fn close_shards(shared: &Shared) -> anyhow::Result<Closed> {
 }
 
 async fn close_one(shard: &Rc<Shard>) -> Closed {
-    shard.groups.close_all();
     let grace_ends = Instant::now() + CLOSE_GRACE;
     while shard.is_in_use() && Instant::now() < grace_ends {
         tokio::time::sleep(CLOSE_RETRY).await;

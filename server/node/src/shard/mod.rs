@@ -58,6 +58,7 @@ pub struct Shard {
     /// Partitions of this node whose logs cannot be opened.
     unopened: RefCell<FxHashMap<PartitionId, TopicPartition>>,
     rng: RefCell<Rng>,
+    draining: Cell<bool>,
     stopping: Cell<bool>,
 }
 
@@ -87,6 +88,7 @@ impl Shard {
             partitions: RefCell::default(),
             unopened: RefCell::default(),
             rng: RefCell::new(rng),
+            draining: Cell::new(false),
             stopping: Cell::new(false),
         })
     }
@@ -137,6 +139,25 @@ impl Shard {
         match self.owner_of(partition) {
             own if own == self.index => Call::Done(Some(work(self))),
             other => self.shared.mailboxes.call(other, work),
+        }
+    }
+
+    /// From now on nothing is waited for that may never come: who waits for other members of a
+    /// group hears that this node is no coordinator.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.groups.close_all();
+    }
+
+    /// Whether the node stops and a request takes what there is.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Wakes everyone who waits for records.
+    pub fn wake_readers(&self) {
+        for partition in self.partitions() {
+            partition.borrow_mut().wake_readers();
         }
     }
 

@@ -297,6 +297,11 @@ impl Partition {
         self.watchers.add(notify);
     }
 
+    /// Wakes those who wait for more to read, whether there is more or not.
+    pub fn wake_readers(&mut self) {
+        self.watchers.wake();
+    }
+
     /// The partition is going away: whoever waits is told so.
     pub fn abandon(&mut self, code: ErrorCode) {
         for Parked { reply, .. } in self.parked.abandon() {
