@@ -13,7 +13,7 @@ use crate::bind::{self, Listener};
 use crate::counters::ListenerCounters;
 use crate::gate::{Admission, Gate, Ticket};
 use crate::limits::{CachedLimits, Limits, SharedLimits};
-use crate::memory::Pool;
+use crate::memory::{InFlight, Pool};
 use crate::shard::Inbox;
 use crate::warnings::{Kind, Warnings};
 
@@ -100,6 +100,16 @@ impl Net {
     /// Bytes in flight in the whole node now.
     pub fn in_flight_bytes(&self) -> usize {
         self.memory.used()
+    }
+
+    /// What the budget for bytes in flight has left now.
+    pub fn in_flight_bytes_left(&self) -> usize {
+        self.memory.left()
+    }
+
+    /// Counts bytes that the node holds for an answer which no connection has yet.
+    pub fn hold_in_flight(&self, bytes: usize) -> InFlight {
+        InFlight::new(self.memory.clone(), bytes)
     }
 
     /// Stops accepting and serving; connections end once their requests in flight are answered,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use log::{AbortedTxn, ColdRead, FileSlice, Log, Read, ReadError};
+use net::InFlight;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 use types::{ErrorCode, LeaderEpoch, Offset};
@@ -82,6 +83,8 @@ pub struct Answer {
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Aborted transactions within the records, for a reader of committed ones.
     pub aborted: Vec<AbortedTxn>,
+    /// Counts the records until the connection has them; none without any in memory.
+    pub held: Option<InFlight>,
 }
 
 /// Batches, read or as they lie in a file.
@@ -121,7 +124,7 @@ impl Answer {
         if let Some(held) = &mut self.held {
             held.set(records.len());
         }
-        self.records = records;
+        self.records = Records::Memory(records);
     }
 
     /// An answer that is only an error.
@@ -157,7 +160,7 @@ pub async fn gather(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
                         again.push(ask);
                         continue;
                     }
-                    Ok((records, _)) => answer.records = Records::Memory(records),
+                    Ok((records, _)) => answer.hold(records),
                     Err(error) => answer = Answer::refused(error),
                 }
             }
@@ -187,6 +190,7 @@ fn trim(answers: &mut [(usize, Answer)], bytes_max: usize) {
         if spent > 0 && spent + answer.records.len() > bytes_max {
             answer.records = Records::NONE;
             answer.aborted.clear();
+            answer.held = None;
         }
         spent += answer.records.len();
     }
