@@ -45,15 +45,22 @@ dump_logs() {
   dump metadata --cluster-metadata-decoder "${FOUND[@]}"
 }
 
-oracle() {
-  part "random messages of every API and version, against Kafka's classes"
-  have java javac mvn cargo || { skip oracle "$missing is not installed"; return; }
-  need_jars || { fail oracle "Kafka's jars could not be had"; return; }
-  local log=$OWN/logs/oracle.log start=$SECONDS target=${CARGO_TARGET_DIR:-$REPO/target}
-  if (cd "$REPO" && cargo build --locked --quiet --package thalweg-protocol --example oracle) >"$log" 2>&1 &&
-    "$REPO/testing/oracle/run.sh" "$LIBS" "$target/debug/examples/oracle" >>"$log" 2>&1; then
-    pass "oracle: $(tail -1 "$log"), $((SECONDS - start)) s"
+# compare PACKAGE EXAMPLE COMMAND... : builds the Rust half and runs the Java half with it.
+compare() {
+  local package=$1 example=$2 log=$OWN/logs/$2.log start=$SECONDS target=${CARGO_TARGET_DIR:-$REPO/target}
+  shift 2
+  if (cd "$REPO" && cargo build --locked --quiet --package "$package" --example "$example") >"$log" 2>&1 &&
+    "$@" "$target/debug/examples/$example" >>"$log" 2>&1; then
+    pass "$(tail -1 "$log"), $((SECONDS - start)) s"
   else
-    fail oracle "$(tail -5 "$log")"
+    fail "$example" "$(tail -5 "$log")"
   fi
+}
+
+oracle() {
+  part "random messages and settings, against Kafka's classes"
+  have java javac mvn cargo || { skip oracle "$missing is not installed" 2; return; }
+  need_jars || { fail oracle "Kafka's jars could not be had"; return; }
+  compare thalweg-protocol oracle "$REPO/testing/oracle/run.sh" "$LIBS"
+  compare thalweg-config config_oracle java -cp "$LIBS/*" "$REPO/testing/oracle/ConfigOracle.java"
 }
