@@ -1,6 +1,7 @@
 //! A node from its start to its stop: directories, metadata, shards, listeners, registration.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -200,17 +201,14 @@ fn open_metadata(
 /// Lets every shard act on a new image and makes the folders it made survive a power cut.
 fn publish(mailboxes: Mailboxes, dirs: Arc<Dirs>) -> Publish {
     Box::new(move |image, changes| {
-        let (done, all_done) = std::sync::mpsc::channel::<()>();
-        for shard in 0..mailboxes.shards() {
-            let (image, changes, done) = (Arc::clone(image), Arc::clone(changes), done.clone());
-            mailboxes.post(shard, move |shard| {
-                shard.apply(&image, &changes);
-                drop(done);
-            });
+        if !changes.topics_deleted.is_empty() {
+            // On all shards first: a new topic of the same name takes the same folders, and other
+            // shards may own its partitions.
+            let changes = Arc::clone(changes);
+            on_all_shards(&mailboxes, move |shard| shard.delete_topics(&changes));
         }
-        drop(done);
-        // Ends when every shard has dropped its sender, also one that has stopped.
-        _ = all_done.recv();
+        let (next, made) = (Arc::clone(image), Arc::clone(changes));
+        on_all_shards(&mailboxes, move |shard| shard.apply(&next, &made));
         if !changes.topics_created.is_empty() || !changes.partitions.is_empty() {
             for dir in dirs.data() {
                 if let Err(fault) = dir.log_dir.sync() {
@@ -219,6 +217,21 @@ fn publish(mailboxes: Mailboxes, dirs: Arc<Dirs>) -> Publish {
             }
         }
     })
+}
+
+/// Runs `work` on every shard and waits until all have done it or have stopped.
+fn on_all_shards(mailboxes: &Mailboxes, work: impl Fn(&Rc<Shard>) + Clone + Send + 'static) {
+    let (done, all_done) = std::sync::mpsc::channel::<()>();
+    for shard in 0..mailboxes.shards() {
+        let (work, done) = (work.clone(), done.clone());
+        mailboxes.post(shard, move |shard| {
+            work(shard);
+            drop(done);
+        });
+    }
+    drop(done);
+    // Ends when every shard has dropped its sender, also one that has stopped.
+    _ = all_done.recv();
 }
 
 fn bind(config: &NodeConfig) -> anyhow::Result<Vec<Listener>> {
@@ -268,13 +281,13 @@ fn start_shards(
                 // The start waits until every sender is gone.
                 drop(opened);
                 if ready {
-                    let handler = std::rc::Rc::clone(&shard);
+                    let handler = Rc::clone(&shard);
                     tokio::task::spawn_local(async move {
                         inbox.serve(handler).await;
                         drop(serving);
                     });
-                    tokio::task::spawn_local(groups::run_timers(std::rc::Rc::clone(&shard)));
-                    tokio::task::spawn_local(upkeep::run(std::rc::Rc::clone(&shard)));
+                    tokio::task::spawn_local(groups::run_timers(Rc::clone(&shard)));
+                    tokio::task::spawn_local(upkeep::run(Rc::clone(&shard)));
                     shard.run(mailbox).await;
                 }
             });
@@ -282,8 +295,13 @@ fn start_shards(
         threads.push(thread.context("cannot start a shard's thread")?);
     }
     drop(opened);
+    let mut opened = 0;
     for result in all_opened {
         result?;
+        opened += 1;
+    }
+    if opened < threads.len() {
+        bail!("a shard has died at its start");
     }
     Ok(threads)
 }

@@ -37,9 +37,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Acts on a new state of the cluster.
-    pub fn apply(self: &Rc<Self>, image: &Arc<Image>, changes: &Changes) {
-        self.image.replace(Arc::clone(image));
+    /// Takes away what belongs to deleted topics.
+    pub fn delete_topics(self: &Rc<Self>, changes: &Changes) {
         for topic in &changes.topics_deleted {
             for (index, _) in topic.partitions() {
                 self.delete(PartitionId { topic: topic.id, index });
@@ -47,6 +46,11 @@ impl Shard {
             self.metrics.forget_topic(&topic.name);
             self.groups.topic_deleted(self, &topic.name, topic.id);
         }
+    }
+
+    /// Acts on a new state of the cluster; [`Shard::delete_topics`] has run on every shard.
+    pub fn apply(self: &Rc<Self>, image: &Arc<Image>, changes: &Changes) {
+        self.image.replace(Arc::clone(image));
         for change in &changes.partitions {
             let Some(topic) = image.topic_by_id(change.topic_id) else { continue };
             let id = PartitionId { topic: topic.id, index: change.partition };

@@ -142,6 +142,11 @@ impl Client {
 
     /// Makes a topic and gives its id.
     pub fn create_topic(&mut self, name: &str, num_partitions: i32) -> Uuid {
+        self.try_create_topic(name, num_partitions).expect("the name is free")
+    }
+
+    /// As `create_topic`; `None` where the name is taken.
+    pub fn try_create_topic(&mut self, name: &str, num_partitions: i32) -> Option<Uuid> {
         let topic = CreatableTopic {
             name: name.to_owned(),
             num_partitions,
@@ -150,8 +155,12 @@ impl Client {
         };
         let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
         let response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 7, &request);
-        assert_eq!(response.topics[0].error_code, 0, "{:?}", response.topics[0]);
-        response.topics[0].topic_id
+        let topic = &response.topics[0];
+        if topic.error_code == ErrorCode::TopicAlreadyExists.to_wire() {
+            return None;
+        }
+        assert_eq!(topic.error_code, 0, "{topic:?}");
+        Some(topic.topic_id)
     }
 
     /// Appends a batch of `count` records of `bytes` each; `producer` is idempotent.

@@ -14,7 +14,7 @@ use protocol::messages::list_offsets::{
 use records::{BatchBuilder, Compression};
 use types::ErrorCode;
 
-use crate::client::{Client, TestNode};
+use crate::client::{Client, TestNode, eventually};
 
 /// Makes the next start one after a crash.
 fn crash(dirs: &[PathBuf]) {
@@ -115,4 +115,32 @@ fn partitions_have_leader_and_isr_after_a_crash() {
         assert_eq!(partition.last_known_elr.as_deref(), Some(&[][..]), "{partition:?}");
     }
     assert_eq!(client.produce("t", 1, 1, -1), 3);
+}
+
+#[test]
+fn a_topic_made_while_its_namesake_goes_has_its_own_folders() {
+    let node = TestNode::start();
+    let mut deleting = node.client();
+    let mut creating = node.client();
+    creating.create_topic("t", 2);
+    for round in 0..20 {
+        let delete = DeleteTopicsRequest {
+            topic_names: vec!["t".to_owned()],
+            timeout_ms: 5000,
+            ..Default::default()
+        };
+        // Both may be decided in one commit, and then apply together.
+        let id = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                deleting.call::<_, DeleteTopicsResponse>(ApiKey::DeleteTopics, 5, &delete)
+            });
+            eventually("the name is free", || creating.try_create_topic("t", 2))
+        });
+        for index in [0, 1] {
+            let folder = folder(&node.log_dirs(), &format!("t-{index}"));
+            let known = fs::read_to_string(folder.join("partition.metadata")).unwrap();
+            assert!(known.contains(&id.to_string()), "round {round}: {known}");
+        }
+        assert_eq!(creating.produce("t", 1, 1, -1), 0, "round {round}");
+    }
 }
