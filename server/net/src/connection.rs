@@ -370,7 +370,8 @@ impl<'a, H: Handler> Connection<'a, H> {
 
     /// Brings the shared counts up to date.
     fn settle(&mut self) {
-        self.account.set(self.inbound.bytes() + self.requests.bytes() + self.outbound.bytes());
+        let outbound = self.outbound.memory_bytes();
+        self.account.set(self.inbound.bytes() + self.requests.bytes() + outbound);
         self.counters.add(&mut self.traffic);
     }
 

@@ -69,6 +69,12 @@ impl Response {
     pub(crate) fn body_bytes(&self) -> usize {
         self.segments.iter().map(Segment::len).sum()
     }
+
+    /// The part of the body that is in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let in_memory = |segment: &&Segment| matches!(segment, Segment::Bytes(_));
+        self.segments.iter().filter(in_memory).map(Segment::len).sum()
+    }
 }
 
 /// A piece of a response.

@@ -16,6 +16,7 @@ pub(crate) struct Outbound {
     /// How much of the first segment is sent.
     sent_of_first: usize,
     bytes: usize,
+    memory_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -49,6 +50,11 @@ impl Outbound {
         self.bytes
     }
 
+    /// Bytes of memory held. A buffer is free when all of it is sent; a file is not in memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes == 0
     }
@@ -62,6 +68,7 @@ impl Outbound {
         if body_bytes == 0 {
             return;
         }
+        self.memory_bytes += 4 + response.memory_bytes();
         let length = i32::try_from(body_bytes).expect("responses are smaller than 2 GiB");
         self.segments.push_back(Segment::Length(length.to_be_bytes()));
         let bodies = response.segments.into_iter().filter(|segment| segment.len() > 0);
@@ -97,6 +104,7 @@ impl Outbound {
             && first.len() <= self.sent_of_first
         {
             self.sent_of_first -= first.len();
+            self.memory_bytes -= first.as_slice().map_or(0, <[u8]>::len);
             self.segments.pop_front();
         }
     }
@@ -158,6 +166,7 @@ mod tests {
         outbound.advance(3);
         let left = outbound.file().unwrap();
         assert_eq!((left.position, left.bytes), (5, 2), "what is sent of it is behind us");
+        assert_eq!(outbound.memory_bytes(), 1, "a file takes no memory");
         outbound.advance(2);
         assert!(outbound.file().is_none());
         assert_eq!(drain(&mut outbound, 9), b"b");

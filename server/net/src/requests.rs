@@ -35,12 +35,12 @@ impl Requests {
         self.queue.is_empty()
     }
 
-    /// Bytes of frames and of ready responses that are held.
+    /// Bytes of frames and of ready responses that are in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.frame_bytes + self.response_bytes
     }
 
-    /// Ready responses that wait for earlier ones.
+    /// The same of ready responses alone, which wait for earlier ones.
     pub(crate) fn response_bytes(&self) -> usize {
         self.response_bytes
     }
@@ -55,7 +55,7 @@ impl Requests {
     }
 
     pub(crate) fn push_ready(&mut self, response: Response) {
-        self.response_bytes += response.body_bytes();
+        self.response_bytes += response.memory_bytes();
         self.queue.push_back(Request { answer: Answer::Ready(response), frame_bytes: 0 });
     }
 
@@ -87,7 +87,7 @@ impl Requests {
         }
         match self.queue.pop_front()?.answer {
             Answer::Ready(response) => {
-                self.response_bytes -= response.body_bytes();
+                self.response_bytes -= response.memory_bytes();
                 Some(response)
             }
             Answer::Waiting { .. } => unreachable!("handled above"),

@@ -96,22 +96,37 @@ fn a_raised_limit_lets_waiting_connections_in() {
 }
 
 #[test]
-fn a_spent_budget_stops_reading_and_nothing_is_lost() {
-    with_server(Limits { in_flight_bytes_max: 1_000, ..Limits::default() }, async |server| {
+fn a_spent_budget_stops_reading_from_who_holds_much_and_nothing_is_lost() {
+    with_server(Limits { in_flight_bytes_max: 100_000, ..Limits::default() }, async |server| {
         let (mut first, mut second) = (server.client().await, server.client().await);
-        let big = "p".repeat(2_000);
+        let big = "p".repeat(200_000);
         first.send(&[&big]).await;
-        server.until(|it| it.net.in_flight_bytes() >= 2_000).await;
-        second.send(&["e"]).await;
+        server.until(|it| it.net.in_flight_bytes() >= 200_000).await;
+        assert_eq!(server.net.in_flight_bytes_left(), 0);
         first.send(&["p"]).await;
+        assert_eq!(second.ask("e").await, "e", "who holds little is served");
         for _ in 0..1_000 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(server.toy.served.borrow().len(), 1, "nobody reads over the budget");
+        assert_eq!(server.toy.served.borrow().len(), 2, "the first is not read from");
         server.toy.answer(0);
         assert_eq!(first.receive().await, big);
-        assert_eq!(second.receive().await, "e");
+        server.until(|it| it.toy.served.borrow().len() == 3).await;
         server.until(|it| it.net.in_flight_bytes() <= 1).await;
+    });
+}
+
+#[test]
+fn what_the_node_holds_counts_until_it_is_given_back() {
+    with_server(Limits { in_flight_bytes_max: 100_000, ..Limits::default() }, async |server| {
+        let mut held = server.net.hold_in_flight(300_000);
+        assert_eq!(server.net.in_flight_bytes_left(), 0);
+        let mut client = server.client().await;
+        assert_eq!(client.ask("e").await, "e");
+        held.set(40_000);
+        assert_eq!(server.net.in_flight_bytes_left(), 60_000);
+        drop(held);
+        assert_eq!(server.net.in_flight_bytes_left(), 100_000);
     });
 }
 

@@ -106,6 +106,28 @@ fn a_client_that_does_not_read_is_served_no_further_and_cut_off() {
     });
 }
 
+/// Lets a client rest with a large answer for so long, and tells how many were cut off for it.
+fn cut_off_after(rest: Duration, in_flight_bytes_max: usize) -> u64 {
+    with_server(Limits { in_flight_bytes_max, ..Limits::default() }, async |server| {
+        let (mut slow, mut good) = (server.client().await, server.client().await);
+        slow.send(&["b", "b", "b"]).await;
+        server.until(|it| it.net.in_flight_bytes() >= BIG_BYTES).await;
+        assert_eq!(good.ask("e").await, "e", "nobody waits for it");
+        pause();
+        advance(rest).await;
+        resume();
+        assert_eq!(good.ask("e").await, "e");
+        server.counters.closed(Closed::SlowReader)
+    })
+}
+
+#[test]
+fn who_holds_much_and_rests_is_cut_off_soon_where_the_budget_is_spent() {
+    assert_eq!(cut_off_after(Duration::from_secs(4), 1 << 20), 0);
+    assert_eq!(cut_off_after(Duration::from_secs(7), 1 << 20), 1);
+    assert_eq!(cut_off_after(Duration::from_secs(25), 1 << 30), 0, "there is room for its answer");
+}
+
 #[test]
 fn a_client_that_reads_steadily_is_kept() {
     with_server(Limits::default(), async |server| {

@@ -295,17 +295,25 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
             }
         };
         let mut partition = partition.borrow_mut();
-        let bytes_max = ask.bytes_max.min(left).min(budget_left);
-        let (mut answer, cold) = read_one(&mut partition, &ask, bytes_max, total == 0, bounds);
+        let limits = ReadLimits {
+            bytes_max: ask.bytes_max.min(left),
+            memory_bytes_max: budget_left,
+            min_one: total == 0,
+        };
+        let (mut answer, cold) = read_one(&mut partition, &ask, limits, bounds);
         let bytes = answer.records.len();
         if bytes > 0 {
             shard.metrics.count_fetched(&partition, bytes as u64);
         }
-        let held = if cold.is_some() { bytes_max } else { bytes };
+        let held = match &answer.records {
+            _ if cold.is_some() => limits.memory_bytes(),
+            Records::Memory(bytes) => bytes.len(),
+            Records::File(_) => 0,
+        };
         answer.held = (held > 0).then(|| net.hold_in_flight(held));
         budget_left = budget_left.saturating_sub(held);
         left = left.saturating_sub(bytes);
-        total += if cold.is_some() { bytes_max.max(1) } else { bytes };
+        total += if cold.is_some() { limits.memory_bytes().max(1) } else { bytes };
         found.push((ask, answer, cold));
     }
     // What the device will give is not known yet: it may be too little.
@@ -322,11 +330,26 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
     found
 }
 
+/// How much one partition may bring.
+#[derive(Clone, Copy)]
+struct ReadLimits {
+    bytes_max: usize,
+    /// The same where it must be in memory: what the node's budget has left.
+    memory_bytes_max: usize,
+    /// One batch comes even if it is longer.
+    min_one: bool,
+}
+
+impl ReadLimits {
+    fn memory_bytes(self) -> usize {
+        self.bytes_max.min(self.memory_bytes_max)
+    }
+}
+
 fn read_one(
     partition: &mut Partition,
     ask: &Ask,
-    bytes_max: usize,
-    min_one: bool,
+    limits: ReadLimits,
     bounds: &Bounds,
 ) -> (Answer, Option<ColdRead>) {
     if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
@@ -348,7 +371,7 @@ fn read_one(
         return (answer, None);
     }
     let until = if bounds.read_committed { last_stable } else { high_watermark };
-    match read_log(partition.log_mut(), from, bytes_max, until, min_one) {
+    match read_log(partition.log_mut(), from, until, limits) {
         Ok(Ok((records, next))) => {
             if bounds.read_committed && !records.is_empty() {
                 match partition.log_mut().aborted_transactions(from, next) {
@@ -373,15 +396,14 @@ fn read_one(
 fn read_log(
     log: &mut Log,
     from: Offset,
-    bytes_max: usize,
     until: Offset,
-    min_one: bool,
+    limits: ReadLimits,
 ) -> Result<Result<(Records, Offset), ColdRead>, ReadError> {
-    if let Some(slice) = log.slice(from, bytes_max.min(stand_in::BYTES_MAX), until)? {
+    if let Some(slice) = log.slice(from, limits.bytes_max.min(stand_in::BYTES_MAX), until)? {
         let next = slice.next_offset;
         return Ok(Ok((Records::File(slice), next)));
     }
-    Ok(match log.read(from, bytes_max, until, min_one)? {
+    Ok(match log.read(from, limits.memory_bytes(), until, limits.min_one)? {
         Read::Ready(batches) => Ok((Records::Memory(batches.bytes), batches.next_offset)),
         Read::Cold(cold) => Err(cold),
     })
