@@ -8,8 +8,16 @@ use protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsRespons
 use protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicRequest,
 };
+use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
+use protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponse,
+};
+use protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
 use records::{BatchBuilder, Compression};
 use types::ErrorCode;
@@ -143,4 +151,54 @@ fn a_topic_made_while_its_namesake_goes_has_its_own_folders() {
         }
         assert_eq!(creating.produce("t", 1, 1, -1), 0, "round {round}");
     }
+}
+
+/// What a group that only keeps offsets has committed for partition 0 of a topic.
+fn fetch_offset(client: &mut Client) -> (ErrorCode, Option<i64>) {
+    let topic = OffsetFetchRequestTopics {
+        name: "t".to_owned(),
+        partition_indexes: vec![0],
+        ..Default::default()
+    };
+    let group = OffsetFetchRequestGroup {
+        group_id: "g".to_owned(),
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+    let response: OffsetFetchResponse = client.call(ApiKey::OffsetFetch, 8, &request);
+    let group = &response.groups[0];
+    let offset = group.topics.first().map(|topic| topic.partitions[0].committed_offset);
+    (ErrorCode::from_wire(group.error_code), offset)
+}
+
+#[test]
+fn a_damaged_coordinator_does_not_say_that_there_are_no_offsets() {
+    let mut node = TestNode::start();
+    let mut client = node.client();
+    client.create_topic("t", 1);
+    let request = FindCoordinatorRequest { key: "g".to_owned(), ..Default::default() };
+    let _: FindCoordinatorResponse = client.call(ApiKey::FindCoordinator, 0, &request);
+    for committed_offset in [1, 2, 3] {
+        let partition = OffsetCommitRequestPartition { committed_offset, ..Default::default() };
+        let topic = OffsetCommitRequestTopic {
+            name: "t".to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request = OffsetCommitRequest {
+            group_id: "g".to_owned(),
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let response: OffsetCommitResponse = client.call(ApiKey::OffsetCommit, 8, &request);
+        assert_eq!(response.topics[0].partitions[0].error_code, 0);
+    }
+    assert_eq!(fetch_offset(&mut client), (ErrorCode::None, Some(3)));
+    drop(client);
+    node.restart_after(|dirs| {
+        crash(&dirs);
+        damage(&folder(&dirs, "__consumer_offsets-0"));
+    });
+    assert_eq!(fetch_offset(&mut node.client()), (ErrorCode::NotCoordinator, None));
 }

@@ -315,6 +315,10 @@ impl Sweep<'_> {
             ApiKey::ListConfigResources,
             |_| vec![Default::default()],
         );
+        self.dirs();
+    }
+
+    fn dirs(&mut self) {
         self.ask::<log_dirs::DescribeLogDirsRequest, log_dirs::DescribeLogDirsResponse>(
             ApiKey::DescribeLogDirs,
             |_| vec![log_dirs::DescribeLogDirsRequest { topics: None, ..Default::default() }],
