@@ -79,6 +79,9 @@ pub struct Answer {
     pub log_start: Option<Offset>,
     /// Whole batches.
     pub records: Records,
+    /// Whether the log has more behind the records: a limit or the end of a segment cut them, and
+    /// waiting would not make them longer.
+    pub is_cut: bool,
     /// Epoch and end offset where the reader's log and this one part.
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Aborted transactions within the records, for a reader of committed ones.
@@ -116,11 +119,13 @@ impl Records {
 impl Answer {
     /// Whether the reader must hear of it at once, however little it brings.
     pub fn is_urgent(&self) -> bool {
-        !self.error.is_none() || self.diverging.is_some()
+        !self.error.is_none() || self.diverging.is_some() || self.is_cut
     }
 
     /// Takes the records that the device gave, which were counted by their limit so far.
-    fn hold(&mut self, records: Bytes) {
+    fn hold(&mut self, records: Bytes, next: Offset, bounds: &Bounds) {
+        let until = if bounds.read_committed { self.last_stable } else { self.high_watermark };
+        self.is_cut = !records.is_empty() && until.is_some_and(|until| next < until);
         if let Some(held) = &mut self.held {
             held.set(records.len());
         }
@@ -135,6 +140,7 @@ impl Answer {
             last_stable: None,
             log_start: None,
             records: Records::NONE,
+            is_cut: false,
             diverging: None,
             aborted: vec![],
             held: None,
@@ -160,7 +166,7 @@ pub async fn gather(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
                         again.push(ask);
                         continue;
                     }
-                    Ok((records, _)) => answer.hold(records),
+                    Ok((records, next)) => answer.hold(records, next, bounds),
                     Err(error) => answer = Answer::refused(error),
                 }
             }
@@ -379,6 +385,7 @@ fn read_one(
                     Err(fault) => return (Answer::refused(fault.code()), None),
                 }
             }
+            answer.is_cut = !records.is_empty() && next < until;
             answer.records = records;
             (answer, None)
         }

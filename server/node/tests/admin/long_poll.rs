@@ -16,7 +16,17 @@ use crate::client::{Client, TestNode};
 const FOR_EVER_MS: i32 = 60_000;
 
 fn fetch(client: &mut Client, topic: &str, max_wait_ms: i32, min_bytes: i32) -> PartitionData {
-    let partition = FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() };
+    fetch_at_most(client, topic, max_wait_ms, min_bytes, 1 << 20)
+}
+
+fn fetch_at_most(
+    client: &mut Client,
+    topic: &str,
+    max_wait_ms: i32,
+    min_bytes: i32,
+    partition_max_bytes: i32,
+) -> PartitionData {
+    let partition = FetchPartition { partition_max_bytes, ..Default::default() };
     let topic =
         FetchTopic { topic: topic.to_owned(), partitions: vec![partition], ..Default::default() };
     let request = FetchRequest {
@@ -98,5 +108,20 @@ fn a_wait_ends_when_its_time_is_over() {
         let answer = fetch(reader, "t", 100, 1);
         assert_eq!((answer.error_code, answer.high_watermark), (0, 0));
         assert!(start.elapsed() >= Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn nobody_waits_for_more_than_an_answer_can_bring() {
+    let node = TestNode::start();
+    let mut client = node.client();
+    client.create_topic("t", 1);
+    for _ in 0..3 {
+        client.produce("t", 1, 1000, -1);
+    }
+    for mut reader in [node.client(), node.client()] {
+        let answer = fetch_at_most(&mut reader, "t", FOR_EVER_MS, 10_000, 1500);
+        let bytes = answer.records.unwrap().len();
+        assert!((1000..1500).contains(&bytes), "{bytes}");
     }
 }
