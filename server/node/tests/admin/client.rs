@@ -48,6 +48,17 @@ impl TestNode {
     }
 
     fn run(&mut self) {
+        self.node = Some(Node::start(self.options(None)).unwrap());
+    }
+
+    /// Why a node with one more setting does not start.
+    pub fn refusal(setting: (&str, &str)) -> String {
+        let this = Self { dir: tempfile::tempdir().unwrap(), node: None };
+        let started = Node::start(this.options(Some(setting)));
+        format!("{:#}", started.err().expect("the node does not start"))
+    }
+
+    fn options(&self, more: Option<(&str, &str)>) -> StartOptions {
         let [first, second] = self.log_dirs();
         let log_dirs = format!("{},{}", first.display(), second.display());
         let settings = [
@@ -63,10 +74,9 @@ impl TestNode {
             ("thalweg.shards", "2"),
         ];
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let overrides = settings.iter().map(owned).collect();
+        let overrides = settings.iter().chain(&more).map(owned).collect();
         let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
-        let options = StartOptions { fixed, cluster_id: None };
-        self.node = Some(Node::start(options).unwrap());
+        StartOptions { fixed, cluster_id: None }
     }
 
     pub fn log_dirs(&self) -> [PathBuf; 2] {

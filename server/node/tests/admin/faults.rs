@@ -1,4 +1,4 @@
-//! What a start finds after damage and after a crash.
+//! Starts after damage and after a crash, and those that must not be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -201,4 +201,12 @@ fn a_damaged_coordinator_does_not_say_that_there_are_no_offsets() {
         damage(&folder(&dirs, "__consumer_offsets-0"));
     });
     assert_eq!(fetch_offset(&mut node.client()), (ErrorCode::NotCoordinator, None));
+}
+
+#[test]
+fn a_node_that_cannot_control_access_does_not_start_as_if_it_did() {
+    for key in ["authorizer.class.name", "super.users"] {
+        let refusal = TestNode::refusal((key, "User:admin"));
+        assert!(refusal.contains(key), "{refusal}");
+    }
 }
