@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, bail};
 use config::NodeConfig;
 use log::checkpoint::OffsetCheckpoint;
-use log::{CleanShutdown, Disk, FolderKind, LogDir, MetaProperties, RealDisk};
+use log::{CleanShutdown, Disk, FolderKind, LogDir, LogError, MetaProperties, RealDisk};
 use types::{Offset, Rng, TopicPartition, Uuid};
 
 /// One log directory of this node.
@@ -124,16 +124,36 @@ impl Dirs {
         &self.all[..self.data_dirs]
     }
 
-    /// Where a partition lay at the start, or where a new one goes: the directory named, else the
-    /// one with the fewest logs.
-    pub fn place(&self, partition: &TopicPartition, wanted: Option<Uuid>) -> &Dir {
-        if let Some(&at) = self.found.get(partition) {
-            return &self.all[at];
+    /// Where a partition lay at the start, if it was there.
+    pub fn found(&self, partition: &TopicPartition) -> Option<&Dir> {
+        self.found.get(partition).map(|&at| &self.all[at])
+    }
+
+    /// Where a partition lay at the start, or where a new one goes: the directory that the cluster
+    /// has written down for it, else the one with the fewest logs.
+    ///
+    /// # Errors
+    /// Where it lies in a directory that this node does not have any more: an empty log in another
+    /// one would pass for the whole.
+    pub fn place(
+        &self,
+        partition: &TopicPartition,
+        wanted: Option<Uuid>,
+    ) -> Result<&Dir, LogError> {
+        if let Some(dir) = self.found(partition) {
+            return Ok(dir);
         }
-        let named = wanted.and_then(|id| self.data().iter().find(|dir| dir.id == id));
-        named.unwrap_or_else(|| {
-            let emptiest = self.data().iter().min_by_key(|dir| dir.logs.load(Ordering::Relaxed));
-            emptiest.expect("log.dirs has an entry at least")
+        let emptiest = || self.data().iter().min_by_key(|dir| dir.logs.load(Ordering::Relaxed));
+        let placed = match wanted {
+            Some(id) => self.data().iter().find(|dir| dir.id == id),
+            None => emptiest(),
+        };
+        placed.ok_or_else(|| LogError::Malformed {
+            file: self.metadata().log_dir.folder(partition),
+            reason:
+                "it lies in a directory that log.dirs does not name any more: add it again, or \
+                     delete the topic"
+                    .to_owned(),
         })
     }
 
@@ -237,5 +257,28 @@ pub fn fresh_id(rng: &mut Rng) -> Uuid {
         if !id.to_string().starts_with('-') {
             return id;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::{BrokerLayers, Sources, StaticConfig};
+
+    use super::*;
+
+    #[test]
+    fn a_partition_of_a_directory_that_was_taken_away_gets_no_empty_log_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let overrides = vec![("log.dirs".to_owned(), folder.path().to_str().unwrap().to_owned())];
+        let sources = Sources { overrides, ..Sources::default() };
+        let (fixed, _) = StaticConfig::new(&sources).unwrap();
+        let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
+        let dirs = Dirs::open(&config, None, &mut Rng::new(1)).unwrap();
+        let partition = TopicPartition::new("a", 0);
+
+        let own = dirs.data()[0].id;
+        assert_eq!(dirs.place(&partition, Some(own)).unwrap().id, own);
+        assert_eq!(dirs.place(&partition, None).unwrap().id, own);
+        assert!(dirs.place(&partition, Some(Uuid::from_bytes([7; 16]))).is_err());
     }
 }

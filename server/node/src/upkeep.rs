@@ -173,7 +173,7 @@ fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {
     }
     // What was known of a log that cannot be opened holds until it can.
     for name in shard.unopened() {
-        let dir = shard.shared.dirs.place(&name, None);
+        let Some(dir) = shard.shared.dirs.found(&name) else { continue };
         let known = dir.opening(&name);
         let entry = by_dir.entry(dir.path().to_owned()).or_default();
         entry.recovery_points.insert(name.clone(), known.recovery_point);
@@ -294,8 +294,8 @@ pub fn mark_clean(shared: &Shared, closed: &Closed, epoch: Option<i64>) -> anyho
     }
     for dir in &shared.dirs.all {
         // What could not be opened was not checked either: the next start must do that.
-        let is_dir_of = |name| shared.dirs.place(name, None).path() == dir.path();
-        if closed.unopened.iter().any(is_dir_of) {
+        let has = |name| shared.dirs.found(name).is_some_and(|found| found.path() == dir.path());
+        if closed.unopened.iter().any(has) {
             continue;
         }
         dir.log_dir.mark_clean_shutdown(epoch.unwrap_or(-1))?;

@@ -121,7 +121,7 @@ impl Shard {
         epoch: LeaderEpoch,
     ) -> Result<SharedPartition, LogError> {
         let dirs = &self.shared.dirs;
-        let dir = dirs.place(&name, wanted);
+        let dir = dirs.place(&name, wanted)?;
         let folder = dir.log_dir.folder(&name);
         let settings = self.shared.topic_config(image, &name.topic);
         let config = Arc::new(log_config(&settings, &self.shared.config));
