@@ -16,12 +16,17 @@ use crate::broker::resolve::{self, TopicRef};
 /// Serves one request.
 pub async fn handle(context: Context, mut request: OffsetCommitRequest) -> OffsetCommitResponse {
     let by_id = context.version >= 10;
-    let order: Vec<_> = request.topics.iter().map(|topic| identity(topic, by_id)).collect();
-    let mut answers = BTreeMap::new();
+    // A topic that is named twice is answered once, with all its partitions.
+    let mut order: Vec<_> = Vec::with_capacity(request.topics.len());
+    let mut answers: BTreeMap<_, Vec<OffsetCommitResponsePartition>> = BTreeMap::new();
     let mut known = Vec::new();
     for topic in std::mem::take(&mut request.topics) {
         let (refused, accepted) = check(&context, topic, by_id);
-        answers.insert(identity(&accepted, by_id), refused);
+        let name = identity(&accepted, by_id);
+        if !answers.contains_key(&name) {
+            order.push(name.clone());
+        }
+        answers.entry(name).or_default().extend(refused);
         if !accepted.partitions.is_empty() {
             known.push(accepted);
         }
