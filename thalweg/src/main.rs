@@ -18,6 +18,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "thalweg", version, arg_required_else_help = true)]
 struct Arguments {
+    /// Some brokers of the cluster, for the commands that speak to one; may stand after them too
+    #[arg(short, long = "bootstrap-server", value_name = "ADDRESSES")]
+    bootstrap: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,7 +34,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let Arguments { bootstrap, command } = Arguments::parse();
+    let result = match command {
+        Command::Server(_) | Command::Dev(_) if bootstrap.is_some() => {
+            Err(anyhow::anyhow!("a node takes no --bootstrap-server: it is one"))
+        }
         Command::Server(options) => {
             end_on_panic();
             server::run(&options)
@@ -40,8 +47,11 @@ fn main() -> ExitCode {
             end_on_panic();
             dev::run(&options)
         }
-        Command::Cluster(command) => {
+        Command::Cluster(mut command) => {
             log_for_people();
+            if let Some(addresses) = bootstrap {
+                command.set_bootstrap(addresses);
+            }
             return cli::run(command);
         }
     };

@@ -12,7 +12,7 @@ use crate::output::{Format, Table, or_dash, print};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     #[command(subcommand)]
     action: Action,
 }

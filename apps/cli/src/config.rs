@@ -10,7 +10,7 @@ use crate::output::{Format, Table, counted, print};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     #[command(subcommand)]
     action: Action,
 }

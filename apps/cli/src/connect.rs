@@ -18,7 +18,7 @@ pub(crate) struct Connect {
         value_name = "ADDRESSES",
         global = true
     )]
-    bootstrap: String,
+    pub(crate) bootstrap: String,
 }
 
 /// Somebody sits and waits.

@@ -18,7 +18,7 @@ use crate::records::RecordFormat;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    connect: Connect,
+    pub(crate) connect: Connect,
     /// Names of the topics
     #[arg(required = true)]
     topics: Vec<String>,

@@ -40,6 +40,21 @@ pub enum Command {
     Cluster(cluster::Arguments),
 }
 
+impl Command {
+    /// Says where the cluster is, over what the command's own arguments say.
+    pub fn set_bootstrap(&mut self, addresses: String) {
+        let connect = match self {
+            Self::Topic(arguments) => &mut arguments.common.connect,
+            Self::Produce(arguments) => &mut arguments.common.connect,
+            Self::Consume(arguments) => &mut arguments.connect,
+            Self::Group(arguments) => &mut arguments.common.connect,
+            Self::Config(arguments) => &mut arguments.common.connect,
+            Self::Cluster(arguments) => &mut arguments.common.connect,
+        };
+        connect.bootstrap = addresses;
+    }
+}
+
 /// Runs a command to its end. What goes wrong is told on standard error.
 pub fn run(command: Command) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

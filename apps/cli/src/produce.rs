@@ -18,7 +18,7 @@ use crate::output::{counted, print};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     /// Name of the topic
     topic: String,
     /// Cuts each line into key and value at the first such text; \t is a tab

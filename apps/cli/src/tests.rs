@@ -27,6 +27,7 @@ fn the_definitions_hold_together() {
 fn what_people_type_is_understood() {
     let cases = [
         ("topic create a b -p 3 -r 1 -c retention.ms=5 --if-not-exists", "partitions: Some(3)"),
+        ("topic create a --replication-factor 2", "replicas: Some(2)"),
         ("topic create a -c k=a=b", r#"("k", "a=b")"#),
         ("topic list -b h:1 --output json", "bootstrap: \"h:1\""),
         ("topic -b h:1 list", "bootstrap: \"h:1\""),
@@ -47,6 +48,24 @@ fn what_people_type_is_understood() {
     for (line, expected) in cases {
         let parsed = parse(line).unwrap();
         assert!(parsed.contains(expected), "{line}: {parsed}");
+    }
+}
+
+#[test]
+fn the_cluster_can_be_named_before_any_command() {
+    let commands = [
+        "topic list",
+        "produce a",
+        "consume a",
+        "group list",
+        "config describe topic a",
+        "cluster info",
+    ];
+    for line in commands {
+        let words = std::iter::once("thalweg").chain(line.split_whitespace());
+        let mut command = Arguments::try_parse_from(words).unwrap().command;
+        command.set_bootstrap("h:1".to_owned());
+        assert!(format!("{command:?}").contains("bootstrap: \"h:1\""), "{line}");
     }
 }
 

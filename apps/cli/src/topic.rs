@@ -13,7 +13,7 @@ use crate::output::{Format, Table, counted, list, or_dash, print};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     #[command(subcommand)]
     action: Action,
 }
@@ -29,7 +29,7 @@ enum Action {
         #[arg(short, long, value_parser = clap::value_parser!(i32).range(1..))]
         partitions: Option<i32>,
         /// Replicas of each partition [default: the broker's default.replication.factor]
-        #[arg(short, long, value_parser = clap::value_parser!(i16).range(1..))]
+        #[arg(short, long, alias = "replication-factor", value_parser = clap::value_parser!(i16).range(1..))]
         replicas: Option<i16>,
         /// A setting of the topics, such as retention.ms=3600000; may be given many times
         #[arg(short, long = "config", value_name = "KEY=VALUE", value_parser = pair)]
