@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::connect::{Common, all};
 use crate::offset::Place;
-use crate::output::{Format, Table, or_dash, print};
+use crate::output::{Format, Table, counted, or_dash, print};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -265,6 +265,11 @@ async fn seek(
     }
     let offsets = resolve(admin, to, &partitions).await?;
     if !dry_run {
+        // A group that nobody has described yet may still be given offsets.
+        let members = admin.describe_group(group).await.map_or(0, |known| known.members.len());
+        if members > 0 {
+            anyhow::bail!("group {group:?} has {}: stop them first", counted(members, "member"));
+        }
         all(admin.alter_group_offsets(group, &offsets).await?)?;
     }
     let before = |key: &TopicPartition| {

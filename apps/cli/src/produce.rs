@@ -72,11 +72,18 @@ const GROUP_LINES: usize = 1024;
 /// Records whose fate is not known yet.
 const DELIVERIES_MAX: usize = 100_000;
 const READ_BYTES: usize = 1 << 20;
+/// Largest request, and what waits to be sent at most, in bytes.
+const REQUEST_BYTES_MAX: usize = 64 << 20;
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = arguments.common.connect.client();
-    let settings =
-        ProducerSettings { compression: arguments.compression, ..ProducerSettings::default() };
+    let settings = ProducerSettings {
+        compression: arguments.compression,
+        // How large a record may be is the topic's to say.
+        request_bytes_max: REQUEST_BYTES_MAX,
+        memory_bytes: REQUEST_BYTES_MAX,
+        ..ProducerSettings::default()
+    };
     let producer = client.producer(settings);
     let headers = arguments.headers.into_iter().map(|(key, value)| (key, Some(value.into())));
     let shape = Shape {
@@ -118,14 +125,13 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     drop(deliveries);
     producer.flush().await?;
     let partitions = tally.await??;
+    let records = partitions.iter().map(|one| one.records).sum();
     if let Some(error) = failed {
-        return Err(error);
+        // Whoever begins again must know where.
+        let before = counted(usize::try_from(records).unwrap_or(usize::MAX), "record");
+        return Err(error.context(format!("{before} written, then the input was refused")));
     }
-    let written = Written {
-        topic: arguments.topic,
-        records: partitions.iter().map(|one| one.records).sum(),
-        partitions,
-    };
+    let written = Written { topic: arguments.topic, records, partitions };
     print(arguments.common.output, &written, || {
         let records = usize::try_from(written.records).unwrap_or(usize::MAX);
         format!("{} written to {}\n", counted(records, "record"), written.topic)
