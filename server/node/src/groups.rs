@@ -152,19 +152,19 @@ impl Groups {
 pub async fn run_timers(shard: Rc<Shard>) {
     loop {
         let rearmed = shard.groups.rearm.notified();
-        match shard.groups.next_deadline() {
-            None => rearmed.await,
-            Some(deadline) => {
-                let wait = (deadline - clock::monotonic()).get();
-                let wait = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
-                if tokio::time::timeout(wait, rearmed).await.is_ok() {
-                    continue;
-                }
-                for loaded in shard.groups.all() {
-                    tick(&shard, &loaded);
-                }
-            }
+        let Some(deadline) = shard.groups.next_deadline() else {
+            rearmed.await;
+            continue;
+        };
+        // What is due is done at once: requests that keep coming must not put it off.
+        let wait = u64::try_from((deadline - clock::monotonic()).get()).unwrap_or(0);
+        if wait > 0 && tokio::time::timeout(Duration::from_millis(wait), rearmed).await.is_ok() {
+            continue;
         }
+        for loaded in shard.groups.all() {
+            tick(&shard, &loaded);
+        }
+        tokio::task::yield_now().await;
     }
 }
 

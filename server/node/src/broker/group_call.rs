@@ -61,3 +61,11 @@ pub async fn ask_partition(
     let reply = context.shard.call(partition, handle).await.ok_or(ErrorCode::NotCoordinator)?;
     reply.await.map_err(|_| ErrorCode::NotCoordinator)
 }
+
+/// A coordinator answers what it was asked; anything else is a mistake of this program.
+///
+/// # Panics
+/// Always.
+pub fn unasked(response: &Response) -> ! {
+    unreachable!("a coordinator answers what it was asked, not {response:?}")
+}

@@ -6,7 +6,7 @@ use protocol::messages::delete_groups::{
 };
 
 use crate::broker::Context;
-use crate::broker::group_call::ask;
+use crate::broker::group_call::{ask, unasked};
 
 /// Serves one request.
 pub async fn handle(context: Context, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
@@ -15,7 +15,7 @@ pub async fn handle(context: Context, request: DeleteGroupsRequest) -> DeleteGro
         let asked = Request::DeleteGroups(vec![group_id.clone()]);
         match ask(&context, &group_id, asked).await {
             Ok(Response::DeleteGroups(deleted)) => results.extend(deleted),
-            Ok(other) => unreachable!("a coordinator answers what it was asked, not {other:?}"),
+            Ok(other) => unasked(&other),
             Err(code) => {
                 let error_code = code.to_wire();
                 results.push(DeletableGroupResult { group_id, error_code, ..Default::default() });

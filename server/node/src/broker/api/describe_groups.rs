@@ -6,7 +6,7 @@ use protocol::messages::describe_groups::{
 };
 
 use crate::broker::Context;
-use crate::broker::group_call::ask;
+use crate::broker::group_call::{ask, unasked};
 use crate::broker::operations;
 
 /// Serves one request.
@@ -16,7 +16,7 @@ pub async fn handle(context: Context, request: DescribeGroupsRequest) -> Describ
         let asked = Request::DescribeGroups(vec![group_id.clone()]);
         let described = match ask(&context, &group_id, asked).await {
             Ok(Response::DescribeGroups(described)) => described,
-            Ok(other) => unreachable!("a coordinator answers what it was asked, not {other:?}"),
+            Ok(other) => unasked(&other),
             Err(code) => {
                 let error_code = code.to_wire();
                 vec![DescribedGroup { error_code, group_id, ..Default::default() }]

@@ -4,7 +4,7 @@ use coordinator::{Request, Response};
 use protocol::messages::join_group::{JoinGroupRequest, JoinGroupResponse};
 
 use crate::broker::Context;
-use crate::broker::group_call::ask;
+use crate::broker::group_call::{ask, unasked};
 
 /// Serves one request.
 pub async fn handle(context: Context, request: JoinGroupRequest) -> JoinGroupResponse {
@@ -14,7 +14,7 @@ pub async fn handle(context: Context, request: JoinGroupRequest) -> JoinGroupRes
     let version = context.version;
     match ask(&context, &group_id, Request::Join { request, fresh_id }).await {
         Ok(Response::Join(response)) => response,
-        Ok(other) => unreachable!("a coordinator answers what it was asked, not {other:?}"),
+        Ok(other) => unasked(&other),
         Err(code) => JoinGroupResponse {
             error_code: code.to_wire(),
             generation_id: -1,

@@ -10,7 +10,7 @@ use protocol::messages::offset_commit::{
 use types::{ErrorCode, Uuid};
 
 use crate::broker::Context;
-use crate::broker::group_call::ask;
+use crate::broker::group_call::{ask, unasked};
 use crate::broker::resolve::{self, TopicRef};
 
 /// Serves one request.
@@ -35,7 +35,7 @@ pub async fn handle(context: Context, mut request: OffsetCommitRequest) -> Offse
     let group_id = request.group_id.clone();
     let committed = match ask(&context, &group_id, Request::OffsetCommit(request)).await {
         Ok(Response::OffsetCommit(response)) => response.topics,
-        Ok(other) => unreachable!("a coordinator answers what it was asked, not {other:?}"),
+        Ok(other) => unasked(&other),
         Err(code) => known.iter().map(|topic| refuse(topic, code)).collect(),
     };
     for (topic, response) in known.iter().zip(committed) {
