@@ -1,0 +1,177 @@
+"""Loads that the shared workloads do not have: each drives one node and gives figures by name."""
+import json
+import os
+import subprocess
+import threading
+import time
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+
+from nodes import TMP, TOOLS
+
+LOAD = os.path.join(TMP, "load")
+SHARED_S = 1500
+LOAD_S = 240
+USABLE_S = 120
+
+
+def shared(node, only):
+    """Runs the shared workloads that match; gives {figure: value}."""
+    env = dict(os.environ, BROKER_PID=str(node.pid), MODE="full", ONLY=only)
+    script = os.path.join(TOOLS, "run.sh")
+    done = subprocess.run([script, node.address], env=env, capture_output=True, text=True, timeout=SHARED_S)
+    figures = {}
+    for line in done.stdout.splitlines():
+        name, _, rest = line.partition(": ")
+        try:
+            figures[name] = float(rest.split()[0])
+        except (ValueError, IndexError):
+            pass
+    return figures
+
+
+def admin(node):
+    return AdminClient({"bootstrap.servers": node.address, "log_level": 0})
+
+
+def make_topic(node, name, partitions, configs=None):
+    """Creates a topic and waits until each of its partitions answers."""
+    client = admin(node)
+    topic = NewTopic(name, partitions, 1, config={"retention.ms": "-1", **(configs or {})})
+    client.create_topics([topic], request_timeout=60)[name].result()
+    left, end = list(range(partitions)), time.time() + USABLE_S
+    while left:
+        asked = client.list_offsets({TopicPartition(name, at): OffsetSpec.latest() for at in left}, request_timeout=60)
+        left = [one.partition for one, future in asked.items() if future.exception() is not None]
+        if left and time.time() > end:
+            raise TimeoutError(f"{len(left)} partitions of {name} cannot be used")
+        time.sleep(0.05)
+    return name
+
+
+def drop_topic(node, name):
+    client = admin(node)
+    client.delete_topics([name], request_timeout=60)[name].result()
+
+
+def command(node, mode, topic, partitions, **options):
+    words = [LOAD, mode, "--bootstrap", node.address, "--topic", topic, "--parts", str(partitions)]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    return words
+
+
+def load(node, mode, topic, partitions, **options):
+    """Runs the load generator; gives its figures and the broker's CPU per record and per GB."""
+    before = node.cpu_s()
+    words = command(node, mode, topic, partitions, **options)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LOAD_S)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not lines:
+        raise RuntimeError(f"{' '.join(words)}: {done.stderr.strip()[-200:]}")
+    figures = json.loads(lines[-1])
+    cpu_s = node.cpu_s() - before
+    value_bytes = figures["bytes"] or figures["records"] * options.get("size", 1024)
+    figures["cpu_s_per_gb"] = cpu_s / max(value_bytes, 1) * 1e9
+    figures["cpu_us_per_record"] = cpu_s / max(figures["records"], 1) * 1e6
+    return figures
+
+
+def fill(node, topic, partitions, gigabytes):
+    """Appends so much in batches of 64 KiB; gives the count of records of 1 KiB."""
+    count = int(gigabytes * 1e9 / 1024)
+    done = 0
+    while done < count:
+        part = min(count - done, 2_000_000)
+        figures = load(node, "produce", topic, partitions, conns=4, size=1024, batch_bytes=65536, secs=200, count=part, acks=-1, max_mb=10**6)
+        done += figures["records"]
+    return done
+
+
+def single_records(node, partitions, producers, configs, secs=5):
+    """Producers that each wait for the acknowledgement of one record of 1 KiB before they send the next."""
+    topic = make_topic(node, f"single-{partitions}-{producers}-{time.time_ns()}", partitions, configs)
+    figures = load(node, "produce", topic, partitions, conns=producers, inflight=1, size=1024, batch_bytes=1024, secs=secs, acks=-1)
+    drop_topic(node, topic)
+    return figures
+
+
+def cold_read(node, gigabytes):
+    """Fetches what is on the device alone."""
+    topic = make_topic(node, f"cold-{time.time_ns()}", 12)
+    count = fill(node, topic, 12, gigabytes)
+    node.evict()
+    figures = load(node, "fetch", topic, 12, conns=2, secs=120, count=count, size=1024)
+    drop_topic(node, topic)
+    return figures
+
+
+def tail_beside_cold(node, gigabytes, secs=20):
+    """End to end at 1,000 records/s while another consumer reads from the device and a compacted topic is cleaned."""
+    cold = make_topic(node, f"beside-{time.time_ns()}", 12)
+    count = fill(node, cold, 12, gigabytes)
+    dirty = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.bytes": str(16 << 20), "max.compaction.lag.ms": "1000"}
+    keyed = make_topic(node, f"keyed-{time.time_ns()}", 1, dirty)
+    node.evict()
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            words = command(node, "fetch", cold, 12, conns=2, secs=secs, count=count)
+            subprocess.run(words, capture_output=True, timeout=LOAD_S)
+            node.evict()
+
+    def write():
+        from confluent_kafka import Producer
+
+        producer = Producer({"bootstrap.servers": node.address, "linger.ms": 20})
+        value, at = os.urandom(512), 0
+        while not stop.is_set():
+            for _ in range(500):
+                producer.produce(keyed, value, key=str(at % 20_000))
+                at += 1
+            producer.poll(0.05)
+        producer.flush(10)
+
+    others = [threading.Thread(target=read), threading.Thread(target=write)]
+    for other in others:
+        other.start()
+    try:
+        tail = make_topic(node, f"tail-{time.time_ns()}", 1)
+        figures = load(node, "e2e", tail, 1, rate=1000, size=100, acks=-1, secs=secs)
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
+    for topic in (cold, keyed, tail):
+        drop_topic(node, topic)
+    return figures
+
+
+def retained(node, gigabytes):
+    """Cost of producing behind so much retained data."""
+    topic = make_topic(node, f"retained-{time.time_ns()}", 12)
+    fill(node, topic, 12, gigabytes)
+    figures = load(node, "produce", topic, 12, conns=4, size=1024, batch_bytes=16384, secs=5, acks=-1, max_mb=2500)
+    drop_topic(node, topic)
+    return figures
+
+
+def many_partitions(node, topics, partitions, idle_s=20):
+    """Memory and CPU of a node that has many partitions and nothing to do, and how it starts with them."""
+    client = admin(node)
+    known = client.list_topics(timeout=30).topics
+    # A topic after another: a controller takes only so many records in one decision.
+    for name in (f"many-{at}" for at in range(topics)):
+        if name not in known:
+            client.create_topics([NewTopic(name, partitions, 1)], request_timeout=120)[name].result()
+    time.sleep(5)
+    node.stop()
+    figures = {"start_ms": node.start()}
+    time.sleep(5)
+    before = node.cpu_s()
+    time.sleep(idle_s)
+    figures["idle_core"] = (node.cpu_s() - before) / idle_s
+    figures["resident_mib"] = node.resident_mib()
+    return figures

@@ -1,0 +1,94 @@
+"""Runs every group on both kinds of node in alternated rounds and prints the medians as a table."""
+import json
+import os
+import re
+import statistics
+import sys
+
+import loads
+from nodes import OUT, Node
+from rows import groups
+
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ONLY = re.compile(os.environ.get("ROWS", "."))
+COLD_GB = float(os.environ.get("COLD_GB", "4"))
+RETAINED_GB = float(os.environ.get("RETAINED_GB", "10"))
+PORTS = {"kafka": 29092, "thalweg": 29192}
+OWN_PRODUCERS = 256
+
+
+def settings(kind, mode):
+    return {"thalweg.durability": mode} if kind == "thalweg" else {}
+
+
+def measure(group):
+    """Gives {kind: {figure: [a value per round]}}."""
+    nodes = {kind: Node(kind, port, settings(kind, group.mode)) for kind, port in PORTS.items()}
+    values = {kind: {} for kind in nodes}
+    try:
+        for node in nodes.values():
+            node.start()
+        for _ in range(ROUNDS):
+            for kind, node in nodes.items():
+                for figure, value in group.run(node).items():
+                    values[kind].setdefault(figure, []).append(value)
+    finally:
+        for node in nodes.values():
+            node.remove()
+    return values
+
+
+def own_modes():
+    """What our sync costs against our async with many producers; gives {mode: figures}."""
+    medians = {}
+    for mode in ("async", "sync"):
+        node = Node("thalweg", PORTS["thalweg"], settings("thalweg", mode))
+        try:
+            node.start()
+            runs = [loads.single_records(node, 12, OWN_PRODUCERS, {}) for _ in range(ROUNDS)]
+            medians[mode] = {key: statistics.median(run[key] for run in runs) for key in ("rps", "p50", "p99")}
+        finally:
+            node.remove()
+    return medians
+
+
+def line(row, values):
+    """One line of the table; what could not be measured says so."""
+    found = [values[kind].get(row.figure) for kind in ("kafka", "thalweg")]
+    if not all(found):
+        return f"| {row.name} | {row.unit} | not measured | not measured | | |"
+    theirs, ours = (statistics.median(one) for one in found)
+    share = ours / theirs if theirs else float("nan")
+    reached = share >= row.target if row.more_is_better else share <= row.target
+    bound = f"at least {row.target:.3g}" if row.more_is_better else f"at most {row.target:.3g}"
+    return f"| {row.name} | {row.unit} | {theirs:.3g} | {ours:.3g} | {share:.3g} | {bound}{'' if reached else ', not reached'} |"
+
+
+def main():
+    report, raw, failed = [], {}, False
+    for group in groups(COLD_GB, RETAINED_GB):
+        if not ONLY.search(group.name):
+            continue
+        print(f"measuring: {group.name}", file=sys.stderr, flush=True)
+        try:
+            raw[group.name] = values = measure(group)
+        except Exception as error:
+            report += ["", f"{group.name} ({group.mode}): FAILED, {error}"]
+            failed = True
+            continue
+        report += ["", f"{group.name} ({group.mode})", "", "| what | unit | Kafka | thalweg | ratio | aim |", "|---|---|---|---|---|---|"]
+        report += [line(row, values) for row in group.rows]
+    if ONLY.search("own modes"):
+        raw["own modes"] = modes = own_modes()
+        report += ["", f"own modes, {OWN_PRODUCERS} producers, 12 partitions", "", "| mode | records/s | p50 ms | p99 ms |", "|---|---|---|---|"]
+        report += [f"| {mode} | {one['rps']:.0f} | {one['p50']:.3g} | {one['p99']:.3g} |" for mode, one in modes.items()]
+    text = "\n".join(report)
+    print(text)
+    with open(os.path.join(OUT, "table.md"), "w") as file:
+        file.write(text + "\n")
+    with open(os.path.join(OUT, "values.json"), "w") as file:
+        json.dump(raw, file, indent=1)
+    sys.exit(failed)
+
+
+main()

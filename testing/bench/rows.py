@@ -1,0 +1,119 @@
+"""The rows of the table: what is measured, on which mode of ours, and how much better it has to be.
+
+A group runs one load on both nodes, round after round; its rows pick figures from what that gives.
+"""
+from dataclasses import dataclass
+from typing import Callable
+
+import loads
+
+
+@dataclass
+class Row:
+    name: str
+    unit: str
+    figure: str
+    # Ours must be at most this share of Kafka's, or at least so many times Kafka's where more is better.
+    target: float
+    more_is_better: bool = False
+
+
+@dataclass
+class Group:
+    name: str
+    run: Callable
+    rows: list
+    # "async" compares equal modes; "sync" is our default.
+    mode: str = "async"
+
+
+def produce(name, figure, target, rate_target=None):
+    rows = [Row(f"produce, {name}", "s/GB", f"produce.raw.{figure}.broker_cpu_gb", target)]
+    if rate_target:
+        rows.append(Row(f"rate, {name}", "MB/s", f"produce.raw.{figure}", rate_target, more_is_better=True))
+    return rows
+
+
+def shared_rows():
+    small, large = "16 KiB batches", "128 KiB batches"
+    return [
+        *produce(f"100 B, {small}, 1 partition, acks=all", "100B.p1.b16k.acksall.none", 1 / 8),
+        *produce(f"100 B, {small}, 12 partitions, idempotent", "100B.p12.b16k.acksall.none.idem", 1 / 8, 3),
+        *produce(f"1 KiB, {small}, 1 partition", "1KiB.p1.b16k.acks1.none", 1 / 5),
+        *produce(f"1 KiB, {small}, 12 partitions, idempotent", "1KiB.p12.b16k.acksall.none.idem", 1 / 5, 3),
+        *produce(f"1 KiB, {small}, 12 partitions, idempotent, lz4", "1KiB.p12.b16k.acksall.lz4.idem", 1 / 3),
+        *produce(f"1 KiB, {large}, 12 partitions, idempotent", "1KiB.p12.b128k.acksall.none.idem", 1 / 2.5, 1.5),
+        Row("fetch 100 B from the page cache", "s/GB", "consume.raw.100B.p12.broker_cpu_gb", 1),
+        Row("fetch 1 KiB from the page cache", "s/GB", "consume.raw.1KiB.p12.broker_cpu_gb", 1),
+        Row("Java consumer, 1 KiB", "s/GB", "consume.java.1KiB.p12.broker_cpu_gb", 1 / 1.5),
+        Row("librdkafka consumer, 1 KiB", "s/GB", "consume.rdk.1KiB.p12.broker_cpu_gb", 1 / 1.5),
+        Row("200 connections, one 100 B record each", "us/request", "conns.200.broker_cpu", 1 / 4),
+        Row("end to end, 1,000/s, acks=all: p50", "ms", "e2e.raw.1000ps.p50", 1 / 2),
+        Row("the same: p99", "ms", "e2e.raw.1000ps.p99", 1 / 4),
+        Row("the same: p99.9", "ms", "e2e.raw.1000ps.p999", 1 / 4),
+        Row("create 1,000 partitions until all have leaders", "ms", "create.1000.all_leaders", 1 / 10),
+    ]
+
+
+SHARED_ONLY = (
+    r"^warmup|^produce\.raw\.(100B\.p1\.b16k\.acksall|100B\.p12|1KiB\.p1\.b16k|1KiB\.p12\.b16k\.acksall|1KiB\.p12\.b128k)"
+    r"|^consume\.(raw|(java|rdk)\.1KiB)|^e2e\.raw|^conns|^create\.1000"
+)
+
+
+def workloads(node):
+    figures = loads.shared(node, SHARED_ONLY)
+    figures["resident_after_load"] = node.resident_mib()
+    return figures
+
+
+def starts(node):
+    """A restart with nothing on disk but the node's own."""
+    figures = {"resident_idle": node.resident_mib()}
+    node.stop()
+    figures["start_ms"] = node.start()
+    return figures
+
+
+def synced(partitions, producers):
+    def run(node):
+        # Kafka's way to sync before each acknowledgement; ours does it by default.
+        configs = {"flush.messages": "1"} if node.kind == "kafka" else {}
+        return loads.single_records(node, partitions, producers, configs)
+
+    name = f"synced, {partitions} partitions, {producers} producers"
+    rows = [
+        Row(f"{name}: throughput", "records/s", "rps", 5, more_is_better=True),
+        Row(f"{name}: p99", "ms", "p99", 1 / 5),
+    ]
+    return Group(name, run, rows, mode="sync")
+
+
+def groups(cold_gb, retained_gb):
+    after = Row("resident memory after the whole load", "MiB", "resident_after_load", 1 / 5)
+    return [
+        Group("start", starts, [
+            Row("process start to first answered Metadata", "ms", "start_ms", 1 / 20),
+            Row("idle resident memory", "MiB", "resident_idle", 25 / 377),
+        ]),
+        Group("load", workloads, [*shared_rows(), after]),
+        Group("default against default", workloads, [*shared_rows(), after], mode="sync"),
+        *(synced(partitions, producers) for partitions in (1, 12) for producers in (1, 64)),
+        Group("cold", lambda node: loads.cold_read(node, cold_gb / 4), [
+            Row(f"fetch {cold_gb / 4:g} GB from the device", "s/GB", "cpu_s_per_gb", 1),
+        ]),
+        Group("tail beside cold", lambda node: loads.tail_beside_cold(node, cold_gb), [
+            Row("tail p99 beside a cold reader and the cleaner", "ms", "p99", 1 / 4),
+        ]),
+        Group("many partitions", lambda node: loads.many_partitions(node, 100, 100), [
+            Row("start to Metadata with 10,000 partitions", "ms", "start_ms", 1 / 20),
+            Row("10,000 partitions idle: memory", "MiB", "resident_mib", 1),
+            Row("10,000 partitions idle: CPU", "cores", "idle_core", 1),
+        ]),
+        Group("little retained", lambda node: loads.retained(node, 1), [
+            Row("produce behind 1 GB", "us/record", "cpu_us_per_record", 1),
+        ]),
+        Group("much retained", lambda node: loads.retained(node, retained_gb), [
+            Row(f"produce behind {retained_gb:g} GB", "us/record", "cpu_us_per_record", 1),
+        ]),
+    ]
