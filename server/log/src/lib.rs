@@ -43,7 +43,9 @@ pub use compaction::{
 };
 pub use config::LogConfig;
 pub use dir::{CleanShutdown, FolderKind, LogDir, PartitionFolder};
-pub use disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode, RealDisk};
+pub use disk::{
+    Corruption, DirEntry, DirLock, Disk, DiskFile, Fault, FaultyDisk, Loss, Op, OpenMode, RealDisk,
+};
 pub use error::{AppendError, LogError, ProducerError, ReadError};
 pub use leader_epochs::LeaderEpochs;
 pub use log::{Log, Opening};

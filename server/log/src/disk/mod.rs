@@ -1,0 +1,99 @@
+//! The seam to the file system: everything that a log does to files goes through these two traits.
+//!
+//! [`RealDisk`] is the operating system. [`FaultyDisk`] is its twin for tests: it loses, tears and
+//! corrupts what was not synced. Calls block unless they say otherwise.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use types::Millis;
+
+mod faulty;
+mod files;
+mod real;
+
+pub use faulty::{Corruption, Fault, FaultyDisk, Loss, Op};
+pub use real::RealDisk;
+
+#[cfg(test)]
+pub(crate) use files::read_file;
+pub(crate) use files::{
+    read_file_if_exists, read_full_at, read_full_cached_at, remove_if_exists, with_suffix,
+    write_all_at, write_file, write_file_atomically,
+};
+
+/// An open file. Positions are explicit, so that threads can share it.
+pub trait DiskFile: Debug + Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file holds nothing.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Reads at `at`; fewer bytes than asked for mean the end of the file or a signal.
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Reads what is in memory already, and fails with `WouldBlock` where the device is needed.
+    fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Writes some of `parts` at `at` and says how many bytes it took.
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize>;
+    /// Cuts or extends the file.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Forces content and length onto stable storage (`fdatasync`).
+    fn sync_data(&self) -> io::Result<()>;
+    /// The operating system's file, where there is one that it may send by itself.
+    fn system_file(&self) -> Option<Arc<File>> {
+        None
+    }
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OpenMode {
+    /// It must exist; reading only.
+    Read,
+    /// It must exist; reading and writing.
+    Write,
+    /// It is made where it is missing; reading and writing.
+    Create,
+}
+
+/// One entry of a directory.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DirEntry {
+    /// Name without the directory.
+    pub name: String,
+    /// Whether it is a directory itself.
+    pub is_dir: bool,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// When its content changed last, in wall time.
+    pub modified: Millis,
+}
+
+/// Held as long as no other process may use the directory.
+pub trait DirLock: Debug + Send + Sync {}
+
+/// A file system.
+pub trait Disk: Debug + Send + Sync {
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+    /// Gives a file or directory another name, replacing a file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory with all that is in it.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory and those above it; one that exists is fine.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+    /// What a directory holds, in no order. Names that are not UTF-8 are left out: no log has one.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// Forces the names in a directory onto stable storage.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Locks a file against other processes; `None` where another one holds it.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>>;
+    /// Bytes of the volume that holds `path`: all of them, and those that this user may still use.
+    fn volume_bytes(&self, path: &Path) -> io::Result<(u64, u64)>;
+}

@@ -1,0 +1,131 @@
+//! The operating system's file system behind the traits.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use rustix::fs::FlockOperation;
+use rustix::io::ReadWriteFlags;
+use types::Millis;
+
+use super::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
+
+/// The operating system's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode != OpenMode::Read).create(mode == OpenMode::Create);
+        Ok(Arc::new(RealFile(Arc::new(options.open(path)?))))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let facts = match entry.metadata() {
+                Ok(facts) => facts,
+                // Removed since the directory was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let age = facts.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            entries.push(DirEntry {
+                name,
+                is_dir: facts.is_dir(),
+                bytes: facts.len(),
+                modified: Millis(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+            });
+        }
+        Ok(entries)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        // Java's file lock is a record lock of the process. Taking the same kind keeps Kafka out,
+        // and Kafka's keeps us out.
+        match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn volume_bytes(&self, path: &Path) -> io::Result<(u64, u64)> {
+        let facts = rustix::fs::statvfs(path)?;
+        Ok((facts.f_blocks * facts.f_frsize, facts.f_bavail * facts.f_frsize))
+    }
+}
+
+/// The lock ends when the file is closed.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+impl DirLock for RealLock {}
+
+#[derive(Debug)]
+struct RealFile(Arc<File>);
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_at(into, at)
+    }
+
+    fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let mut parts = [IoSliceMut::new(into)];
+        match rustix::io::preadv2(&self.0, &mut parts, at, ReadWriteFlags::NOWAIT) {
+            Ok(bytes) => Ok(bytes),
+            // File systems without the probe (tmpfs of old kernels, overlays) read as usual.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.read_at(into, at),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.0, parts, at)?)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn system_file(&self) -> Option<Arc<File>> {
+        Some(Arc::clone(&self.0))
+    }
+}
