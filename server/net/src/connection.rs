@@ -29,7 +29,7 @@ use crate::limits::CachedLimits;
 use crate::memory::{Account, LITTLE_BYTES};
 use crate::outbound::{Outbound, SEGMENTS_PER_WRITE};
 use crate::pace::{Pace, REST_MAX};
-use crate::requests::Requests;
+use crate::requests::{Requests, Waiting};
 use crate::warnings::Kind;
 
 /// Answers waiting to be sent at which no further frame is served.
@@ -153,7 +153,7 @@ impl<'a, H: Handler> Connection<'a, H> {
     fn serve(&mut self, cx: &mut Context<'_>) {
         self.muted_until = self.muted_until.filter(|&until| until > self.now);
         loop {
-            while let Some(response) = self.requests.pop(cx) {
+            while let Some(response) = self.requests.pop(cx, self.now) {
                 self.send(response);
             }
             if !self.may_serve() {
@@ -186,8 +186,9 @@ impl<'a, H: Handler> Connection<'a, H> {
         match self.handler.serve(&self.peer, frame) {
             Served::Now(response) if self.requests.is_empty() => self.send(response),
             Served::Now(response) => self.requests.push_ready(response),
-            Served::Later { future, pipelined } => {
-                self.requests.push_later(future, pipelined, frame_bytes, cx);
+            Served::Later { future, pipelined, until } => {
+                let waiting = Waiting { future, pipelined, until };
+                self.requests.push_later(waiting, frame_bytes, cx);
             }
             Served::NoResponse => {}
             Served::Close(why) => {
@@ -336,7 +337,7 @@ impl<'a, H: Handler> Connection<'a, H> {
         let ending = self.ending.map(|ending| ending.by);
         let paces = [self.reading.deadline(), self.writing.deadline()];
         let others = [ending, self.muted_until, self.idle_deadline(), self.pressure_deadline()];
-        paces.into_iter().chain(others).flatten().min()
+        paces.into_iter().chain(others).chain([self.requests.until()]).flatten().min()
     }
 
     /// When to look whether the budget is spent, once the rest is too long for that.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 /// What the node does with frames. One value per shard thread, shared by its connections.
 pub trait Handler: 'static {
@@ -32,6 +33,9 @@ pub enum Served {
         /// The next frame may be served before this answer is ready (Produce). Without it the
         /// next frame waits, as Kafka mutes the channel.
         pipelined: bool,
+        /// When the future wants to be polled once more though nothing has woken it. The
+        /// connection has an alarm anyway; a timer of each request's own would cost more.
+        until: Option<Instant>,
     },
     /// Nothing is sent (`acks=0`).
     NoResponse,

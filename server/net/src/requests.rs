@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::time::Instant;
+
 use crate::handler::Response;
 
 /// Requests in flight on one connection.
@@ -27,7 +29,15 @@ struct Request {
 
 enum Answer {
     Ready(Response),
-    Waiting { future: Pin<Box<dyn Future<Output = Response>>>, pipelined: bool },
+    Waiting(Waiting),
+}
+
+/// An answer to come.
+pub(crate) struct Waiting {
+    pub(crate) future: Pin<Box<dyn Future<Output = Response>>>,
+    pub(crate) pipelined: bool,
+    /// When to poll the future though nothing has woken it.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Requests {
@@ -48,7 +58,7 @@ impl Requests {
     /// Whether the next frame may be served.
     pub(crate) fn may_serve(&self) -> bool {
         let muted =
-            |last: &Request| matches!(last.answer, Answer::Waiting { pipelined: false, .. });
+            |last: &Request| matches!(&last.answer, Answer::Waiting(waiting) if !waiting.pipelined);
         !self.queue.back().is_some_and(muted)
             && self.queue.len() < REQUESTS_MAX
             && self.frame_bytes < FRAME_BYTES_MAX
@@ -62,25 +72,36 @@ impl Requests {
     /// Queues an answer to come. Its first poll starts it, even when it is not its turn.
     pub(crate) fn push_later(
         &mut self,
-        mut future: Pin<Box<dyn Future<Output = Response>>>,
-        pipelined: bool,
+        mut waiting: Waiting,
         frame_bytes: usize,
         cx: &mut Context<'_>,
     ) {
-        match future.as_mut().poll(cx) {
+        match waiting.future.as_mut().poll(cx) {
             Poll::Ready(response) => self.push_ready(response),
             Poll::Pending => {
                 self.frame_bytes += frame_bytes;
-                let answer = Answer::Waiting { future, pipelined };
+                let answer = Answer::Waiting(waiting);
                 self.queue.push_back(Request { answer, frame_bytes });
             }
         }
     }
 
+    /// When the first answer in order wants to be asked for, though nothing has woken it.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        match &self.queue.front()?.answer {
+            Answer::Waiting(waiting) => waiting.until,
+            Answer::Ready(_) => None,
+        }
+    }
+
     /// The first response in order, once it is ready.
-    pub(crate) fn pop(&mut self, cx: &mut Context<'_>) -> Option<Response> {
-        if let Answer::Waiting { future, .. } = &mut self.queue.front_mut()?.answer {
-            let Poll::Ready(response) = future.as_mut().poll(cx) else { return None };
+    pub(crate) fn pop(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Response> {
+        if let Answer::Waiting(waiting) = &mut self.queue.front_mut()?.answer {
+            let Poll::Ready(response) = waiting.future.as_mut().poll(cx) else {
+                // Asked in time; from here on only what it waits for wakes it.
+                waiting.until = waiting.until.filter(|&until| until > now);
+                return None;
+            };
             let request = self.queue.pop_front()?;
             self.frame_bytes -= request.frame_bytes;
             return Some(response);
@@ -90,7 +111,7 @@ impl Requests {
                 self.response_bytes -= response.memory_bytes();
                 Some(response)
             }
-            Answer::Waiting { .. } => unreachable!("handled above"),
+            Answer::Waiting(_) => unreachable!("handled above"),
         }
     }
 }

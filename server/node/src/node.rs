@@ -270,10 +270,12 @@ fn start_shards(
         let (shared, image, opened) = (Arc::clone(shared), Arc::clone(image), opened.clone());
         let serving = serving.clone();
         let rng = Rng::new(rng.next_u64());
-        let runtime = threads::runtime()?;
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, async move {
+            let runtime = match threads::local_runtime() {
+                Ok(runtime) => runtime,
+                Err(error) => return tracing::error!("shard {index}: {error:#}"),
+            };
+            runtime.block_on(async move {
                 let shard = Shard::new(index, shared, Arc::clone(&image), rng);
                 let result = shard.open_all(&image);
                 let ready = result.is_ok();

@@ -4,7 +4,7 @@ use std::future::{self, Future};
 use std::panic;
 
 use anyhow::Context;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 
 /// A runtime for the tasks of one thread.
 ///
@@ -12,6 +12,16 @@ use tokio::runtime::{Builder, Runtime};
 /// If the system has no descriptor left for it.
 pub fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("cannot start a thread's runtime")
+}
+
+/// A runtime for the tasks of a shard, which never leave its thread.
+///
+/// # Errors
+/// If the system has no descriptor left for it.
+pub fn local_runtime() -> anyhow::Result<LocalRuntime> {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().build_local(LocalOptions::default());
+    runtime.context("cannot start a shard's runtime")
 }
 
 /// Starts `work` at once where it may block; resolves when it has ended. A panic of it goes on in

@@ -74,6 +74,14 @@ fn a_request_that_is_not_pipelined_holds_back_the_next_frame() {
 }
 
 #[test]
+fn an_answer_whose_time_is_up_is_asked_for_though_nothing_wakes_it() {
+    with_server(Limits::default(), async |server| {
+        let mut client = server.client().await;
+        assert_eq!(client.ask("t").await, "t");
+    });
+}
+
+#[test]
 fn no_more_than_64_requests_are_in_flight() {
     with_server(Limits::default(), async |server| {
         let mut client = server.client().await;

@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use thalweg_net::{Handler, Limits, Listener, ListenerCounters, ListenerOptions, Net, Peer};
@@ -13,6 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::Instant;
 
 /// Serves by the first byte of a frame; answers echo the frame unless said otherwise.
 #[derive(Default)]
@@ -31,6 +35,7 @@ impl Handler for Toy {
         match frame.first() {
             Some(b'p') => self.later(echo, true),
             Some(b'w') => self.later(echo, false),
+            Some(b't') => in_time(echo),
             Some(b'n') => Served::NoResponse,
             Some(b'c') => Served::Close("the frame asks for it".into()),
             Some(b'a') => Served::Now(Response { close_after: true, ..echo }),
@@ -39,6 +44,17 @@ impl Handler for Toy {
             _ => Served::Now(echo),
         }
     }
+}
+
+/// An answer that is ready once its time is up, and wakes nobody then.
+fn in_time(response: Response) -> Served {
+    let until = Instant::now() + Duration::from_millis(1);
+    let mut response = Some(response);
+    let future = Box::pin(poll_fn(move |_| match Instant::now() < until {
+        true => Poll::Pending,
+        false => Poll::Ready(response.take().expect("polled until it is ready")),
+    }));
+    Served::Later { future, pipelined: false, until: Some(until) }
 }
 
 /// The size of the answer to a `b` frame.
@@ -52,7 +68,7 @@ impl Toy {
             receiver.await.expect("the test keeps or sends it");
             response
         });
-        Served::Later { future, pipelined }
+        Served::Later { future, pipelined, until: None }
     }
 
     /// Lets the `index`-th of the waiting answers go.

@@ -107,7 +107,7 @@ where
     };
     let answer = handle(context.clone(), request);
     let future = Box::pin(async move { context.respond(&answer.await) });
-    Served::Later { future, pipelined: false }
+    Served::Later { future, pipelined: false, until: None }
 }
 
 /// Decodes a request body. Bytes behind it are passed over, as Kafka does: librdkafka sends some

@@ -43,7 +43,7 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
     match open {
         Ok(open) => {
             let future = Box::pin(answer(context, wanted, open));
-            Served::Later { future, pipelined: false }
+            Served::Later { future, pipelined: false, until: None }
         }
         Err(code) => {
             let response = FetchResponse { error_code: code.to_wire(), ..Default::default() };

@@ -4,7 +4,10 @@
 //! mailbox keeps the order), so pipelined requests of one connection append in their order. Only
 //! the waiting for the commit is left to the future.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -18,7 +21,7 @@ use protocol::views::produce::ProduceRequestView;
 use protocol::wire::Reader;
 use records::{BatchHeader, Compression};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use types::{ErrorCode, Uuid};
 
 use crate::broker::Context;
@@ -78,10 +81,7 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
         for Pending { topic, index, reply } in pending {
             let reply = match reply {
                 Reply::Ready(reply) => reply,
-                Reply::Coming(answer) => match timeout_at(until, answer).await {
-                    Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
-                    Err(_) => Err(refused(ErrorCode::RequestTimedOut)),
-                },
+                Reply::Coming(answer) => in_time(answer, until).await,
             };
             answers.push((topic, index, reply));
         }
@@ -94,7 +94,20 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
             false => Response::default(),
         }
     });
-    Served::Later { future, pipelined: true }
+    Served::Later { future, pipelined: true, until: Some(until) }
+}
+
+/// The answer of a partition, or that it took too long. The connection polls once more when the
+/// time is up.
+async fn in_time(mut answer: oneshot::Receiver<AppendReply>, until: Instant) -> AppendReply {
+    poll_fn(|cx| match Pin::new(&mut answer).poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(answer.unwrap_or_else(|_| Err(gone()))),
+        Poll::Pending if Instant::now() >= until => {
+            Poll::Ready(Err(refused(ErrorCode::RequestTimedOut)))
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Reads the request and finds out where each part has to go.
