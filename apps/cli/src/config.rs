@@ -86,8 +86,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             change(&admin, &resource(kind, &name), set.collect(), dry_run, done, output).await
         }
         Action::Delete { kind, name, keys } => {
+            let resource = resource(kind, &name);
+            check_known(&admin, &resource, &keys).await?;
             let deleted = keys.into_iter().map(|key| (key, ConfigChange::Delete)).collect();
-            change(&admin, &resource(kind, &name), deleted, false, "deleted", output).await
+            change(&admin, &resource, deleted, false, "deleted", output).await
         }
     }
 }
@@ -100,6 +102,19 @@ fn resource(kind: Kind, name: &str) -> ConfigResource {
         (Kind::Group, name) => (ResourceKind::Group, name),
     };
     ConfigResource { kind, name: name.to_owned() }
+}
+
+/// Brokers take the deletion of a key that there is not for done.
+async fn check_known(
+    admin: &Admin,
+    resource: &ConfigResource,
+    keys: &[String],
+) -> anyhow::Result<()> {
+    let known = admin.describe_configs(resource, false).await?;
+    if let Some(key) = keys.iter().find(|key| known.iter().all(|entry| entry.name != **key)) {
+        anyhow::bail!("there is no setting {key:?} here; `config describe --all` names all");
+    }
+    Ok(())
 }
 
 fn describe(entries: Vec<ConfigEntry>, all: bool, output: Format) -> anyhow::Result<()> {

@@ -40,6 +40,12 @@ impl FromStr for Template {
                 (_, piece) => pieces.push(piece),
             }
         }
+        if !text.is_empty() && pieces.iter().all(|piece| matches!(piece, Piece::Text(_))) {
+            return Err(
+                "it shows nothing of a record, as \"%k: %v\\n\" does; --output json gives JSON"
+                    .to_owned(),
+            );
+        }
         Ok(Self(pieces))
     }
 }
@@ -128,7 +134,7 @@ mod tests {
             ("%t/%p@%o %T", "topic/2@7 1700000000000"),
             ("%k=%s (%K, %S)", "key=value (3, 5)"),
             ("%h", "a=1,b="),
-            ("100%%\\t\\\\", "100%\t\\"),
+            ("100%%\\t\\\\%p", "100%\t\\2"),
             ("", ""),
         ];
         for (format, expected) in cases {
@@ -140,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_refused() {
-        for format in ["%x", "%", "\\q", "\\"] {
+        for format in ["%x", "%", "\\q", "\\", "json"] {
             assert!(format.parse::<Template>().is_err(), "{format}");
         }
     }

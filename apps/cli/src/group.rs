@@ -327,7 +327,12 @@ async fn resolve(
     };
     let offset = |key: &TopicPartition| {
         let (start, end) = (at(0, key).unwrap_or(0), at(1, key).unwrap_or(0));
-        to.resolve(at(2, key), start, end).clamp(start, end)
+        let asked = to.resolve(at(2, key), start, end);
+        let offset = asked.clamp(start, end);
+        if offset != asked {
+            eprintln!("{key} has offsets from {start} to {end}: {offset} is taken for {asked}");
+        }
+        offset
     };
     Ok(partitions.iter().map(|key| (key.clone(), offset(key))).collect())
 }
