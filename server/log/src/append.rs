@@ -57,7 +57,7 @@ impl Log {
         origin: AppendOrigin,
         now: Millis,
     ) -> Result<AppendInfo, AppendError> {
-        self.check_online()?;
+        self.check_writable()?;
         let mut pieces = self.validate_all(&mut batches, origin, now)?;
         if let Some(target) = self.config.compression
             && pieces.iter().any(|piece| must_recompress(&piece.header, target))
@@ -103,7 +103,7 @@ impl Log {
         batches: &Bytes,
         now: Millis,
     ) -> Result<Offset, AppendError> {
-        self.check_online()?;
+        self.check_writable()?;
         for cut in split_batches(batches) {
             let (range, header) = match cut {
                 Ok(cut) => cut,

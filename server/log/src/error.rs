@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use records::BatchError;
+use rustix::io::Errno;
 use types::{ErrorCode, Offset, ProducerId};
 
 /// A log or a log directory cannot go on.
@@ -21,6 +22,10 @@ pub enum LogError {
     /// A former write or sync failed, so the log's content on disk is unknown until it is reopened.
     #[error("{} is offline since a write or sync failed", dir.display())]
     Offline { dir: PathBuf },
+    /// The last write found no room or no descriptor. Nothing is lost; the log takes appends again
+    /// once that write goes through.
+    #[error("{} takes no records as long as there is no room", dir.display())]
+    Stalled { dir: PathBuf },
     /// Another process uses the directory.
     #[error("{} is in use by another process", dir.display())]
     Locked { dir: PathBuf },
@@ -37,10 +42,59 @@ impl LogError {
             | Self::Damaged { .. }
             | Self::Malformed { .. }
             | Self::Offline { .. }
+            | Self::Stalled { .. }
             | Self::Locked { .. }
             | Self::Foreign { .. } => ErrorCode::KafkaStorageError,
         }
     }
+
+    /// Whether the disk is not to be blamed and what was tried may be tried again.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_passing(source),
+            Self::Stalled { .. } => true,
+            Self::Damaged { .. }
+            | Self::Malformed { .. }
+            | Self::Offline { .. }
+            | Self::Locked { .. }
+            | Self::Foreign { .. } => false,
+        }
+    }
+
+    /// The file, where the operating system refused to write or sync it so that its directory
+    /// cannot be trusted any more.
+    pub fn failed_path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, source, .. } => (!is_passing(source)).then_some(path),
+            Self::Damaged { .. }
+            | Self::Malformed { .. }
+            | Self::Offline { .. }
+            | Self::Stalled { .. }
+            | Self::Locked { .. }
+            | Self::Foreign { .. } => None,
+        }
+    }
+}
+
+/// Whether an error passes and leaves what was on disk: no room, no quota, no descriptor, no
+/// memory. The errors of syncs come here by way of [`sync_fault`].
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    let kind = error.kind();
+    lacks_descriptors(error)
+        || error.raw_os_error() == Some(Errno::NOMEM.raw_os_error())
+        || matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// The error of a sync. Only one that could not begin, for want of a descriptor for a directory,
+/// is passing: after any other the kernel may have dropped what it could not write.
+pub(crate) fn sync_fault(error: io::Error) -> io::Error {
+    let is_final = is_passing(&error) && !lacks_descriptors(&error);
+    if is_final { io::Error::other(error.to_string()) } else { error }
+}
+
+fn lacks_descriptors(error: &io::Error) -> bool {
+    let lacking = [Errno::MFILE, Errno::NFILE];
+    lacking.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Turns an IO result into one that names the action and the file.

@@ -94,6 +94,11 @@ impl LeaderEpochs {
         self.entries.clear();
     }
 
+    /// What was taken did not reach the disk.
+    pub(crate) fn set_dirty(&mut self) {
+        self.dirty = true;
+    }
+
     /// The entries to write, where the checkpoint is older; the caller writes them.
     pub(crate) fn take_dirty(&mut self) -> Option<&[(LeaderEpoch, Offset)]> {
         std::mem::take(&mut self.dirty).then_some(&self.entries[..])

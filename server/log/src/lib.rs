@@ -55,6 +55,6 @@ pub use producer_state::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerSta
 pub use read::{Batches, ColdRead, Read};
 pub use retention::Removal;
 pub use slice::FileSlice;
-pub use sync::{SyncTicket, Synced};
+pub use sync::{SyncError, SyncTicket, Synced};
 pub use timestamps::TimestampedOffset;
 pub use txn_index::AbortedTxn;

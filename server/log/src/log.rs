@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use records::BatchHeader;
 use types::{LeaderEpoch, Millis, Offset};
 
 use crate::compaction::PendingSwap;
 use crate::config::LogConfig;
 use crate::disk::{Disk, remove_if_exists, write_all_at};
-use crate::error::{IoContext, LogError};
+use crate::error::{IoContext, LogError, is_passing};
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerStates;
 use crate::read::ReadHints;
@@ -49,6 +50,8 @@ pub struct Log {
     /// Appended but not yet written, in order.
     pub(crate) staged: Vec<Bytes>,
     pub(crate) staged_bytes: u64,
+    /// The last write found no room: what is staged waits for the next one, nothing joins it.
+    pub(crate) stalled: bool,
     pub(crate) start: Offset,
     pub(crate) end: Offset,
     pub(crate) durable_end: Offset,
@@ -150,6 +153,22 @@ impl Log {
         self.failed
     }
 
+    /// Whether appends are refused until there is room for what is staged.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// End of what has been written, if not synced: the log's end, unless it waits for room.
+    pub fn written_end(&self) -> Offset {
+        let first = self.staged.first().and_then(|batch| BatchHeader::parse(batch).ok());
+        first.map_or(self.end, |header| header.base_offset())
+    }
+
+    /// Bytes of the active segment's file.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.active.bytes - self.staged_bytes
+    }
+
     pub(crate) fn check_online(&self) -> Result<(), LogError> {
         if self.failed {
             return Err(LogError::Offline { dir: self.dir.clone() });
@@ -157,23 +176,45 @@ impl Log {
         Ok(())
     }
 
+    /// As [`Log::check_online`], for appends.
+    pub(crate) fn check_writable(&self) -> Result<(), LogError> {
+        self.check_online()?;
+        if self.stalled {
+            return Err(LogError::Stalled { dir: self.dir.clone() });
+        }
+        Ok(())
+    }
+
+    /// As [`Log::flush_writes`], for a reader: what waits for room keeps nobody from what is
+    /// written.
+    pub(crate) fn flush_for_read(&mut self) -> Result<(), LogError> {
+        match self.flush_writes() {
+            Err(fault) if fault.is_passing() => Ok(()),
+            flushed => flushed,
+        }
+    }
+
     /// Writes everything that appends have staged, in one vectored write.
     ///
     /// # Errors
-    /// [`LogError::Io`]; the log is offline then, since an unknown part may be on disk.
+    /// [`LogError::Io`]. Where there is no room the same bytes wait for the next call, which
+    /// writes them to the same place; else the log is offline, since an unknown part may be on
+    /// disk.
     pub fn flush_writes(&mut self) -> Result<(), LogError> {
         self.check_online()?;
         if self.staged.is_empty() {
             return Ok(());
         }
-        let at = self.active.bytes - self.staged_bytes;
+        let at = self.written_bytes();
         if let Err(source) = write_all_at(self.active.file.as_ref(), &self.staged, at) {
-            self.failed = true;
+            self.stalled = is_passing(&source);
+            self.failed = !self.stalled;
             let path = segment::path(&self.dir, self.active.base, LOG);
             return Err(LogError::Io { action: "write", path, source });
         }
         self.staged.clear();
         self.staged_bytes = 0;
+        self.stalled = false;
         self.sync.active_is_dirty = true;
         Ok(())
     }
@@ -181,7 +222,7 @@ impl Log {
     /// Closes the active segment and begins the next one at the log's end. An empty one stays.
     ///
     /// # Errors
-    /// [`LogError::Io`], which takes the log offline.
+    /// [`LogError::Io`], which takes the log offline unless it is passing.
     pub fn roll(&mut self, now: Millis) -> Result<(), LogError> {
         if self.active.bytes == 0 {
             return Ok(());
@@ -193,15 +234,16 @@ impl Log {
     pub(crate) fn roll_to(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
         self.flush_writes()?;
         let rolled = self.try_roll(base, now);
-        self.failed |= rolled.is_err();
+        self.failed |= rolled.as_ref().is_err_and(|fault| !fault.is_passing());
         rolled
     }
 
     fn try_roll(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
         let disk = Arc::clone(&self.disk);
         let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
-        let next = ActiveSegment::create(disk.as_ref(), &self.dir, base, now)?;
         self.take_snapshot()?;
+        // Last: what came before may be done again, or not at all, where this finds no room.
+        let next = ActiveSegment::create(disk.as_ref(), &self.dir, base, now)?;
         let former = std::mem::replace(&mut self.active, next);
         self.sync.files.extend(indexes);
         if std::mem::take(&mut self.sync.active_is_dirty) {

@@ -282,13 +282,13 @@ impl Log {
         until: Offset,
         min_one: bool,
     ) -> Result<Read, ReadError> {
-        self.flush_writes()?;
+        self.flush_for_read()?;
         let (start, end) = (self.start, self.end);
         if from < start || from > end {
             return Err(ReadError::OutOfRange { offset: from, start, end });
         }
         let nothing = Batches { bytes: Bytes::new(), next_offset: from };
-        if from >= until.min(end) {
+        if from >= until.min(self.written_end()) {
             return Ok(Read::Ready(nothing));
         }
         for at in self.segment_of(from)..=self.closed.len() {
@@ -336,7 +336,7 @@ impl Log {
         let closed = self.closed.iter().skip(at + 1).map(|segment| (segment.base, None));
         let mut behind: Vec<_> = closed.collect();
         if at < self.closed.len() {
-            behind.push((self.active.base, Some(self.active.bytes)));
+            behind.push((self.active.base, Some(self.written_bytes())));
         }
         behind.reverse();
         ColdRead { plan, disk: Arc::clone(&self.disk), dir: self.dir.clone(), behind }
@@ -371,7 +371,7 @@ impl Log {
             None => {
                 let search = || Start::Position(self.active.offset_index.lookup(relative).into());
                 let start = known.unwrap_or_else(search);
-                (Arc::clone(&self.active.file), self.active.bytes, start)
+                (Arc::clone(&self.active.file), self.written_bytes(), start)
             }
         };
         let (until, bytes_max, min_one) = (from, 0, false);

@@ -87,6 +87,7 @@ impl Log {
             active,
             staged: Vec::new(),
             staged_bytes: 0,
+            stalled: false,
             start: opening.start_offset,
             end: base,
             durable_end: Offset::ZERO,

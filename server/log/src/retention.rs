@@ -78,7 +78,11 @@ impl Log {
             count = count.max(self.expired_segments(high_watermark, now)?);
         }
         if count > self.closed.len() {
-            self.roll(now)?;
+            match self.roll(now) {
+                // The older ones go first then, and make room.
+                Err(fault) if fault.is_passing() => {}
+                rolled => rolled?,
+            }
             count = self.closed.len();
         }
         self.delete_first(count, now)?;

@@ -186,7 +186,11 @@ impl ActiveSegment {
         let path = path(dir, base, LOG);
         let file = disk.open(&path, OpenMode::Create).context("create", &path)?;
         // A crash between two truncations may have left a file of this name.
-        file.set_len(0).context("truncate", &path)?;
+        if let Err(source) = file.set_len(0) {
+            // An empty one must not stay while the log goes on past its name.
+            _ = disk.remove_file(&path);
+            return Err(LogError::Io { action: "truncate", path, source });
+        }
         Ok(Self::empty(base, file, now))
     }
 

@@ -46,8 +46,9 @@ impl Log {
         bytes_max: usize,
         until: Offset,
     ) -> Result<Option<FileSlice>, ReadError> {
-        self.flush_writes()?;
-        if bytes_max < SLICE_BYTES_MIN || from < self.start || from >= self.end.min(until) {
+        self.flush_for_read()?;
+        if bytes_max < SLICE_BYTES_MIN || from < self.start || from >= self.written_end().min(until)
+        {
             return Ok(None);
         }
         let at = self.segment_of(from);
@@ -79,7 +80,7 @@ impl Log {
                 let file = segment.file(self.disk.as_ref(), &self.dir)?;
                 Ok((Arc::clone(file), segment.bytes))
             }
-            None => Ok((Arc::clone(&self.active.file), self.active.bytes)),
+            None => Ok((Arc::clone(&self.active.file), self.written_bytes())),
         }
     }
 
@@ -97,7 +98,7 @@ impl Log {
             let behind = match self.closed.get(at + 1) {
                 Some(next) => next.base,
                 None if at < self.closed.len() => self.active.base,
-                None => self.end,
+                None => self.written_end(),
             };
             if behind <= until {
                 return Ok(Some((limit, behind)));

@@ -3,7 +3,8 @@
 //! The owner of the log takes a [`SyncTicket`], a thread that may block runs it, and the owner
 //! tells the log the outcome. At most one ticket is out for a log, so that whatever is appended
 //! meanwhile forms the next group. A failed sync is never tried again: the kernel may have dropped
-//! what it could not write.
+//! what it could not write. What failed before a sync was tried, for want of room or descriptors,
+//! comes with the next ticket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use types::Offset;
 use crate::Log;
 use crate::checkpoint::epochs_text;
 use crate::disk::{Disk, DiskFile, write_file_atomically};
-use crate::error::LogError;
+use crate::error::{LogError, is_passing, sync_fault};
 use crate::leader_epochs::CHECKPOINT_NAME;
 
 /// What of a log is not known to be on stable storage.
@@ -46,6 +47,20 @@ pub struct SyncTicket {
     end: Offset,
 }
 
+/// Why a ticket's files are not known to be on stable storage.
+#[derive(Debug)]
+pub struct SyncError {
+    source: io::Error,
+    /// What to do again where nothing was lost.
+    undone: Option<Box<SyncTicket>>,
+}
+
+impl From<io::Error> for SyncError {
+    fn from(source: io::Error) -> Self {
+        Self { source, undone: None }
+    }
+}
+
 /// Proof that a ticket's files are on stable storage.
 #[derive(Debug)]
 pub struct Synced {
@@ -57,9 +72,19 @@ impl SyncTicket {
     ///
     /// # Errors
     /// The first one; hand it to [`Log::synced`], which takes the log offline.
-    pub fn sync(self) -> io::Result<Synced> {
+    pub fn sync(self) -> Result<Synced, SyncError> {
+        match self.run() {
+            Ok(()) => Ok(Synced { end: self.end }),
+            Err(source) => {
+                let undone = is_passing(&source).then(|| Box::new(self));
+                Err(SyncError { source, undone })
+            }
+        }
+    }
+
+    fn run(&self) -> io::Result<()> {
         for file in &self.files {
-            file.sync_data()?;
+            file.sync_data().map_err(sync_fault)?;
         }
         match &self.epochs {
             // This syncs the directory, too.
@@ -67,13 +92,14 @@ impl SyncTicket {
                 let path = self.dir.join(CHECKPOINT_NAME);
                 write_file_atomically(self.disk.as_ref(), &path, text.as_bytes())?;
             }
-            None if self.dir_is_dirty => self.disk.sync_dir(&self.dir)?,
+            None if self.dir_is_dirty => self.disk.sync_dir(&self.dir).map_err(sync_fault)?,
             None => {}
         }
         if self.folder_is_new {
-            self.disk.sync_dir(self.dir.parent().unwrap_or(Path::new("/")))?;
+            let parent = self.dir.parent().unwrap_or(Path::new("/"));
+            self.disk.sync_dir(parent).map_err(sync_fault)?;
         }
-        Ok(Synced { end: self.end })
+        Ok(())
     }
 
     /// End of the log that the sync makes durable.
@@ -123,11 +149,11 @@ impl Log {
     /// Takes note of a ticket's outcome and moves the durable end.
     ///
     /// # Errors
-    /// The sync's own error; the log is offline from then on.
+    /// The sync's own error; the log is offline from then on, unless it is passing.
     ///
     /// # Panics
     /// If no ticket is out.
-    pub fn synced(&mut self, outcome: io::Result<Synced>) -> Result<(), LogError> {
+    pub fn synced(&mut self, outcome: Result<Synced, SyncError>) -> Result<(), LogError> {
         assert!(self.sync.in_flight, "the outcome of a ticket is told once");
         self.sync.in_flight = false;
         match outcome {
@@ -136,10 +162,24 @@ impl Log {
                 self.durable_end = self.durable_end.max(end);
                 Ok(())
             }
-            Err(source) => {
-                self.failed = true;
+            Err(SyncError { source, undone }) => {
+                match undone {
+                    Some(ticket) => self.take_back(*ticket),
+                    None => self.failed = true,
+                }
                 Err(LogError::Io { action: "sync", path: self.dir.clone(), source })
             }
+        }
+    }
+
+    /// What a ticket was for is still to be synced.
+    fn take_back(&mut self, ticket: SyncTicket) {
+        let sync = &mut self.sync;
+        sync.files.extend(ticket.files);
+        sync.dir_is_dirty |= ticket.dir_is_dirty;
+        sync.folder_is_new |= ticket.folder_is_new;
+        if ticket.epochs.is_some() {
+            self.epochs.set_dirty();
         }
     }
 

@@ -43,7 +43,7 @@ impl Log {
         &mut self,
         timestamp: i64,
     ) -> Result<Option<TimestampedOffset>, LogError> {
-        self.flush_writes()?;
+        self.flush_for_read()?;
         let start = self.start;
         let is_match =
             |found: &TimestampedOffset| found.timestamp >= timestamp && found.offset >= start;
@@ -65,7 +65,7 @@ impl Log {
     /// # Errors
     /// [`LogError`] where the files cannot be read.
     pub fn max_timestamp_offset(&mut self) -> Result<Option<TimestampedOffset>, LogError> {
-        self.flush_writes()?;
+        self.flush_for_read()?;
         let mut best: Option<(usize, Newest)> = None;
         for at in 0..=self.closed.len() {
             if let Some(newest) = self.newest_of(at)?
@@ -105,7 +105,7 @@ impl Log {
             let active = &self.active;
             let from = active.offset_index.lookup(active.relative(offset)).into();
             let file = Arc::clone(&active.file);
-            return Ok(Stretch { file, base: active.base, from, until: active.bytes });
+            return Ok(Stretch { file, base: active.base, from, until: self.written_bytes() });
         };
         let (disk, base) = (self.disk.as_ref(), segment.base);
         let relative = u32::try_from(offset - base).unwrap_or(0);

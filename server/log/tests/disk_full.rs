@@ -1,84 +1,28 @@
-//! A disk that fills up in the middle of a write.
+//! A disk that fills up in the middle of a write, and a process that runs out of descriptors.
 
 #![allow(clippy::unwrap_used, reason = "all of this file is a test")]
 
-use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
-use records::{BatchBuilder, Compression};
+use records::{BatchBuilder, BatchHeader, Compression};
 use thalweg_log::{
-    AppendError, AppendOrigin, DirEntry, DirLock, Disk, DiskFile, Log, LogConfig, LogError,
-    OpenMode, Opening, RealDisk,
+    AppendError, AppendOrigin, Disk, Fault, FaultyDisk, Log, LogConfig, LogError, Loss, Op, Opening,
 };
 use types::{LeaderEpoch, Millis, Offset};
 
-/// The real disk with room for so many more bytes.
-#[derive(Clone, Debug)]
-struct SmallDisk(Arc<AtomicU64>);
+const ROOM: u64 = 1 << 30;
+const EMFILE: i32 = 24;
 
-#[derive(Debug)]
-struct SmallFile(Arc<dyn DiskFile>, Arc<AtomicU64>);
+/// The calls that need a descriptor.
+const OPENING: [Op; 3] = [Op::Open, Op::Create, Op::SyncDir];
 
-impl DiskFile for SmallFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.read_at(into, at)
-    }
-    fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.read_cached_at(into, at)
-    }
-    fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
-        let room = usize::try_from(self.1.load(Ordering::Relaxed)).unwrap();
-        let all: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
-        if room == 0 && !all.is_empty() {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let taken = all.len().min(room);
-        let written = self.0.write_vectored_at(&[IoSlice::new(&all[..taken])], at)?;
-        self.1.fetch_sub(written as u64, Ordering::Relaxed);
-        Ok(written)
-    }
-    fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-}
-
-impl Disk for SmallDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(SmallFile(RealDisk.open(path, mode)?, Arc::clone(&self.0))))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealDisk.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_file(path)
-    }
-    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealDisk.remove_dir_all(path)
-    }
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        RealDisk.create_dir_all(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
-        RealDisk.list(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.sync_dir(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>> {
-        RealDisk.lock(path)
-    }
-    fn volume_bytes(&self, path: &Path) -> io::Result<(u64, u64)> {
-        RealDisk.volume_bytes(path)
-    }
+fn disk_with_folder(seed: u64) -> FaultyDisk {
+    let disk = FaultyDisk::new(seed);
+    disk.create_dir_all(Path::new("/d")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk
 }
 
 fn append(log: &mut Log) -> Result<(), AppendError> {
@@ -99,38 +43,107 @@ fn sync(log: &mut Log) -> Result<(), LogError> {
     }
 }
 
-#[test]
-fn full_disk_loses_nothing_that_was_synced() {
-    let mut failures = 0;
-    for room in (0..400).step_by(7) {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = SmallDisk(Arc::new(AtomicU64::new(u64::from(u32::MAX))));
-        let config = LogConfig { segment_bytes: 400, ..LogConfig::default() };
-        let open = |point| {
-            let opening = Opening { recovery_point: point, ..Opening::NEW };
-            let (disk, dir) = (Arc::new(disk.clone()), dir.path().join("t-0"));
-            Log::open(disk, dir, Arc::new(config.clone()), opening, Millis(0)).unwrap()
-        };
-        let mut log = open(Offset::ZERO);
-        append(&mut log).unwrap();
-        append(&mut log).unwrap();
-        sync(&mut log).unwrap();
-        disk.0.store(room, Ordering::Relaxed);
-        // The third one rolls: indexes and a snapshot are written before it.
-        let all =
-            append(&mut log).is_ok() && append(&mut log).is_ok() && log.flush_writes().is_ok();
-        assert_eq!(log.is_offline(), !all, "room for {room} bytes");
-        failures += u32::from(!all);
-        let acknowledged = log.durable_end();
-        drop(log);
-        disk.0.store(u64::from(u32::MAX), Ordering::Relaxed);
-        let mut log = open(acknowledged);
-        assert!(log.end_offset() >= acknowledged);
-        append(&mut log).unwrap();
-        sync(&mut log).unwrap();
-        assert_eq!(log.durable_end(), log.end_offset());
-        let read = log.read_blocking(Offset::ZERO, 9999, Offset::MAX, true).unwrap();
-        assert!(read.next_offset >= acknowledged);
+fn open(disk: &FaultyDisk, recovery_point: Offset) -> Log {
+    let config = LogConfig { segment_bytes: 400, ..LogConfig::default() };
+    let opening = Opening { recovery_point, ..Opening::NEW };
+    let disk = Arc::new(disk.clone());
+    Log::open(disk, Path::new("/d/t-0").to_owned(), Arc::new(config), opening, Millis(0)).unwrap()
+}
+
+/// Every offset from the start to the end is there once.
+fn count_records(log: &mut Log) -> i64 {
+    let mut next = Offset::ZERO;
+    while next < log.written_end() {
+        let read = log.read_blocking(next, 9999, Offset::MAX, true).unwrap();
+        assert_eq!(BatchHeader::parse(&read.bytes).unwrap().base_offset(), next);
+        assert!(read.next_offset > next);
+        next = read.next_offset;
     }
-    assert!((1..58).contains(&failures), "some fit and some do not: {failures}");
+    next.get()
+}
+
+#[test]
+fn a_log_on_a_full_disk_goes_on_where_it_was_once_there_is_room() {
+    let mut refusals = 0;
+    for room in (0..400).step_by(7) {
+        for crashes in [false, true] {
+            let disk = disk_with_folder(room);
+            let mut log = open(&disk, Offset::ZERO);
+            append(&mut log).unwrap();
+            append(&mut log).unwrap();
+            sync(&mut log).unwrap();
+            disk.set_room(room);
+            // The third one rolls: indexes and a snapshot are written before it.
+            let mut staged = 2;
+            for _ in 0..4 {
+                staged += i64::from(append(&mut log).is_ok());
+                refusals += u32::from(sync(&mut log).is_err());
+            }
+            assert!(!log.is_offline(), "room for {room} bytes");
+            let acknowledged = log.durable_end();
+            assert!(acknowledged >= Offset::new(2));
+            assert_eq!(count_records(&mut log), log.written_end().get(), "reads go on");
+            disk.set_room(ROOM);
+            if crashes {
+                drop(log);
+                disk.crash(Loss::Pages);
+                log = open(&disk, acknowledged);
+                assert!(log.end_offset() >= acknowledged);
+            } else {
+                sync(&mut log).unwrap();
+                assert_eq!(log.durable_end().get(), staged, "what was taken is kept");
+            }
+            let before = log.end_offset();
+            append(&mut log).unwrap();
+            sync(&mut log).unwrap();
+            assert_eq!(log.durable_end(), before.next());
+            assert_eq!(count_records(&mut log), before.next().get());
+            drop(log);
+            let mut log = open(&disk, Offset::ZERO);
+            assert_eq!(count_records(&mut log), before.next().get(), "after a restart, too");
+        }
+    }
+    assert!(refusals > 100, "most do not fit: {refusals}");
+}
+
+#[test]
+fn an_append_that_waits_for_room_lets_none_overtake_it() {
+    let disk = disk_with_folder(1);
+    let mut log = open(&disk, Offset::ZERO);
+    disk.set_room(50);
+    append(&mut log).unwrap();
+    let fault = log.flush_writes().unwrap_err();
+    assert!(fault.is_passing() && fault.failed_path().is_none(), "{fault}");
+    let refused = append(&mut log).unwrap_err();
+    assert!(matches!(refused, AppendError::Log(LogError::Stalled { .. })), "{refused}");
+    assert_eq!((log.end_offset(), log.written_end()), (Offset::new(1), Offset::ZERO));
+    disk.set_room(ROOM);
+    sync(&mut log).unwrap();
+    append(&mut log).unwrap();
+    assert_eq!(log.end_offset(), Offset::new(2));
+}
+
+#[test]
+fn a_log_without_descriptors_goes_on_once_there_are_some() {
+    let disk = disk_with_folder(1);
+    let mut log = open(&disk, Offset::ZERO);
+    append(&mut log).unwrap();
+    for op in OPENING {
+        disk.fail(Fault { op, name_end: String::new(), skip: 0, times: u32::MAX, errno: EMFILE });
+    }
+    // The folder is new, and its name must be synced, too.
+    assert!(sync(&mut log).unwrap_err().is_passing());
+    append(&mut log).unwrap();
+    // The next segment cannot be made.
+    assert!(append(&mut log).is_err());
+    assert!(!log.is_offline());
+    assert_eq!(log.durable_end(), Offset::ZERO);
+    disk.repair();
+    append(&mut log).unwrap();
+    sync(&mut log).unwrap();
+    assert_eq!(log.durable_end(), Offset::new(3));
+    drop(log);
+    disk.crash(Loss::Whole);
+    let mut log = open(&disk, Offset::new(3));
+    assert_eq!(count_records(&mut log), 3, "the name of the folder was synced in the end");
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Disk, DiskFile, OpenMode};
+use crate::error::sync_fault;
 
 /// What Linux accepts in one vectored call.
 const IO_SLICES_MAX: usize = 1024;
@@ -94,9 +95,9 @@ pub(crate) fn write_file_atomically(
 ) -> io::Result<()> {
     let temporary = with_suffix(path, ".tmp");
     let file = write_file(disk, &temporary, content)?;
-    file.sync_data()?;
+    file.sync_data().map_err(sync_fault)?;
     disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new("/")))
+    disk.sync_dir(path.parent().unwrap_or(Path::new("/"))).map_err(sync_fault)
 }
 
 /// Writes a whole file without syncing it.

@@ -50,7 +50,7 @@ fn failed_sync_takes_the_log_offline() {
     let mut log = open_new(dir.path(), LogConfig::default());
     append(&mut log);
     let _ticket = log.sync_ticket().unwrap().unwrap();
-    log.synced(Err(io::Error::from_raw_os_error(5))).unwrap_err();
+    log.synced(Err(io::Error::from_raw_os_error(5).into())).unwrap_err();
     assert!(log.is_offline());
     assert_eq!(log.durable_end(), Offset::ZERO);
     assert!(matches!(log.sync_ticket(), Err(LogError::Offline { .. })));

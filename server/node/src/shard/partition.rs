@@ -3,12 +3,11 @@
 //! Not here: which shard owns it (`shard`), when it is synced (`sync`), requests (`broker/api`).
 
 use std::cmp::Ordering;
-use std::io;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use config::Durability;
-use log::{AppendError, AppendOrigin, Log, LogError, SyncTicket, Synced};
+use log::{AppendError, AppendOrigin, Log, LogError, SyncError, SyncTicket, Synced};
 use replication::{Leader, Purgatory};
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
@@ -78,6 +77,8 @@ pub struct Partition {
     parked: Purgatory<Parked>,
     watchers: Watchers,
     queued: bool,
+    /// A write or sync found no room or no descriptor, and is to be tried again in a while.
+    waits_for_room: bool,
     offline: bool,
 }
 
@@ -102,6 +103,7 @@ impl Partition {
             parked: Purgatory::default(),
             watchers: Watchers::default(),
             queued: false,
+            waits_for_room: false,
             offline: false,
         }
     }
@@ -200,7 +202,7 @@ impl Partition {
             }),
             Err(error) => {
                 if let AppendError::Log(fault) = &error {
-                    self.go_offline(fault);
+                    self.take_fault(fault);
                 }
                 Err(AppendRefused::from(&error))
             }
@@ -238,6 +240,7 @@ impl Partition {
     /// Writes what is staged; gives what has to be synced before it counts, if anything has.
     pub fn begin_commit(&mut self) -> Option<SyncTicket> {
         self.queued = false;
+        self.waits_for_room = false;
         if self.offline {
             return None;
         }
@@ -247,7 +250,7 @@ impl Partition {
             return self.begin_sync();
         }
         if let Err(fault) = self.log.flush_writes() {
-            self.go_offline(&fault);
+            self.take_fault(&fault);
         }
         None
     }
@@ -260,16 +263,16 @@ impl Partition {
         match self.log.sync_ticket() {
             Ok(ticket) => ticket,
             Err(fault) => {
-                self.go_offline(&fault);
+                self.take_fault(&fault);
                 None
             }
         }
     }
 
     /// Takes the outcome of a sync.
-    pub fn end_sync(&mut self, outcome: io::Result<Synced>) {
+    pub fn end_sync(&mut self, outcome: Result<Synced, SyncError>) {
         if let Err(fault) = self.log.synced(outcome) {
-            self.go_offline(&fault);
+            self.take_fault(&fault);
         }
     }
 
@@ -281,7 +284,7 @@ impl Partition {
         }
         let end = match self.durability {
             Durability::Sync => self.log.durable_end(),
-            Durability::Async => self.log.end_offset(),
+            Durability::Async => self.log.written_end(),
         };
         // A topic that turns from async to sync has acknowledged more than it has synced.
         if self.leader.advance(end.max(self.leader.high_watermark())) {
@@ -314,6 +317,20 @@ impl Partition {
     pub fn into_log(mut self) -> Log {
         self.abandon(ErrorCode::NotLeaderOrFollower);
         self.log
+    }
+
+    /// Whether what is appended could not be written or synced now and is to be tried again.
+    pub fn waits_for_room(&self) -> bool {
+        self.waits_for_room
+    }
+
+    fn take_fault(&mut self, fault: &LogError) {
+        if self.log.is_offline() {
+            self.go_offline(fault);
+        } else {
+            self.waits_for_room = true;
+            tracing::warn!(partition = %self.name, "cannot take records now: {fault}");
+        }
     }
 
     fn go_offline(&mut self, fault: &LogError) {

@@ -7,10 +7,10 @@
 //! goes offline, since what the kernel dropped cannot be told from what it kept.
 
 use std::cell::RefCell;
-use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
-use log::{SyncTicket, Synced};
+use log::{SyncError, SyncTicket, Synced};
 use tokio::sync::Notify;
 
 use super::Shard;
@@ -19,6 +19,9 @@ use crate::threads;
 
 /// Threads that sync for one shard at once.
 const SYNC_THREADS: usize = 8;
+
+/// How long a partition whose disk is full rests before it tries again.
+const ROOM_RETRY: Duration = Duration::from_millis(500);
 
 /// A partition as its shard holds it.
 pub type SharedPartition = Rc<RefCell<Partition>>;
@@ -50,17 +53,31 @@ pub async fn run(shard: Rc<Shard>) {
         // Tasks run in the order in which they were woken: whatever arrived in this turn was
         // served before and joins the group.
         shard.commits.wake.notified().await;
-        commit(shard.commits.take()).await;
+        let group = shard.commits.take();
+        commit(&group).await;
+        retry_later(&shard, group);
+    }
+}
+
+/// Those that found no room try again in a while, whether records come or not.
+fn retry_later(shard: &Rc<Shard>, mut group: Vec<SharedPartition>) {
+    group.retain(|partition| partition.borrow().waits_for_room());
+    if !group.is_empty() {
+        let shard = Rc::clone(shard);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(ROOM_RETRY).await;
+            group.iter().for_each(|partition| shard.commits.push(partition));
+        });
     }
 }
 
 /// Writes, syncs and settles one group.
-async fn commit(group: Vec<SharedPartition>) {
+async fn commit(group: &[SharedPartition]) {
     let mut syncing = Vec::new();
     for partition in group {
         let ticket = partition.borrow_mut().begin_commit();
         match ticket {
-            Some(ticket) => syncing.push((Rc::clone(&partition), ticket)),
+            Some(ticket) => syncing.push((Rc::clone(partition), ticket)),
             None => partition.borrow_mut().settle(),
         }
     }
@@ -81,6 +98,6 @@ async fn commit(group: Vec<SharedPartition>) {
     }
 }
 
-fn sync(tickets: Vec<SyncTicket>) -> impl Future<Output = Vec<io::Result<Synced>>> {
+fn sync(tickets: Vec<SyncTicket>) -> impl Future<Output = Vec<Result<Synced, SyncError>>> {
     threads::blocking(move || tickets.into_iter().map(SyncTicket::sync).collect())
 }
