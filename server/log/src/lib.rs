@@ -39,12 +39,14 @@ mod txn_index;
 
 pub use append::AppendInfo;
 pub use compaction::{
-    Compaction, CompactionError, CompactionNeed, KeyMemory, Pace, Rewritten, SwapTicket,
+    CleanerBuffers, Compaction, CompactionError, CompactionNeed, CompactionTally, Pace, Rewritten,
+    SwapTicket,
 };
 pub use config::LogConfig;
 pub use dir::{CleanShutdown, FolderKind, LogDir, PartitionFolder};
 pub use disk::{
-    Corruption, DirEntry, DirLock, Disk, DiskFile, Fault, FaultyDisk, Loss, Op, OpenMode, RealDisk,
+    Corruption, DirEntry, DirLock, Disk, DiskFile, Fault, FaultyDisk, Loss, Once, Op, OpenMode,
+    RealDisk,
 };
 pub use error::{AppendError, LogError, ProducerError, ReadError};
 pub use leader_epochs::LeaderEpochs;

@@ -99,9 +99,10 @@ impl Log {
         &self.config
     }
 
-    /// Puts other settings in force.
+    /// Puts other settings in force. They may be what a failed compaction lacked.
     pub fn set_config(&mut self, config: Arc<LogConfig>) {
         self.config = config;
+        self.clear_uncleanable();
     }
 
     /// Bytes of all segments, staged batches included, indexes apart; what DescribeLogDirs reports.

@@ -4,7 +4,7 @@ use std::io;
 
 use records::{BatchError, BatchHeader, HEADER_BYTES};
 
-use crate::disk::{DiskFile, read_full_at};
+use crate::disk::{DiskFile, fill};
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -14,6 +14,10 @@ pub(crate) struct Scanner<'a> {
     file: &'a dyn DiskFile,
     at: u64,
     limit: u64,
+    chunk_bytes: usize,
+    /// Whether the bytes are not expected to be read again.
+    is_once: bool,
+    cold_bytes: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
 }
@@ -21,7 +25,27 @@ pub(crate) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// Begins with the batch at `at`; nothing at or behind `limit` is read.
     pub fn new(file: &'a dyn DiskFile, at: u64, limit: u64) -> Self {
-        Self { file, at, limit, buffer: Vec::new(), buffer_at: at }
+        Self {
+            file,
+            at,
+            limit,
+            chunk_bytes: CHUNK_BYTES,
+            is_once: false,
+            cold_bytes: 0,
+            buffer: Vec::new(),
+            buffer_at: at,
+        }
+    }
+
+    /// As [`Scanner::new`] from the file's front, `chunk_bytes` at once, without keeping in memory
+    /// what was not there before.
+    pub fn once(file: &'a dyn DiskFile, limit: u64, chunk_bytes: usize) -> Self {
+        Self { chunk_bytes, is_once: true, ..Self::new(file, 0, limit) }
+    }
+
+    /// How many of the bytes that were read once were not in memory before.
+    pub fn cold_bytes(&self) -> u64 {
+        self.cold_bytes
     }
 
     /// Position behind the last batch that was stepped over.
@@ -62,8 +86,15 @@ impl<'a> Scanner<'a> {
         let inside = at.checked_sub(self.buffer_at).and_then(|skip| usize::try_from(skip).ok());
         let covered = inside.is_some_and(|skip| skip + wanted <= self.buffer.len());
         if !covered {
-            self.buffer.resize(wanted.max(CHUNK_BYTES).min(left), 0);
-            let read = read_full_at(self.file, &mut self.buffer, at)?;
+            self.buffer.resize(wanted.max(self.chunk_bytes).min(left), 0);
+            let read = fill(&mut self.buffer, at, |into, at| {
+                if !self.is_once {
+                    return self.file.read_at(into, at);
+                }
+                let once = self.file.read_once_at(into, at)?;
+                self.cold_bytes += if once.was_cached { 0 } else { once.bytes as u64 };
+                Ok(once.bytes)
+            })?;
             self.buffer.truncate(read);
             self.buffer_at = at;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use records::{BatchBuilder, Compression};
-use thalweg_log::{AppendOrigin, KeyMemory, Log, LogConfig, Opening, RealDisk};
+use thalweg_log::{AppendOrigin, CleanerBuffers, Log, LogConfig, Opening, RealDisk};
 use types::{LeaderEpoch, Millis, Offset};
 
 /// A log of two batches in one closed segment; the same every time.
@@ -31,7 +31,7 @@ fn what_is_compacted_is_taken_over_and_nothing_that_is_planned() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [mut former, mut log] = dirs.each_ref().map(|dir| make(dir.path()));
     let planned = former.plan_compaction(former.end_offset(), Millis(20)).unwrap();
-    let memory = KeyMemory { bytes_max: 1 << 20, load_factor: 0.9 };
+    let memory = CleanerBuffers { dedupe_bytes: 1 << 20, load_factor: 0.9, io_bytes: 1 << 16 };
     let rewritten =
         planned.unwrap().rewrite_next(memory, &mut |_| ControlFlow::Continue(())).unwrap();
     former.set_compacted_end(Offset::new(1));

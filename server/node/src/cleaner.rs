@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::{Compaction, CompactionError, CompactionNeed, KeyMemory, LogError, Rewritten};
+use log::{CleanerBuffers, Compaction, CompactionError, CompactionNeed, LogError, Rewritten};
 use tokio::task::JoinSet;
 use types::TopicPartition;
 
@@ -31,7 +31,7 @@ const UNLIMITED: f64 = 1e15;
 struct Settings {
     threads: usize,
     backoff: Duration,
-    memory: KeyMemory,
+    memory: CleanerBuffers,
     bytes_per_second_max: f64,
 }
 
@@ -132,8 +132,10 @@ fn candidates_of(shard: &Rc<Shard>) -> Vec<Candidate> {
         let (id, name) = (partition.id(), partition.name().clone());
         let high_watermark = partition.high_watermark();
         match partition.log_mut().compaction_need(high_watermark, now) {
-            Ok(Some(need)) => candidates.push(Candidate { shard: shard.index, id, name, need }),
-            Ok(None) => {}
+            Ok(Some(need)) if need.is_due => {
+                candidates.push(Candidate { shard: shard.index, id, name, need })
+            }
+            Ok(_) => {}
             Err(fault) => {
                 tracing::error!(partition = %name, "not compacted until restart: {fault}");
                 partition.log_mut().set_uncleanable();
@@ -147,7 +149,7 @@ fn candidates_of(shard: &Rc<Shard>) -> Vec<Candidate> {
 async fn compact(
     shard: &Rc<Shard>,
     candidate: &Candidate,
-    memory: KeyMemory,
+    memory: CleanerBuffers,
     throttle: &Arc<Throttle>,
 ) -> Result<(u64, u64), CompactionError> {
     let (owner, id) = (candidate.shard, candidate.id);
@@ -265,8 +267,9 @@ impl Settings {
         }
         let count = |number: i64| usize::try_from(number).unwrap_or(0);
         let threads = count(layers.int("log.cleaner.threads").into());
-        let memory = KeyMemory {
-            bytes_max: count(layers.long("log.cleaner.dedupe.buffer.size")) / threads.max(1),
+        let memory = CleanerBuffers {
+            io_bytes: count(layers.int("log.cleaner.io.buffer.size").into()) / threads.max(1),
+            dedupe_bytes: count(layers.long("log.cleaner.dedupe.buffer.size")) / threads.max(1),
             load_factor: layers.double("log.cleaner.io.buffer.load.factor"),
         };
         let backoff = u64::try_from(layers.long("log.cleaner.backoff.ms")).unwrap_or(0);

@@ -1,12 +1,12 @@
 //! What of a log is not compacted yet, and whether that is worth the work.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use types::{Millis, Offset};
 
-use super::Compaction;
-use super::Source;
 use super::rewrite::LastBatches;
+use super::{CHUNK_BYTES_MIN, Compaction, Source};
 use crate::Log;
 use crate::error::LogError;
 
@@ -17,8 +17,10 @@ pub struct CompactionNeed {
     pub dirty_ratio: f64,
     /// Those bytes.
     pub dirty_bytes: u64,
-    /// Whether records wait for longer than `max.compaction.lag.ms`.
-    pub is_overdue: bool,
+    /// For how much longer than `max.compaction.lag.ms` records wait; 0 where none does.
+    pub delay: Millis,
+    /// Whether the settings have the log compacted now.
+    pub is_due: bool,
 }
 
 /// The closed segments that may be compacted.
@@ -44,13 +46,27 @@ impl Log {
         self.is_uncleanable
     }
 
-    /// Sets the log aside from compaction until it is opened again.
+    /// Sets the log aside from compaction until it is opened again or has other settings.
     pub fn set_uncleanable(&mut self) {
         self.is_uncleanable = true;
     }
 
-    /// How much the log is in need of compaction at the wall time `now`; `None` where nothing is
-    /// to be done by its settings.
+    /// Lets compaction try the log again.
+    pub fn clear_uncleanable(&mut self) {
+        self.is_uncleanable = false;
+    }
+
+    /// Bytes that wait for compaction, where that has failed.
+    pub fn uncleanable_bytes(&self) -> u64 {
+        if !self.is_uncleanable {
+            return 0;
+        }
+        let first = self.closed.partition_point(|segment| segment.base < self.compacted_end);
+        self.closed[first..].iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// How much the log is in need of compaction at the wall time `now`; `None` where it is not
+    /// to be compacted or is empty.
     ///
     /// # Errors
     /// [`LogError`] where an index or a log file cannot be read.
@@ -79,12 +95,20 @@ impl Log {
                 earliest = earliest.into_iter().chain(first).min();
             }
         }
-        let is_overdue =
-            earliest.is_some_and(|first| Millis(first) < now - self.config.max_compaction_lag_ms);
-        let dirty_ratio = dirty as f64 / (clean + dirty).max(1) as f64;
-        let is_due = is_overdue || dirty_ratio > self.config.min_cleanable_dirty_ratio;
-        let need = CompactionNeed { dirty_ratio, dirty_bytes: dirty, is_overdue };
-        Ok((dirty > 0 && is_due).then_some(need))
+        if clean + dirty == 0 {
+            return Ok(None);
+        }
+        let limit = now - self.config.max_compaction_lag_ms;
+        let delay =
+            earliest.map_or(Millis::ZERO, |first| (limit - Millis(first)).max(Millis::ZERO));
+        let dirty_ratio = dirty as f64 / (clean + dirty) as f64;
+        let is_due = delay > Millis::ZERO || dirty_ratio > self.config.min_cleanable_dirty_ratio;
+        Ok(Some(CompactionNeed {
+            dirty_ratio,
+            dirty_bytes: dirty,
+            delay,
+            is_due: is_due && dirty > 0,
+        }))
     }
 
     /// Plans a compaction at the wall time `now`; `None` where no segment may be compacted.
@@ -116,7 +140,9 @@ impl Log {
             until,
             last_batches: LastBatches::of(&self.producers),
             txn_indexes: self.txn_indexes.clone(),
+            chunk_bytes: CHUNK_BYTES_MIN,
             started: None,
+            tally: Cell::default(),
         }))
     }
 

@@ -2,19 +2,22 @@
 //!
 //! The log's owner plans a [`Compaction`] ([`Log::plan_compaction`]); a thread that may block maps
 //! the keys of the new part and rewrites group after group of closed segments
-//! ([`Compaction::rewrite_next`]); the owner puts each [`Rewritten`] segment in the place of the
-//! former ones ([`Log::begin_swap`], [`Log::finish_swap`]), unless the log was cut meanwhile. Only
-//! one compaction of a log may be under way.
+//! ([`Compaction::rewrite_next`]), but none of which nothing is to be dropped; the owner puts each
+//! [`Rewritten`] segment in the place of the former ones ([`Log::begin_swap`],
+//! [`Log::finish_swap`]), unless the log was cut meanwhile. Only one compaction of a log may be
+//! under way.
 //!
 //! Not here: which log is next and at what pace (`node`).
 
 mod dirty;
 mod key_map;
+mod output;
 mod rewrite;
 mod swap;
 mod transactions;
 mod writer;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -39,13 +42,37 @@ pub(crate) use swap::{PendingSwap, recover_swaps};
 /// Told of bytes read and written; it may wait, and ends the work by `Break`.
 pub type Pace<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
 
-/// Memory for the keys of one compaction.
+/// The least that is read or written at once.
+const CHUNK_BYTES_MIN: usize = 4 << 10;
+/// Segments that become one at most: each costs the log's owner some renames in one go.
+const GROUP_SEGMENTS_MAX: usize = 64;
+
+/// Memory for one compaction: its share of what all have.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct KeyMemory {
-    /// `log.cleaner.dedupe.buffer.size`, or a compaction's share of it.
-    pub bytes_max: usize,
-    /// `log.cleaner.io.buffer.load.factor`: how full the table may get.
+pub struct CleanerBuffers {
+    /// `log.cleaner.dedupe.buffer.size`: for the keys.
+    pub dedupe_bytes: usize,
+    /// `log.cleaner.io.buffer.load.factor`: how full the table of keys may get.
     pub load_factor: f64,
+    /// `log.cleaner.io.buffer.size`: one half for reading, one for writing.
+    pub io_bytes: usize,
+}
+
+/// What a compaction has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CompactionTally {
+    /// Bytes read to map the keys.
+    pub bytes_mapped: u64,
+    /// Bytes looked through for what may go.
+    pub bytes_read: u64,
+    /// Bytes of both that were not in memory.
+    pub bytes_cold: u64,
+    /// Bytes of the segments that were written anew.
+    pub bytes_written: u64,
+    /// Records without a key that were dropped: their time was before the topic was compacted.
+    pub keyless_dropped: u64,
+    /// How full the table of keys got, from 0 to 1.
+    pub dedupe_utilization: f64,
 }
 
 /// Why a compaction ends early. The log is as it was.
@@ -93,7 +120,10 @@ pub struct Compaction {
     until: Offset,
     last_batches: LastBatches,
     txn_indexes: Vec<Offset>,
+    /// Bytes read, or written, at once.
+    chunk_bytes: usize,
     started: Option<Started>,
+    tally: Cell<CompactionTally>,
 }
 
 /// What a compaction has found out when its keys are mapped.
@@ -106,24 +136,26 @@ struct Started {
 }
 
 impl Compaction {
-    /// Maps the keys at the first call; rewrites the next group of segments and gives the result,
-    /// `None` after the last one. Blocks.
+    /// Maps the keys at the first call; goes on to the next group of segments of which something
+    /// is to be dropped or that are to be one, and gives the result; `None` after the last group.
+    /// Blocks.
     ///
     /// # Errors
     /// [`CompactionError`]; drop the compaction then.
     pub fn rewrite_next(
         &mut self,
-        memory: KeyMemory,
+        buffers: CleanerBuffers,
         pace: Pace<'_>,
     ) -> Result<Option<Rewritten>, CompactionError> {
         let mut started = match self.started.take() {
             Some(started) => started,
-            None => self.start(memory, pace)?,
+            None => self.start(buffers, pace)?,
         };
-        let rewritten = match started.groups.pop_front() {
-            Some(group) => Some(self.rewrite(&group, &mut started, pace)?),
-            None => None,
-        };
+        let mut rewritten = None;
+        while rewritten.is_none() {
+            let Some(group) = started.groups.pop_front() else { break };
+            rewritten = self.rewrite(&group, &mut started, pace)?;
+        }
         self.started = Some(started);
         Ok(rewritten)
     }
@@ -133,9 +165,29 @@ impl Compaction {
         self.started.as_ref().map_or(self.first_dirty, |started| started.keys.mapped_until())
     }
 
-    fn start(&self, memory: KeyMemory, pace: Pace<'_>) -> Result<Started, CompactionError> {
+    /// What has been done.
+    pub fn tally(&self) -> CompactionTally {
+        self.tally.get()
+    }
+
+    fn count(&self, change: impl FnOnce(&mut CompactionTally)) {
+        let mut tally = self.tally.get();
+        change(&mut tally);
+        self.tally.set(tally);
+    }
+
+    fn start(
+        &mut self,
+        buffers: CleanerBuffers,
+        pace: Pace<'_>,
+    ) -> Result<Started, CompactionError> {
+        self.chunk_bytes = (buffers.io_bytes / 2).max(CHUNK_BYTES_MIN);
         let transactions = Transactions::read(self.disk.as_ref(), &self.dir, &self.txn_indexes)?;
-        let keys = self.map_keys(&transactions, memory, pace)?;
+        let keys = self.map_keys(&transactions, buffers, pace)?;
+        self.count(|tally| {
+            tally.dedupe_utilization = keys.utilization();
+            tally.bytes_mapped = std::mem::take(&mut tally.bytes_read);
+        });
         let end = keys.mapped_until();
         let groups = self.group(end);
         Ok(Started { keys, transactions, groups })
@@ -159,7 +211,8 @@ impl Compaction {
         // An entry stands for more than the interval, and the time index closes with one more.
         let entries = bytes / (u64::from(self.config.index_interval_bytes) + 1) + 2;
         let index_bytes = entries * crate::time_index::ENTRY_BYTES as u64;
-        bytes <= u64::from(self.config.segment_bytes)
+        group.len() < GROUP_SEGMENTS_MAX
+            && bytes <= u64::from(self.config.segment_bytes)
             && reach <= i64::from(i32::MAX)
             && index_bytes <= u64::from(self.config.segment_index_bytes)
     }

@@ -1,6 +1,5 @@
 //! Reading the segments: once to map the keys of the new part, once to copy what stays.
 
-use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use records::{
@@ -10,9 +9,9 @@ use rustc_hash::FxHashMap;
 use types::{Millis, Offset};
 
 use super::key_map::KeyMap;
+use super::output::Output;
 use super::transactions::{MarkerFate, Transactions};
-use super::writer::Writer;
-use super::{Compaction, CompactionError, KeyMemory, Pace, Rewritten, Source, Started};
+use super::{CleanerBuffers, Compaction, CompactionError, Pace, Rewritten, Source, Started};
 use crate::append::{DECOMPRESS, marker_of};
 use crate::error::{IoContext, LogError};
 use crate::producer_state::ProducerStates;
@@ -61,14 +60,14 @@ impl Compaction {
     pub(super) fn map_keys(
         &self,
         transactions: &Transactions,
-        memory: KeyMemory,
+        buffers: CleanerBuffers,
         pace: Pace<'_>,
     ) -> Result<KeyMap, CompactionError> {
         let begin = self.first_dirty;
         let records = u64::try_from(self.until - begin).unwrap_or(0);
-        let mut keys = KeyMap::new(records, memory.bytes_max, memory.load_factor, begin);
+        let mut keys = KeyMap::new(records, buffers.dedupe_bytes, buffers.load_factor, begin);
         for source in self.sources.iter().filter(|source| source.end > begin) {
-            let mapped = self.each_batch(source, pace, |header, bytes| {
+            let mapped = self.each_batch(source, pace, |header, bytes, _| {
                 if header.last_offset() < begin {
                     return Ok(ControlFlow::Continue(()));
                 }
@@ -109,77 +108,66 @@ impl Compaction {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Copies what stays of a group into one segment.
+    /// Copies what stays of a group into one segment; `None` if all of it stays where it is.
     pub(super) fn rewrite(
         &self,
         group: &[Source],
         started: &mut Started,
         pace: Pace<'_>,
-    ) -> Result<Rewritten, CompactionError> {
-        let mut writer = Writer::create(self, group)?;
-        let Started { keys, transactions, .. } = started;
-        let written = Cell::new(0);
-        let mut told = 0;
+    ) -> Result<Option<Rewritten>, CompactionError> {
+        let mut output = Output::new(self, group);
         for source in group {
-            let mut pace_both = |bytes: u64| {
-                let new = written.get() - std::mem::replace(&mut told, written.get());
-                pace(bytes + new)
-            };
-            let copied = self.each_batch(source, &mut pace_both, |header, bytes| {
-                self.copy(source, header, bytes, keys, transactions, &mut writer)?;
-                written.set(writer.bytes());
+            let copied = self.each_batch(source, pace, |header, bytes, pace| {
+                self.copy(source, (header, bytes), started, &mut output, pace)?;
                 Ok(ControlFlow::Continue(()))
             });
-            if let Err(error) = copied {
-                writer.discard()?;
+            if let Err(error) = copied.and_then(|_| output.end_segment(pace)) {
+                output.discard()?;
                 return Err(error);
             }
         }
-        Ok(writer.finish()?)
+        output.finish(pace)
     }
 
     fn copy(
         &self,
         source: &Source,
-        header: &BatchHeader,
-        bytes: &[u8],
-        keys: &KeyMap,
-        transactions: &mut Transactions,
-        writer: &mut Writer<'_>,
+        (header, bytes): (&BatchHeader, &[u8]),
+        started: &mut Started,
+        output: &mut Output<'_>,
+        pace: Pace<'_>,
     ) -> Result<(), CompactionError> {
         let damaged = |error: BatchError| self.damaged(source, header.base_offset, &error);
-        let fate = self.fate_of(header, bytes, transactions).map_err(damaged)?;
+        let fate = self.fate_of(header, bytes, &mut started.transactions).map_err(damaged)?;
         let retained = if fate.drop_all {
             Retained::Nothing
         } else {
             let batch = Batch::open(bytes, DECOMPRESS).map_err(damaged)?;
             let at = self.now + self.config.delete_retention_ms;
             let horizon = DeleteHorizon { at, always: fate.is_spent_marker };
-            let keep = |record: &Record<'_>| self.must_stay(header, record, keys);
+            let keep = |record: &Record<'_>| self.must_stay(header, record, &started.keys);
             retain(&batch, horizon, keep).map_err(damaged)?
         };
-        match retained {
-            Retained::All => writer.push(header, bytes)?,
-            Retained::Some(batch) => self.push_changed(source, &batch, writer)?,
+        let changed = match retained {
+            Retained::All => None,
+            Retained::Some(batch) => Some(Some(batch)),
             Retained::Nothing if self.must_stay_empty(header) => {
-                self.push_changed(source, &empty_batch(header), writer)?;
+                Some(Some(empty_batch(header))).filter(|batch| batch.as_deref() != Some(bytes))
             }
-            Retained::Nothing => {}
+            Retained::Nothing => Some(None),
+        };
+        match changed {
+            None => output.keep(header, bytes, pace)?,
+            Some(None) => output.change(header, None, pace)?,
+            Some(Some(batch)) => {
+                let new = BatchHeader::parse(&batch).map_err(damaged)?;
+                output.change(header, Some((new, &batch)), pace)?;
+            }
         }
         if let Some(txn) = fate.aborted {
-            writer.push_aborted(txn);
+            output.push_aborted(txn);
         }
         Ok(())
-    }
-
-    fn push_changed(
-        &self,
-        source: &Source,
-        batch: &[u8],
-        writer: &mut Writer<'_>,
-    ) -> Result<(), CompactionError> {
-        let header = BatchHeader::parse(batch).map_err(|error| self.damaged(source, 0, &error))?;
-        Ok(writer.push(&header, batch)?)
     }
 
     fn fate_of(
@@ -216,37 +204,45 @@ impl Compaction {
             return true;
         }
         // Kafka, too, drops records without a key once the topic is compacted.
-        let Some(key) = record.key else { return false };
+        let Some(key) = record.key else {
+            self.count(|tally| tally.keyless_dropped += 1);
+            return false;
+        };
         let is_latest = keys.latest(key).is_none_or(|latest| record.offset >= latest);
         let may_be_dropped = || horizon_of(header).is_some_and(|horizon| horizon <= self.now);
         is_latest && (record.value.is_some() || !may_be_dropped())
     }
 
     /// Walks over the batches of a segment, each of them checked.
-    fn each_batch(
+    pub(super) fn each_batch(
         &self,
         source: &Source,
         pace: Pace<'_>,
-        mut visit: impl FnMut(&BatchHeader, &[u8]) -> Result<ControlFlow<()>, CompactionError>,
+        mut visit: impl FnMut(&BatchHeader, &[u8], Pace<'_>) -> Result<ControlFlow<()>, CompactionError>,
     ) -> Result<ControlFlow<()>, CompactionError> {
         let file = self.open(source.base)?;
         let path = self.path(source.base);
-        let mut scanner = Scanner::new(file.as_ref(), 0, source.bytes);
-        let mut told = 0;
+        let mut scanner = Scanner::once(file.as_ref(), source.bytes, self.chunk_bytes);
+        let (mut told, mut told_cold) = (0, 0);
         while let Some(step) = scanner.step().context("read", &path)? {
             let at = scanner.at();
             let (position, header) = step.map_err(|error| self.damaged_at(source, at, &error))?;
             let bytes = scanner.batch(position, &header).context("read", &path)?;
             check_crc(bytes, &header).map_err(|error| self.damaged_at(source, position, &error))?;
-            if visit(&header, bytes)?.is_break() {
+            if visit(&header, bytes, pace)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
             let at = scanner.at();
             if at - told >= PACE_BYTES || at == source.bytes {
-                if pace(at - told).is_break() {
+                let (bytes, cold) = (at - told, scanner.cold_bytes() - told_cold);
+                self.count(|tally| {
+                    tally.bytes_read += bytes;
+                    tally.bytes_cold += cold;
+                });
+                if pace(bytes).is_break() {
                     return Err(CompactionError::Stopped);
                 }
-                told = at;
+                (told, told_cold) = (at, told_cold + cold);
             }
         }
         Ok(ControlFlow::Continue(()))

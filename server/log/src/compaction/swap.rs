@@ -17,10 +17,11 @@ use types::{Millis, Offset};
 use super::marked;
 use super::writer::{CLEANED, KINDS, Rewritten};
 use crate::Log;
-use crate::disk::{DirEntry, Disk, OpenMode, remove_if_exists};
+use crate::disk::{DirEntry, Disk, OpenMode, remove_if_exists, write_file};
 use crate::error::{IoContext, LogError};
 use crate::scan::Scanner;
 use crate::segment::{self, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX};
+use crate::txn_index::{AbortedTxn, read_entries};
 
 /// Kafka's mark of a segment that takes the place of others.
 const SWAP: &str = ".swap";
@@ -171,8 +172,11 @@ pub(crate) fn recover_swaps(
             }
         }
     }
+    let first_unfinished = unfinished.first().copied().unwrap_or(Offset::MAX);
     for base in swaps {
-        if unfinished.contains(&base) {
+        // The files of a swap get their names one by one. Kafka, where it makes several segments
+        // of one, does so from the last to the first: then those behind are part of it, too.
+        if base >= first_unfinished {
             tracing::info!(log = %dir.display(), %base, "dropping a compaction that had not ended");
             remove_marked(disk, dir, base, SWAP)?;
         } else {
@@ -205,10 +209,14 @@ fn recover_swap(
         Ok(file) => {
             let bytes = file.len().context("read", &swap)?;
             let mut scanner = Scanner::new(file.as_ref(), 0, bytes);
-            let mut end = base;
+            let (mut end, mut markers) = (base, BTreeSet::new());
             while let Some(Ok((_, header))) = scanner.step().context("read", &swap)? {
                 end = header.next_offset();
+                if header.attributes.is_control() && header.record_count > 0 {
+                    markers.insert(header.base_offset());
+                }
             }
+            retain_aborted(disk, dir, base, &markers)?;
             end
         }
         // The log file has its name already, what is left are indexes.
@@ -233,4 +241,24 @@ fn recover_swap(
         }
     }
     Ok(())
+}
+
+/// Drops the aborted transactions of the former segment at `base` whose markers are gone. Kafka
+/// makes no index where none is left, and then the former one is still there.
+fn retain_aborted(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: Offset,
+    markers: &BTreeSet<Offset>,
+) -> Result<(), LogError> {
+    let mut known = read_entries(disk, dir, base)?;
+    let count = known.len();
+    known.retain(|txn| markers.contains(&txn.last_offset));
+    if known.len() == count {
+        return Ok(());
+    }
+    let path = segment::path(dir, base, TXN_INDEX);
+    let content: Vec<u8> = known.into_iter().flat_map(AbortedTxn::to_bytes).collect();
+    let file = write_file(disk, &path, &content).context("write", &path)?;
+    file.sync_data().context("sync", &path)
 }

@@ -9,7 +9,8 @@ use crate::append::DECOMPRESS;
 use crate::testing::{clean, open, open_new};
 use crate::{AppendOrigin, Log, LogConfig};
 
-const ROOMY: KeyMemory = KeyMemory { bytes_max: 1 << 20, load_factor: 0.9 };
+const ROOMY: CleanerBuffers =
+    CleanerBuffers { dedupe_bytes: 1 << 20, load_factor: 0.9, io_bytes: 1 << 16 };
 
 fn config() -> LogConfig {
     LogConfig {
@@ -44,7 +45,7 @@ fn end_transaction(log: &mut Log, kind: ControlRecordType, at: i64) {
 }
 
 /// Rolls and compacts everything.
-fn compact(log: &mut Log, memory: KeyMemory, now: i64) -> Result<Offset, CompactionError> {
+fn compact(log: &mut Log, memory: CleanerBuffers, now: i64) -> Result<Offset, CompactionError> {
     log.roll(Millis(now)).unwrap();
     let planned = log.plan_compaction(log.end_offset(), Millis(now)).unwrap();
     let mut compaction = planned.expect("there is something to compact");
@@ -123,6 +124,81 @@ fn small_segments_become_one() {
     let names = std::fs::read_dir(dir.path().join("t-0")).unwrap();
     let names: Vec<_> = names.map(|n| n.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(names.iter().filter(|name| name.ends_with(".log")).count(), 2, "{names:?}");
+}
+
+/// What a file is, whatever its name.
+fn inode(dir: &Path, base: i64) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(segment::path(&dir.join("t-0"), Offset::new(base), LOG)).unwrap().ino()
+}
+
+#[test]
+fn a_segment_of_which_nothing_goes_is_not_written_again() {
+    let (dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("a long value that fills it")), ("b", Some("1"))], 0);
+    log.roll(Millis(0)).unwrap();
+    put(&mut log, &[("c", Some("1"))], 0);
+    log.roll(Millis(0)).unwrap();
+    let before = [inode(dir.path(), 0), inode(dir.path(), 2)];
+    compact(&mut log, ROOMY, 10).unwrap();
+    assert_eq!([inode(dir.path(), 0), inode(dir.path(), 2)], before);
+    // Once something of it goes, neighbours become one as long as they are small enough.
+    put(&mut log, &[("b", Some("2"))], 0);
+    compact(&mut log, ROOMY, 10).unwrap();
+    assert_ne!(inode(dir.path(), 0), before[0]);
+    assert_eq!((log.segment_count(), keys(&mut log).len()), (2, 3));
+}
+
+#[test]
+fn a_small_segment_grows_with_as_much_behind_it() {
+    let (dir, mut log) = new_log(config());
+    for n in 0..3 {
+        put(&mut log, &[(&format!("k{n}"), Some("v"))], 0);
+        log.roll(Millis(0)).unwrap();
+    }
+    let before = inode(dir.path(), 0);
+    compact(&mut log, ROOMY, 10).unwrap();
+    assert_eq!(log.segment_count(), 2, "two behind the first are as much as it is");
+    let grown = inode(dir.path(), 0);
+    assert_ne!(grown, before);
+    put(&mut log, &[("k3", Some("v"))], 0);
+    compact(&mut log, ROOMY, 10).unwrap();
+    assert_eq!((log.segment_count(), inode(dir.path(), 0)), (3, grown), "one is less");
+}
+
+#[test]
+fn a_rewritten_segment_is_as_old_as_the_newest_before_it() {
+    let (dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("1")), ("a", Some("2"))], 0);
+    log.roll(Millis(1_234_567)).unwrap();
+    put(&mut log, &[("b", Some("1"))], 0);
+    log.roll(Millis(7_654_321)).unwrap();
+    compact(&mut log, ROOMY, 9_000_000).unwrap();
+    assert_eq!(log.closed[0].modified, Millis(7_654_321));
+    let path = segment::path(&dir.path().join("t-0"), Offset::ZERO, LOG);
+    let modified = std::fs::metadata(path).unwrap().modified().unwrap();
+    let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(since.as_millis(), 7_654_321);
+}
+
+#[test]
+fn what_was_done_is_counted() {
+    let (_dir, mut log) = new_log(LogConfig { compact: false, ..config() });
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.append(0, None, Some(b"no key"), &[]);
+    append(&mut log, builder, &[("a", Some("1")), ("a", Some("2"))], 0);
+    log.set_config(Arc::new(config()));
+    log.roll(Millis(0)).unwrap();
+    let bytes = log.bytes();
+    let planned = log.plan_compaction(log.end_offset(), Millis(10)).unwrap();
+    let mut compaction = planned.expect("there is something to compact");
+    let go_on: Pace<'_> = &mut |_| ControlFlow::Continue(());
+    let rewritten = compaction.rewrite_next(ROOMY, go_on).unwrap().expect("much goes");
+    let tally = compaction.tally();
+    assert_eq!((tally.bytes_mapped, tally.bytes_read, tally.keyless_dropped), (bytes, bytes, 1));
+    assert_eq!((bytes, tally.bytes_written), rewritten.bytes());
+    assert!(tally.bytes_written < bytes && tally.dedupe_utilization > 0.0);
+    rewritten.discard().unwrap();
 }
 
 #[test]
@@ -220,17 +296,18 @@ fn lags_and_ratio_decide_when() {
         put(&mut log, &[("a", Some("2"))], 2000);
         log.roll(Millis(2000)).unwrap();
         let end = log.end_offset();
-        log.compaction_need(end, Millis(now)).unwrap().map(|need| need.is_overdue)
+        let need = log.compaction_need(end, Millis(now)).unwrap();
+        need.filter(|need| need.is_due).map(|need| need.delay.get())
     };
     let ratio = |min_cleanable_dirty_ratio| LogConfig { min_cleanable_dirty_ratio, ..config() };
-    assert_eq!(needs(ratio(0.4), 2000), Some(false));
+    assert_eq!(needs(ratio(0.4), 2000), Some(0));
     assert_eq!(needs(ratio(0.6), 2000), None, "too little is new");
     let min_lag = LogConfig { min_compaction_lag_ms: Millis(500), ..ratio(0.4) };
     assert_eq!(needs(min_lag.clone(), 2499), None, "too young");
-    assert_eq!(needs(min_lag, 2500), Some(false));
+    assert_eq!(needs(min_lag, 2500), Some(0));
     let max_lag = LogConfig { max_compaction_lag_ms: Millis(500), ..ratio(0.6) };
     assert_eq!(needs(max_lag.clone(), 2500), None);
-    assert_eq!(needs(max_lag, 2501), Some(true), "too old to wait for the ratio");
+    assert_eq!(needs(max_lag, 2507), Some(7), "too old to wait for the ratio");
     assert_eq!(needs(LogConfig { compact: false, ..ratio(0.0) }, 2000), None);
 }
 
@@ -242,7 +319,7 @@ fn small_memory_compacts_in_several_passes() {
             put(&mut log, &[(&format!("k{key}"), Some(&format!("r{round}")))], 0);
         }
     }
-    let small = KeyMemory { bytes_max: 24 * 6, load_factor: 0.9 };
+    let small = CleanerBuffers { dedupe_bytes: 24 * 6, load_factor: 0.9, io_bytes: 1 << 16 };
     let mut ends = Vec::new();
     while log.compacted_end() < Offset::new(32) {
         ends.push(compact(&mut log, small, 10).unwrap().get());
@@ -251,7 +328,7 @@ fn small_memory_compacts_in_several_passes() {
     let expected: Vec<i64> = (24..32).collect();
     let offsets: Vec<i64> = keys(&mut log).into_iter().map(|(offset, _)| offset).collect();
     assert!(expected.iter().all(|offset| offsets.contains(offset)), "{offsets:?}");
-    let nothing = KeyMemory { bytes_max: 0, load_factor: 0.9 };
+    let nothing = CleanerBuffers { dedupe_bytes: 0, load_factor: 0.9, io_bytes: 1 << 16 };
     put(&mut log, &[("a", Some("1"))], 0);
     let refused = compact(&mut log, nothing, 10).unwrap_err();
     assert!(matches!(refused, CompactionError::TooManyKeys { .. }), "{refused}");
@@ -283,7 +360,7 @@ fn damage_and_a_stop_leave_the_log_as_it_was() {
 #[test]
 fn retention_meanwhile_voids_a_rewritten_segment() {
     let (dir, mut log) = new_log(config());
-    put(&mut log, &[("a", Some("1"))], 0);
+    put(&mut log, &[("a", Some("1")), ("a", Some("2"))], 0);
     log.roll(Millis(0)).unwrap();
     let end = log.end_offset();
     let mut compaction = log.plan_compaction(end, Millis(10)).unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use records::BatchHeader;
 use types::{Millis, Offset};
 
-use super::{Compaction, Source, marked};
+use super::{Compaction, CompactionError, CompactionTally, Pace, Source, marked};
 use crate::disk::{Disk, DiskFile, OpenMode, remove_if_exists, write_all_at, write_file};
 use crate::error::{IoContext, LogError};
 use crate::segment::{ActiveSegment, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX};
@@ -16,8 +16,8 @@ use crate::txn_index::AbortedTxn;
 pub(super) const CLEANED: &str = ".cleaned";
 /// The order of renaming: the log file is last, so that it stands for all.
 pub(super) const KINDS: [&str; 4] = [TXN_INDEX, OFFSET_INDEX, TIME_INDEX, LOG];
-/// Bytes collected before they are written.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes after which what was written is synced, so that no one else's sync has to wait for much.
+const SYNC_BYTES: u64 = 8 << 20;
 /// Positions in an index are INT32.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
 
@@ -72,7 +72,9 @@ pub(super) struct Writer<'a> {
     /// Positions and indexes are an active segment's; appends are this writer's own.
     segment: ActiveSegment,
     buffer: Vec<u8>,
+    unsynced_bytes: u64,
     aborted: Vec<AbortedTxn>,
+    tally_before: CompactionTally,
 }
 
 impl<'a> Writer<'a> {
@@ -82,24 +84,32 @@ impl<'a> Writer<'a> {
         let file = compaction.disk.open(&path, OpenMode::Create).context("create", &path)?;
         file.set_len(0).context("truncate", &path)?;
         let segment = ActiveSegment::empty(base, file, compaction.now);
-        Ok(Self { compaction, group, segment, buffer: Vec::new(), aborted: Vec::new() })
+        Ok(Self {
+            compaction,
+            group,
+            segment,
+            buffer: Vec::new(),
+            unsynced_bytes: 0,
+            aborted: Vec::new(),
+            tally_before: compaction.tally(),
+        })
     }
 
     /// Adds a batch.
-    pub fn push(&mut self, header: &BatchHeader, batch: &[u8]) -> Result<(), LogError> {
+    pub fn push(
+        &mut self,
+        header: &BatchHeader,
+        batch: &[u8],
+        pace: Pace<'_>,
+    ) -> Result<(), CompactionError> {
         if self.segment.bytes + batch.len() as u64 > SEGMENT_BYTES_MAX {
             let file = self.path(LOG);
             let reason = "batches grow past 2 GiB when they are compressed anew".to_owned();
-            return Err(LogError::Malformed { file, reason });
+            return Err(LogError::Malformed { file, reason }.into());
         }
         self.segment.note(header, self.compaction.config.index_interval_bytes);
         self.buffer.extend_from_slice(batch);
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
-    }
-
-    /// Bytes of the batches so far.
-    pub fn bytes(&self) -> u64 {
-        self.segment.bytes
+        if self.buffer.len() >= self.compaction.chunk_bytes { self.flush(pace) } else { Ok(()) }
     }
 
     /// Adds an aborted transaction whose marker was added.
@@ -108,35 +118,62 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the rest and the indexes, and syncs all.
-    pub fn finish(mut self) -> Result<Rewritten, LogError> {
-        self.flush()?;
+    pub fn finish(mut self, pace: Pace<'_>) -> Result<Rewritten, CompactionError> {
+        match self.write_rest(pace) {
+            Ok(has_txn_index) => Ok(self.into_rewritten(has_txn_index)),
+            Err(error) => {
+                self.discard()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Says whether the segment has a transaction index.
+    fn write_rest(&mut self, pace: Pace<'_>) -> Result<bool, CompactionError> {
+        self.flush(pace)?;
         self.segment.push_newest();
-        let compaction = self.compaction;
         let mut files = vec![
             self.write(OFFSET_INDEX, &self.segment.offset_index.to_bytes())?,
             self.write(TIME_INDEX, &self.segment.time_index.to_bytes())?,
         ];
-        let bases = &compaction.txn_indexes;
+        let bases = &self.compaction.txn_indexes;
         // An empty one, too, has to take the place of the former one.
-        let has_txn_index = self.group.iter().any(|source| bases.contains(&source.base));
-        let has_aborted = !self.aborted.is_empty();
-        if has_txn_index || has_aborted {
+        let had_txn_index = self.group.iter().any(|source| bases.contains(&source.base));
+        let has_txn_index = had_txn_index || !self.aborted.is_empty();
+        if has_txn_index {
             let content: Vec<u8> = self.aborted.iter().flat_map(|txn| txn.to_bytes()).collect();
             files.push(self.write(TXN_INDEX, &content)?);
         }
-        files.push(Arc::clone(&self.segment.file));
         let path = self.path(LOG);
+        let log = &self.segment.file;
+        log.set_modified(self.modified()).context("set the time of", &path)?;
+        files.push(Arc::clone(log));
         files.iter().try_for_each(|file| file.sync_data()).context("sync", &path)?;
-        let modified = self.group.iter().map(|source| source.modified).max();
-        Ok(Rewritten {
-            disk: Arc::clone(&compaction.disk),
-            dir: compaction.dir.clone(),
-            generation: compaction.generation,
+        // What replaces segments that nobody reads is not read either.
+        let (before, now) = (self.tally_before, self.compaction.tally());
+        if 2 * (now.bytes_cold - before.bytes_cold) > now.bytes_read - before.bytes_read {
+            self.segment.file.drop_cached();
+        }
+        self.compaction.count(|tally| tally.bytes_written += self.segment.bytes);
+        Ok(has_txn_index)
+    }
+
+    fn into_rewritten(self, has_txn_index: bool) -> Rewritten {
+        let modified = self.modified();
+        Rewritten {
+            disk: Arc::clone(&self.compaction.disk),
+            dir: self.compaction.dir.clone(),
+            generation: self.compaction.generation,
             former: self.group.iter().map(|source| (source.base, source.bytes)).collect(),
-            segment: self.segment.into_closed(modified.unwrap_or(Millis::ZERO)),
-            has_txn_index: has_txn_index || has_aborted,
-            has_aborted,
-        })
+            segment: self.segment.into_closed(modified),
+            has_txn_index,
+            has_aborted: !self.aborted.is_empty(),
+        }
+    }
+
+    /// The new file is as old as the newest of the former ones: their age still counts.
+    fn modified(&self) -> Millis {
+        self.group.iter().map(|source| source.modified).max().unwrap_or(Millis::ZERO)
     }
 
     /// Removes what was written.
@@ -148,13 +185,19 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), LogError> {
-        let at = self.segment.bytes - self.buffer.len() as u64;
+    fn flush(&mut self, pace: Pace<'_>) -> Result<(), CompactionError> {
+        let bytes = self.buffer.len() as u64;
+        let at = self.segment.bytes - bytes;
         let path = self.path(LOG);
         let buffer = [&self.buffer];
         write_all_at(self.segment.file.as_ref(), &buffer, at).context("write", &path)?;
         self.buffer.clear();
-        Ok(())
+        self.unsynced_bytes += bytes;
+        if self.unsynced_bytes >= SYNC_BYTES {
+            self.segment.file.sync_data().context("sync", &path)?;
+            self.unsynced_bytes = 0;
+        }
+        if pace(bytes).is_break() { Err(CompactionError::Stopped) } else { Ok(()) }
     }
 
     fn write(&self, kind: &str, content: &[u8]) -> Result<Arc<dyn DiskFile>, LogError> {

@@ -24,7 +24,8 @@ pub(crate) fn read_full_cached_at(
     fill(into, at, |rest, at| file.read_cached_at(rest, at))
 }
 
-fn fill(
+/// Fills `into` from `at` by as many calls of `read` as it takes.
+pub(crate) fn fill(
     into: &mut [u8],
     at: u64,
     mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
@@ -148,6 +149,22 @@ mod tests {
         let file = RealDisk.open(&dir.path().join("f"), OpenMode::Create).unwrap();
         write_all_at(file.as_ref(), &[&b""[..], b"a", b"", b"b", b""], 0).unwrap();
         assert_eq!(read_file(&RealDisk, &dir.path().join("f")).unwrap(), b"ab");
+    }
+
+    #[test]
+    fn reading_once_gives_what_is_there_wherever_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let content: Vec<u8> = (0..1 << 20).map(|n| (n % 251) as u8).collect();
+        let file = write_file(&RealDisk, &path, &content).unwrap();
+        let mut read = vec![0; 300_000];
+        for at in [0, 500_000, 900_000, 1 << 20] {
+            file.sync_data().unwrap();
+            file.drop_cached();
+            let filled = fill(&mut read, at, |into, at| Ok(file.read_once_at(into, at)?.bytes));
+            let behind = &content[at as usize..];
+            assert_eq!(read[..filled.unwrap()], behind[..behind.len().min(read.len())]);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use real::RealDisk;
 #[cfg(test)]
 pub(crate) use files::read_file;
 pub(crate) use files::{
-    read_file_if_exists, read_full_at, read_full_cached_at, remove_if_exists, with_suffix,
+    fill, read_file_if_exists, read_full_at, read_full_cached_at, remove_if_exists, with_suffix,
     write_all_at, write_file, write_file_atomically,
 };
 
@@ -37,16 +37,35 @@ pub trait DiskFile: Debug + Send + Sync {
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
     /// Reads what is in memory already, and fails with `WouldBlock` where the device is needed.
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<usize>;
+    /// As [`DiskFile::read_at`] for bytes that nobody is expected to read again: what was not in
+    /// memory before does not stay there, so that it drives nothing out that others need.
+    fn read_once_at(&self, into: &mut [u8], at: u64) -> io::Result<Once> {
+        let bytes = self.read_at(into, at)?;
+        Ok(Once { bytes, was_cached: true })
+    }
+    /// Nobody is expected to read the file soon: what is synced of it may leave the memory.
+    fn drop_cached(&self) {}
     /// Writes some of `parts` at `at` and says how many bytes it took.
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize>;
     /// Cuts or extends the file.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Forces content and length onto stable storage (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
+    /// Sets when the content changed last, in wall time.
+    fn set_modified(&self, at: Millis) -> io::Result<()>;
     /// The operating system's file, where there is one that it may send by itself.
     fn system_file(&self) -> Option<Arc<File>> {
         None
     }
+}
+
+/// What [`DiskFile::read_once_at`] has read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Once {
+    /// How much it is; 0 at the end of the file.
+    pub bytes: usize,
+    /// Whether it was in memory before.
+    pub was_cached: bool,
 }
 
 /// How a file is opened.

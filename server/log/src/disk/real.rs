@@ -2,16 +2,17 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{Advice, FlockOperation};
 use rustix::io::ReadWriteFlags;
 use types::Millis;
 
-use super::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
+use super::{DirEntry, DirLock, Disk, DiskFile, Once, OpenMode};
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -113,6 +114,25 @@ impl DiskFile for RealFile {
         }
     }
 
+    fn read_once_at(&self, into: &mut [u8], at: u64) -> io::Result<Once> {
+        match self.read_cached_at(into, at) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return Ok(Once { bytes: read?, was_cached: true }),
+        }
+        // What is read ahead would be found in memory the next time, and would stay.
+        _ = rustix::fs::fadvise(&self.0, 0, None, Advice::Random);
+        let bytes = self.read_at(into, at)?;
+        let length = NonZeroU64::new(bytes as u64);
+        if length.is_some() {
+            _ = rustix::fs::fadvise(&self.0, at, length, Advice::DontNeed);
+        }
+        Ok(Once { bytes, was_cached: false })
+    }
+
+    fn drop_cached(&self) {
+        _ = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed);
+    }
+
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(&self.0, parts, at)?)
     }
@@ -123,6 +143,11 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn set_modified(&self, at: Millis) -> io::Result<()> {
+        let since = Duration::from_millis(u64::try_from(at.get()).unwrap_or(0));
+        self.0.set_modified(UNIX_EPOCH + since)
     }
 
     fn system_file(&self) -> Option<Arc<File>> {

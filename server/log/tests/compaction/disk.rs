@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use thalweg_log::{DirEntry, DirLock, Disk, DiskFile, OpenMode, RealDisk};
+use types::Millis;
 
 /// The real disk as long as there are changes left.
 #[derive(Clone, Debug)]
@@ -58,6 +59,10 @@ impl DiskFile for MortalFile {
     }
     fn sync_data(&self) -> io::Result<()> {
         self.disk.change()
+    }
+    fn set_modified(&self, at: Millis) -> io::Result<()> {
+        self.disk.change()?;
+        self.file.set_modified(at)
     }
 }
 

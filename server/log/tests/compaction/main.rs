@@ -128,7 +128,11 @@ fn crash_at_any_change_of_a_compaction_loses_nothing() {
             let place = format!("seed {seed}, dead after {changes} changes");
             world.check(&place);
             // The next one ends.
-            let memory = thalweg_log::KeyMemory { bytes_max: 1 << 20, load_factor: 0.9 };
+            let memory = thalweg_log::CleanerBuffers {
+                dedupe_bytes: 1 << 20,
+                load_factor: 0.9,
+                io_bytes: 1 << 16,
+            };
             if let Some(end) = world.compact(memory, |_| {}).unwrap() {
                 check_compacted(&mut world, end, &place);
             }

@@ -11,7 +11,8 @@ use records::{
     split_batches,
 };
 use thalweg_log::{
-    AppendOrigin, Compaction, CompactionError, Disk, KeyMemory, Log, LogConfig, Opening, Rewritten,
+    AppendOrigin, CleanerBuffers, Compaction, CompactionError, Disk, Log, LogConfig, Opening,
+    Rewritten,
 };
 use types::{LeaderEpoch, Millis, Offset, ProducerId, Rng};
 
@@ -259,17 +260,17 @@ impl World {
         self.aborted.split_off(&to);
     }
 
-    pub fn memory(&mut self) -> KeyMemory {
+    pub fn memory(&mut self) -> CleanerBuffers {
         // Sometimes so little that a compaction ends before the dirty part does.
         let bytes_max = if self.rng.below(4) == 0 { 24 * 9 } else { 1 << 20 };
-        KeyMemory { bytes_max, load_factor: 0.9 }
+        CleanerBuffers { dedupe_bytes: bytes_max, load_factor: 0.9, io_bytes: 1 << 16 }
     }
 
     /// Compacts, with `between` at work while the compaction is on another thread. Gives the
     /// end of what is compacted.
     pub fn compact(
         &mut self,
-        memory: KeyMemory,
+        memory: CleanerBuffers,
         mut between: impl FnMut(&mut World),
     ) -> Result<Option<Offset>, CompactionError> {
         let (high_watermark, now) = (self.high_watermark, self.now);
@@ -395,7 +396,7 @@ impl World {
 
 fn rewrite(
     compaction: &mut Compaction,
-    memory: KeyMemory,
+    memory: CleanerBuffers,
 ) -> Result<Option<Rewritten>, CompactionError> {
     compaction.rewrite_next(memory, &mut |_| ControlFlow::Continue(()))
 }

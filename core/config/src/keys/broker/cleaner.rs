@@ -13,7 +13,7 @@ keys! {
         "Whether logs with the compact policy are compacted.";
     double("log.cleaner.io.buffer.load.factor", "0.9").cluster_wide().acting():
         "How full the table of seen keys may get, from 0 to 1.";
-    int("log.cleaner.io.buffer.size", "524288").min(0).cluster_wide():
+    int("log.cleaner.io.buffer.size", "524288").min(0).cluster_wide().acting():
         "Bytes for reading and writing, over all compactions.";
     double("log.cleaner.io.max.bytes.per.second", "1.7976931348623157E308").cluster_wide().acting():
         "Bytes per second that compaction reads and writes at most.";

@@ -4,6 +4,8 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 
+use types::Millis;
+
 use super::volume::{Entry, FileId};
 use super::{FaultyDisk, Op, ROOM_BYTES, State, dead};
 use crate::disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
@@ -77,6 +79,11 @@ impl DiskFile for FaultyFile {
             content.modified = now;
             Ok(())
         })
+    }
+
+    fn set_modified(&self, at: Millis) -> io::Result<()> {
+        self.state()?.volume.file(self.id).modified = at;
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
