@@ -4,12 +4,14 @@ use std::path::Path;
 
 use types::Uuid;
 
-use crate::disk::{Disk, read_file_if_exists, write_file_atomically};
+use crate::Log;
+use crate::disk::{Disk, read_file_if_exists, write_file, write_file_atomically};
 use crate::error::{IoContext, LogError};
 
 const FILE_NAME: &str = "partition.metadata";
 
-/// The topic's id; `None` where the file is missing.
+/// The topic's id; `None` where the file is missing, or was made and never written: a power cut
+/// came before the first sync of its log.
 ///
 /// # Errors
 /// [`LogError::Malformed`] where the file says something else.
@@ -17,19 +19,38 @@ pub fn read_topic_id(disk: &dyn Disk, folder: &Path) -> Result<Option<Uuid>, Log
     let path = folder.join(FILE_NAME);
     let content = read_file_if_exists(disk, &path).context("read", &path)?;
     content
+        .filter(|content| content.iter().any(|byte| *byte != 0))
         .map(|content| parse(&content))
         .transpose()
         .map_err(|reason| LogError::Malformed { file: path, reason })
 }
 
-/// Writes the topic's id.
+/// Writes the topic's id and syncs it.
 ///
 /// # Errors
 /// [`LogError::Io`].
 pub fn write_topic_id(disk: &dyn Disk, folder: &Path, topic_id: Uuid) -> Result<(), LogError> {
     let path = folder.join(FILE_NAME);
-    let content = format!("version: 0\ntopic_id: {topic_id}");
-    write_file_atomically(disk, &path, content.as_bytes()).context("write", &path)
+    write_file_atomically(disk, &path, content(topic_id).as_bytes()).context("write", &path)
+}
+
+impl Log {
+    /// Writes the topic's id; it becomes durable with the log's first sync, so that making a
+    /// partition waits for no disk.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn write_topic_id(&mut self, topic_id: Uuid) -> Result<(), LogError> {
+        let path = self.dir.join(FILE_NAME);
+        let file = write_file(self.disk.as_ref(), &path, content(topic_id).as_bytes());
+        self.sync.files.push(file.context("write", &path)?);
+        self.sync.dir_is_dirty = true;
+        Ok(())
+    }
+}
+
+fn content(topic_id: Uuid) -> String {
+    format!("version: 0\ntopic_id: {topic_id}")
 }
 
 fn parse(content: &[u8]) -> Result<Uuid, String> {
@@ -64,9 +85,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_never_written_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        for unwritten in [&b""[..], &[0; 43]] {
+            write_file(&RealDisk, &dir.path().join(FILE_NAME), unwritten).unwrap();
+            assert_eq!(read_topic_id(&RealDisk, dir.path()).unwrap(), None);
+        }
+    }
+
+    #[test]
     fn other_content_is_refused() {
         for bad in [
-            "",
             "version: 0",
             "topic_id: 5L6g3nShT-eMCtK--X86sw",
             "version: 1\ntopic_id: 5L6g3nShT-eMCtK--X86sw",

@@ -59,32 +59,6 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Tells each log up to where it was compacted when the node stopped. For the first shard.
-pub async fn resume(shard: &Rc<Shard>) {
-    for dir in shard.shared.dirs.data() {
-        let ends = match dir.log_dir.compacted_ends() {
-            Ok(ends) => Arc::new(ends),
-            Err(fault) => {
-                // The logs count as never compacted, which costs work and nothing else.
-                tracing::warn!("compaction begins anew: {fault}");
-                continue;
-            }
-        };
-        for index in 0..shard.shared.mailboxes.shards() {
-            let ends = Arc::clone(&ends);
-            call(shard, index, move |shard| {
-                for partition in shard.partitions() {
-                    let mut partition = partition.borrow_mut();
-                    if let Some(&end) = ends.get(partition.name()) {
-                        partition.log_mut().set_compacted_end(end);
-                    }
-                }
-            })
-            .await;
-        }
-    }
-}
-
 /// Compacts round after round until the shard ends. For the first shard.
 pub async fn run(shard: Rc<Shard>) {
     let throttle = Arc::new(Throttle::default());

@@ -11,6 +11,8 @@ use log::checkpoint::OffsetCheckpoint;
 use log::{CleanShutdown, Disk, FolderKind, LogDir, LogError, MetaProperties, RealDisk};
 use types::{Offset, Rng, TopicPartition, Uuid};
 
+use crate::shard::Closed;
+
 /// One log directory of this node.
 pub struct Dir {
     /// The locked directory.
@@ -21,6 +23,7 @@ pub struct Dir {
     clean_stop: Option<CleanShutdown>,
     recovery_points: OffsetCheckpoint,
     start_offsets: OffsetCheckpoint,
+    compacted_ends: OffsetCheckpoint,
     logs: AtomicUsize,
 }
 
@@ -48,6 +51,13 @@ impl Dir {
             recovery_point: self.recovery_points.get(partition).copied().unwrap_or(Offset::ZERO),
             is_clean: self.is_clean(),
         }
+    }
+
+    /// A partition that lay here at the start; the directory is the one at `at`.
+    pub fn closed(&self, partition: TopicPartition, at: usize) -> Closed {
+        let opening = self.opening(&partition);
+        let compacted_end = self.compacted_ends.get(&partition).copied().unwrap_or(Offset::ZERO);
+        Closed::found(partition, at, opening, compacted_end)
     }
 
     /// Whether it was stopped cleanly, so that logs need no recovery.
@@ -247,7 +257,13 @@ fn open_one(
     let clean_stop = log_dir.take_clean_shutdown()?;
     let recovery_points = log_dir.recovery_points().context("cannot read the recovery points")?;
     let start_offsets = log_dir.start_offsets().context("cannot read the log start offsets")?;
-    Ok(Dir { log_dir, id, clean_stop, recovery_points, start_offsets, logs: AtomicUsize::new(0) })
+    let compacted_ends = log_dir.compacted_ends().unwrap_or_else(|fault| {
+        // The logs count as never compacted, which costs work and nothing else.
+        tracing::warn!("compaction begins anew: {fault}");
+        OffsetCheckpoint::new()
+    });
+    let logs = AtomicUsize::new(0);
+    Ok(Dir { log_dir, id, clean_stop, recovery_points, start_offsets, compacted_ends, logs })
 }
 
 /// A random id that no command line takes for an option.

@@ -18,6 +18,7 @@ use axum::routing::get;
 use config::HostPort;
 
 use crate::metrics::{self, ShardFacts};
+use crate::shard::measure_closed;
 use crate::shared::Shared;
 use crate::threads;
 
@@ -104,6 +105,7 @@ async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let Some(shared) = status.shared.get().filter(|_| status.is(Phase::Serving)) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "not serving yet\n").into_response();
     };
+    measure_closed(shared).await;
     let mut facts = ShardFacts::default();
     for shard in 0..shared.mailboxes.shards() {
         facts.merge(shared.mailboxes.call(shard, ShardFacts::of).await);

@@ -68,7 +68,7 @@ impl Node {
         let shards = shard_count(&config);
         let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
-        let publish = publish(mailboxes.clone(), Arc::clone(&dirs));
+        let publish = publish(mailboxes.clone());
         let node_id = config.node_id;
         let image = Arc::new(image);
         let kraft_version = log.facts().kraft_version;
@@ -198,8 +198,8 @@ fn open_metadata(
     Ok((log, loader.image().clone()))
 }
 
-/// Lets every shard act on a new image and makes the folders it made survive a power cut.
-fn publish(mailboxes: Mailboxes, dirs: Arc<Dirs>) -> Publish {
+/// Lets every shard act on a new image.
+fn publish(mailboxes: Mailboxes) -> Publish {
     Box::new(move |image, changes| {
         if !changes.topics_deleted.is_empty() {
             // On all shards first: a new topic of the same name takes the same folders, and other
@@ -209,13 +209,6 @@ fn publish(mailboxes: Mailboxes, dirs: Arc<Dirs>) -> Publish {
         }
         let (next, made) = (Arc::clone(image), Arc::clone(changes));
         on_all_shards(&mailboxes, move |shard| shard.apply(&next, &made));
-        if !changes.topics_created.is_empty() || !changes.partitions.is_empty() {
-            for dir in dirs.data() {
-                if let Err(fault) = dir.log_dir.sync() {
-                    tracing::error!("cannot sync {}: {fault}", dir.path().display());
-                }
-            }
-        }
     })
 }
 

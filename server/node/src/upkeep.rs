@@ -14,7 +14,7 @@ use log::checkpoint::OffsetCheckpoint;
 use tokio::time::Instant;
 use types::{Millis, Offset, TopicPartition};
 
-use crate::shard::{Shard, SharedPartition};
+use crate::shard::{Closed as ClosedPartition, Shard, SharedPartition};
 use crate::shared::Shared;
 use crate::{cleaner, clock, threads};
 
@@ -30,6 +30,20 @@ pub struct Checkpoints {
     high_watermarks: OffsetCheckpoint,
     start_offsets: OffsetCheckpoint,
     compacted_ends: OffsetCheckpoint,
+}
+
+impl Checkpoints {
+    /// What is known of a log that is closed, the high watermark apart.
+    fn add(&mut self, closed: &ClosedPartition) {
+        let name = &closed.name;
+        self.recovery_points.insert(name.clone(), closed.recovery_point());
+        if closed.compacted_end() > Offset::ZERO {
+            self.compacted_ends.insert(name.clone(), closed.compacted_end());
+        }
+        if closed.start_offset() > Offset::ZERO {
+            self.start_offsets.insert(name.clone(), closed.start_offset());
+        }
+    }
 }
 
 /// Checkpoints by directory.
@@ -52,7 +66,6 @@ pub async fn run(shard: Rc<Shard>) {
     if shard.index != 0 {
         return;
     }
-    cleaner::resume(&shard).await;
     tokio::task::spawn_local(cleaner::run(Rc::clone(&shard)));
     let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
     loop {
@@ -171,15 +184,17 @@ fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {
             entry.start_offsets.insert(name, partition.log().start_offset());
         }
     }
-    // What was known of a log that cannot be opened holds until it can.
-    for name in shard.unopened() {
-        let Some(dir) = shard.shared.dirs.found(&name) else { continue };
-        let known = dir.opening(&name);
+    for closed in shard.closed() {
+        let dir = &shard.shared.dirs.data()[closed.dir];
         let entry = by_dir.entry(dir.path().to_owned()).or_default();
-        entry.recovery_points.insert(name.clone(), known.recovery_point);
-        if known.start_offset > Offset::ZERO {
-            entry.start_offsets.insert(name, known.start_offset);
-        }
+        entry.add(&closed);
+        // A log is closed only when all of it is committed.
+        entry.high_watermarks.insert(closed.name.clone(), closed.recovery_point());
+    }
+    // What was known of a log that cannot be opened holds until it can.
+    for closed in shard.unopened().iter().filter(|closed| closed.may_have_folder()) {
+        let dir = &shard.shared.dirs.data()[closed.dir];
+        by_dir.entry(dir.path().to_owned()).or_default().add(closed);
     }
     by_dir
 }
@@ -257,7 +272,8 @@ async fn close_one(shard: &Rc<Shard>) -> Closed {
     while shard.is_in_use() && Instant::now() < grace_ends {
         tokio::time::sleep(CLOSE_RETRY).await;
     }
-    let (image, unopened) = (shard.image(), shard.unopened());
+    let image = shard.image();
+    let unopened = shard.unopened().into_iter().map(|closed| closed.name).collect();
     let checkpoints = checkpoints_of(shard);
     let mut closed = Closed { image, checkpoints, unopened, in_order: true };
     for (name, result) in shard.close_all() {

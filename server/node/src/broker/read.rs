@@ -216,19 +216,37 @@ async fn read_everywhere(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> 
     }
     let mut calls = Vec::with_capacity(by_owner.len());
     for (owner, asks) in by_owner {
-        if owner == shard.index {
+        if owner == shard.index && asks.iter().all(|ask| shard.is_at_hand(ask.partition)) {
             calls.push(Call::Done(Some(read_here(shard, asks, bounds))));
-        } else {
-            let bounds = bounds.clone();
-            let work = move |shard: &Rc<Shard>| read_here(shard, asks, &bounds);
-            calls.push(shard.shared.mailboxes.call(owner, work));
+            continue;
         }
+        let (reply, answer) = oneshot::channel();
+        let bounds = bounds.clone();
+        let read = move |shard: &Rc<Shard>| {
+            // A receiver that is gone means that the connection is.
+            when_open(shard, asks, move |shard, asks| {
+                _ = reply.send(read_here(shard, asks, &bounds));
+            });
+        };
+        if owner == shard.index {
+            read(shard);
+        } else {
+            shard.shared.mailboxes.post(owner, read);
+        }
+        calls.push(Call::Posted(answer));
     }
     let mut found = Vec::new();
     for call in calls {
         found.extend(call.await);
     }
     found
+}
+
+/// Runs `read` when the logs of all partitions are open.
+fn when_open(shard: &Rc<Shard>, asks: Vec<Ask>, read: impl FnOnce(&Rc<Shard>, Vec<Ask>) + 'static) {
+    let ids = asks.iter().map(|ask| ask.partition);
+    let closed = ids.filter(|id| !shard.is_at_hand(*id)).collect();
+    shard.when_all_open(closed, move |shard| read(shard, asks));
 }
 
 /// Reads on the shard that owns everything asked; it answers once there is enough.
@@ -242,13 +260,15 @@ async fn read_there(
     let (reply, answer) = oneshot::channel();
     let (bounds, wait) = (bounds.clone(), wait.clone());
     shard.shared.mailboxes.post(owner, move |shard| {
-        let found = read_here(shard, asks, &bounds);
-        if is_enough(&found, &bounds) {
-            // A receiver that is gone means that the connection is.
-            _ = reply.send(found);
-        } else {
-            tokio::task::spawn_local(wait_here(Rc::clone(shard), found, bounds, wait, reply));
-        }
+        when_open(shard, asks, move |shard, asks| {
+            let found = read_here(shard, asks, &bounds);
+            if is_enough(&found, &bounds) {
+                // A receiver that is gone means that the connection is.
+                _ = reply.send(found);
+            } else {
+                tokio::task::spawn_local(wait_here(Rc::clone(shard), found, bounds, wait, reply));
+            }
+        });
     });
     match answer.await {
         Ok(found) => found,

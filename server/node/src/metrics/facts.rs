@@ -63,8 +63,21 @@ impl ShardFacts {
                 is_uncleanable: log.is_uncleanable(),
             }
         });
+        let closed = shard.closed();
+        let closed = closed.iter().map(|closed| {
+            let size = closed.size().unwrap_or_default();
+            PartitionFacts {
+                name: closed.name.clone(),
+                bytes: size.bytes,
+                start: closed.start_offset().get(),
+                end: closed.recovery_point().get(),
+                segments: size.segments,
+                is_offline: false,
+                is_uncleanable: false,
+            }
+        });
         Self {
-            partitions: partitions.collect(),
+            partitions: partitions.chain(closed).collect(),
             unopened: shard.unopened().len(),
             requests: shard.metrics.requests(),
             topics: shard.metrics.topics(),

@@ -5,9 +5,12 @@
 //! cells that are borrowed within one call and never across an `.await`.
 
 mod call;
+mod closed;
 mod moves;
+mod openings;
 mod partition;
 mod partitions;
+mod settings;
 mod sync;
 mod watchers;
 
@@ -20,10 +23,14 @@ use bytes::BytesMut;
 use net::{Handler, Peer, Served};
 use replication::FetchSessions;
 use rustc_hash::FxHashMap;
-use tokio::sync::mpsc;
-use types::{ErrorCode, Rng, TopicPartition, Uuid};
+use tokio::sync::{mpsc, oneshot};
+use types::{ErrorCode, Rng, Uuid};
+
+use openings::Openings;
+use settings::TopicSettings;
 
 pub use call::{Call, Mailboxes, Work};
+pub use closed::{Closed, measure_closed};
 pub use moves::{LogSize, Moves};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
 pub use sync::{CommitQueue, SharedPartition};
@@ -55,8 +62,12 @@ pub struct Shard {
     pub moves: Moves,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<FxHashMap<PartitionId, SharedPartition>>,
-    /// Partitions of this node whose logs cannot be opened.
-    unopened: RefCell<FxHashMap<PartitionId, TopicPartition>>,
+    /// Partitions whose logs are closed until somebody needs them.
+    closed: RefCell<FxHashMap<PartitionId, Closed>>,
+    openings: Openings,
+    /// Partitions whose logs cannot be opened.
+    unopened: RefCell<FxHashMap<PartitionId, Closed>>,
+    settings: RefCell<FxHashMap<Uuid, TopicSettings>>,
     rng: RefCell<Rng>,
     draining: Cell<bool>,
     stopping: Cell<bool>,
@@ -86,7 +97,10 @@ impl Shard {
             moves: Moves::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
+            closed: RefCell::default(),
+            openings: Openings::default(),
             unopened: RefCell::default(),
+            settings: RefCell::default(),
             rng: RefCell::new(rng),
             draining: Cell::new(false),
             stopping: Cell::new(false),
@@ -98,29 +112,36 @@ impl Shard {
         Arc::clone(&self.image.borrow())
     }
 
-    /// A partition that this shard owns and leads.
+    /// A partition that this shard owns and leads, if its log is open.
     pub fn partition(&self, id: PartitionId) -> Option<SharedPartition> {
         self.partitions.borrow().get(&id).cloned()
     }
 
-    /// A partition that a client wants to write or read.
+    /// A partition that a client wants to write or read, for work that [`Shard::when_open`] runs.
     ///
     /// # Errors
     /// `KAFKA_STORAGE_ERROR` if its log could not be opened, `NOT_LEADER_OR_FOLLOWER` if this
     /// shard does not have it.
     pub fn served_partition(&self, id: PartitionId) -> Result<SharedPartition, ErrorCode> {
-        self.partition(id).ok_or_else(|| match self.unopened.borrow().contains_key(&id) {
+        self.partition(id).ok_or_else(|| match self.has(id) {
             true => ErrorCode::KafkaStorageError,
             false => ErrorCode::NotLeaderOrFollower,
         })
     }
 
-    /// Names of the partitions whose logs cannot be opened.
-    pub fn unopened(&self) -> Vec<TopicPartition> {
+    /// The partitions whose logs cannot be opened.
+    pub fn unopened(&self) -> Vec<Closed> {
         self.unopened.borrow().values().cloned().collect()
     }
 
-    /// All partitions of this shard.
+    /// The partitions whose logs are closed, those included that are about to be opened.
+    pub fn closed(&self) -> Vec<Closed> {
+        let mut closed = self.openings.closed();
+        closed.extend(self.closed.borrow().values().cloned());
+        closed
+    }
+
+    /// All partitions of this shard whose logs are open.
     pub fn partitions(&self) -> Vec<SharedPartition> {
         self.partitions.borrow().values().cloned().collect()
     }
@@ -130,16 +151,27 @@ impl Shard {
         owner_of(partition, self.shared.mailboxes.shards())
     }
 
-    /// Runs `work` on the shard that owns `partition`: at once if that is this one.
+    /// Runs `work` on the shard that owns `partition`, when its log is open: at once if it is and
+    /// that shard is this one.
     pub fn call<T: Send + 'static>(
         self: &Rc<Self>,
         partition: PartitionId,
         work: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
     ) -> Call<T> {
-        match self.owner_of(partition) {
-            own if own == self.index => Call::Done(Some(work(self))),
-            other => self.shared.mailboxes.call(other, work),
+        let owner = self.owner_of(partition);
+        if owner == self.index && self.is_at_hand(partition) {
+            return Call::Done(Some(work(self)));
         }
+        let (reply, answer) = oneshot::channel();
+        // A receiver that is gone means that the connection is.
+        let work = move |shard: &Rc<Self>| _ = reply.send(work(shard));
+        if owner == self.index {
+            self.when_open(partition, work);
+        } else {
+            let open = move |shard: &Rc<Self>| shard.when_open(partition, work);
+            self.shared.mailboxes.post(owner, open);
+        }
+        Call::Posted(answer)
     }
 
     /// From now on nothing is waited for that may never come: who waits for other members of a

@@ -87,7 +87,8 @@ enum Step {
 }
 
 impl Shard {
-    /// Every log that this shard has, copies on the move among them.
+    /// Every log that this shard has, copies on the move among them; those that are closed must
+    /// have been measured (`shard::measure_closed`).
     pub fn log_sizes(self: &Rc<Self>) -> Vec<LogSize> {
         let mut sizes = Vec::new();
         let mut ends = BTreeMap::new();
@@ -96,6 +97,13 @@ impl Shard {
             ends.insert(partition.name().clone(), partition.log().end_offset());
             sizes.extend(size_of(partition.log(), partition.name(), 0, false));
         }
+        sizes.extend(self.closed().into_iter().map(|closed| LogSize {
+            dir: self.shared.dirs.data()[closed.dir].path().to_owned(),
+            bytes: closed.size().unwrap_or_default().bytes,
+            partition: closed.name,
+            offset_lag: 0,
+            is_future: false,
+        }));
         for ((name, _), copy) in self.moves.running.borrow().iter() {
             let copy = copy.borrow();
             let Some(end) = ends.get(name) else { continue };

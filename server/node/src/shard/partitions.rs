@@ -1,23 +1,25 @@
 //! Which partitions a shard has: opened, configured and deleted as the cluster's state says.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ::metadata::controller::GROUP_METADATA_TOPIC;
 use ::metadata::image::Topic;
 use ::metadata::image::directory;
 use ::metadata::{Changes, Image};
-use config::{CompressionType, TopicConfig};
-use log::{FolderKind, Log, LogConfig, LogError};
-use records::{Compression, TimestampType};
-use types::{ErrorCode, LeaderEpoch, Offset, TopicPartition, Uuid};
+use log::{FolderKind, Log, LogError};
+use types::{ErrorCode, Offset, TopicPartition};
 
+use super::Shard;
+use super::closed::{Closed, OpenJob};
 use super::partition::{Partition, PartitionId};
-use super::{Shard, SharedPartition};
-use crate::{clock, dynamic, threads};
+use crate::{dynamic, threads};
 
 impl Shard {
-    /// Opens every partition of the image that this shard owns, as at the start. Damage takes only
-    /// its own partition offline.
+    /// Takes every partition of the image that this shard owns, as at the start. Their logs stay
+    /// closed where the directory was stopped cleanly; else each is opened and recovered. Damage
+    /// takes only its own partition offline.
     ///
     /// # Errors
     /// If the operating system refuses, as without room or permission: that is seldom one
@@ -26,12 +28,7 @@ impl Shard {
         self.image.replace(Arc::clone(image));
         for topic in image.topics() {
             for (index, _) in topic.partitions() {
-                if let Err(fault) = self.open_if_owned(image, topic, index) {
-                    if matches!(fault, LogError::Io { .. }) {
-                        return Err(fault);
-                    }
-                    self.note_unopened(topic, index, &fault);
-                }
+                self.take_if_owned(topic, index)?;
             }
         }
         Ok(())
@@ -43,6 +40,7 @@ impl Shard {
             for (index, _) in topic.partitions() {
                 self.delete(PartitionId { topic: topic.id, index });
             }
+            self.forget_settings(topic.id);
             self.metrics.forget_topic(&topic.name);
             self.groups.topic_deleted(self, &topic.name, topic.id);
         }
@@ -58,103 +56,94 @@ impl Shard {
                 partition.borrow_mut().set_epoch(after.leader_epoch);
             }
             if change.before.is_none()
-                && let Err(fault) = self.open_if_owned(image, topic, change.partition)
+                && let Err(fault) = self.take_if_owned(topic, change.partition)
             {
-                self.note_unopened(topic, change.partition, &fault);
+                tracing::error!("cannot open {}-{}: {fault}", topic.name, change.partition);
             }
         }
-        if !changes.configs.is_empty() {
-            self.reconfigure(image);
-        }
+        self.reconfigure(image, changes);
         if self.index == 0 {
             // The limits are the node's, not a shard's.
             dynamic::apply(&self.shared, image, changes);
         }
     }
 
-    fn note_unopened(&self, topic: &Topic, index: i32, fault: &LogError) {
-        let name = TopicPartition::new(Arc::clone(&topic.name), index);
-        tracing::error!(partition = %name, "partition is offline, cannot open its log: {fault}");
-        self.unopened.borrow_mut().insert(PartitionId { topic: topic.id, index }, name);
-    }
-
-    /// Puts the settings of the image in force for every partition.
-    fn reconfigure(&self, image: &Image) {
-        for partition in self.partitions() {
-            let mut partition = partition.borrow_mut();
-            let settings = self.shared.topic_config(image, &partition.name().topic.clone());
-            partition.set_durability(settings.durability, settings.flush_messages);
-            let config = log_config(&settings, &self.shared.config);
-            if *partition.log().config() != config {
-                partition.log_mut().set_config(Arc::new(config));
-            }
-        }
-    }
-
-    fn open_if_owned(
-        self: &Rc<Self>,
-        image: &Image,
-        topic: &Topic,
-        index: i32,
-    ) -> Result<(), LogError> {
+    /// Takes a partition that is new to this shard.
+    fn take_if_owned(self: &Rc<Self>, topic: &Topic, index: i32) -> Result<(), LogError> {
         let id = PartitionId { topic: topic.id, index };
         let Some(replica) = topic.partition(index) else { return Ok(()) };
         let here = self.shared.config.node_id;
-        let is_mine = self.owner_of(id) == self.index && replica.replicas.contains(&here);
-        if !is_mine || self.partition(id).is_some() {
+        if self.owner_of(id) != self.index || !replica.replicas.contains(&here) || self.has(id) {
             return Ok(());
         }
         let name = TopicPartition::new(Arc::clone(&topic.name), index);
         let wanted = replica.directory_of(here).filter(|id| !directory::is_reserved(*id));
-        let partition = self.open(image, id, name.clone(), wanted, replica.leader_epoch)?;
-        self.partitions.borrow_mut().insert(id, Rc::clone(&partition));
-        self.groups.partition_opened(self, &partition);
+        let dirs = &self.shared.dirs;
+        let dir = match dirs.place(&name, wanted) {
+            Ok(dir) => dir,
+            Err(fault) => {
+                self.note_unopened(id, Closed::new(name, 0), &fault);
+                return Ok(());
+            }
+        };
+        dir.count(true);
+        let at = dirs.data().iter().position(|one| std::ptr::eq(one, dir));
+        let at = at.expect("a partition is placed in a directory for partitions");
+        let is_found = dirs.found(&name).is_some();
+        let is_group = &*name.topic == GROUP_METADATA_TOPIC;
+        let must_open = is_group || (is_found && !dir.is_clean());
+        let closed = match is_found {
+            true => dir.closed(name, at),
+            false => Closed::new(name, at),
+        };
+        if must_open {
+            return self.open_now(id, closed);
+        }
+        self.closed.borrow_mut().insert(id, closed);
         Ok(())
     }
 
-    fn open(
-        &self,
-        image: &Image,
-        id: PartitionId,
-        name: TopicPartition,
-        wanted: Option<Uuid>,
-        epoch: LeaderEpoch,
-    ) -> Result<SharedPartition, LogError> {
-        let dirs = &self.shared.dirs;
-        let dir = dirs.place(&name, wanted)?;
-        let folder = dir.log_dir.folder(&name);
-        let settings = self.shared.topic_config(image, &name.topic);
-        let config = Arc::new(log_config(&settings, &self.shared.config));
-        let disk = Arc::clone(&dirs.disk);
-        let known = log::read_topic_id(disk.as_ref(), &folder)?;
-        // What the checkpoints say is of a log that was there at the start, not of a new one that
-        // has the name of a deleted one.
-        let mut opening = if known.is_some() { dir.opening(&name) } else { log::Opening::NEW };
-        if known.is_some_and(|known| known != id.topic) {
-            // Left behind by a topic of the same name that was deleted while this node was down.
-            let stray = dir.log_dir.folder_of_kind(&name, FolderKind::Stray, id.topic);
-            tracing::warn!("{} belongs to another topic of that name, set aside", folder.display());
-            disk.rename(&folder, &stray).map_err(|source| LogError::Io {
-                action: "rename",
-                path: folder.clone(),
-                source,
-            })?;
-            opening = log::Opening::NEW;
+    /// Opens a partition on this thread.
+    fn open_now(self: &Rc<Self>, id: PartitionId, closed: Closed) -> Result<(), LogError> {
+        let settings = self.settings_of(id, &closed.name.topic);
+        match OpenJob::new(self, id, closed.clone(), settings.log).run() {
+            Ok(log) => self.take_open(id, closed.name, log),
+            Err(fault @ LogError::Io { .. }) => return Err(fault),
+            Err(fault) => self.note_unopened(id, closed, &fault),
         }
-        let log = Log::open(Arc::clone(&disk), folder.clone(), config, opening, clock::wall())?;
-        if known != Some(id.topic) {
-            log::write_topic_id(disk.as_ref(), &folder, id.topic)?;
-        }
-        dir.count(true);
-        let mut partition = Partition::new(id, name, log, epoch, settings.durability);
+        Ok(())
+    }
+
+    /// From now on a partition is served from this log.
+    pub(super) fn take_open(self: &Rc<Self>, id: PartitionId, name: TopicPartition, log: Log) {
+        let image = self.image();
+        let topic = image.topic_by_id(id.topic);
+        let Some(replica) = topic.and_then(|topic| topic.partition(id.index)) else { return };
+        let settings = self.settings_of(id, &name.topic);
+        let mut partition =
+            Partition::new(id, name, log, replica.leader_epoch, settings.durability);
         partition.set_durability(settings.durability, settings.flush_messages);
-        Ok(Rc::new(std::cell::RefCell::new(partition)))
+        let partition = Rc::new(RefCell::new(partition));
+        self.partitions.borrow_mut().insert(id, Rc::clone(&partition));
+        self.groups.partition_opened(self, &partition);
+    }
+
+    /// Takes a partition offline that cannot be opened.
+    pub(super) fn note_unopened(&self, id: PartitionId, closed: Closed, fault: &LogError) {
+        let name = &closed.name;
+        tracing::error!(partition = %name, "partition is offline, cannot open its log: {fault}");
+        self.unopened.borrow_mut().insert(id, closed);
     }
 
     /// Takes a partition away: nobody reads it any more, its folder goes after a while.
     fn delete(self: &Rc<Self>, id: PartitionId) {
-        if let Some(name) = self.unopened.borrow_mut().remove(&id) {
-            self.delete_unopened(id, &name);
+        if let Some(closed) = self.unopened.borrow_mut().remove(&id) {
+            self.delete_unopened(id, &closed.name);
+            return;
+        }
+        self.finish_opening(id);
+        if let Some(closed) = self.closed.borrow_mut().remove(&id) {
+            self.delete_closed(id, &closed);
             return;
         }
         let Some(partition) = self.partitions.borrow_mut().remove(&id) else { return };
@@ -173,6 +162,23 @@ impl Shard {
         match partition.log_mut().rename(deleted.clone()) {
             Ok(()) => self.remove_later(deleted, delay),
             Err(fault) => tracing::error!(partition = %name, "cannot delete: {fault}"),
+        }
+    }
+
+    /// Takes away the folder of a partition whose log is closed.
+    fn delete_closed(self: &Rc<Self>, id: PartitionId, closed: &Closed) {
+        let dir = &self.shared.dirs.data()[closed.dir];
+        dir.count(false);
+        if !closed.may_have_folder() {
+            return;
+        }
+        let folder = dir.log_dir.folder(&closed.name);
+        let deleted = dir.log_dir.folder_of_kind(&closed.name, FolderKind::Deleted, id.topic);
+        match self.shared.dirs.disk.rename(&folder, &deleted) {
+            // Nobody has it open.
+            Ok(()) => self.remove_later(deleted, types::Millis(0)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!(partition = %closed.name, "cannot delete: {error}"),
         }
     }
 
@@ -216,7 +222,8 @@ impl Shard {
     }
 
     /// Closes every log in order, for a stop; gives the offset up to which each is durable.
-    pub fn close_all(&self) -> Vec<(TopicPartition, anyhow::Result<Offset>)> {
+    pub fn close_all(self: &Rc<Self>) -> Vec<(TopicPartition, anyhow::Result<Offset>)> {
+        self.finish_all_openings();
         let partitions = std::mem::take(&mut *self.partitions.borrow_mut());
         let mut closed = Vec::with_capacity(partitions.len());
         for partition in partitions.into_values() {
@@ -230,46 +237,5 @@ impl Shard {
             }
         }
         closed
-    }
-}
-
-/// What a log needs of a topic's settings.
-fn log_config(topic: &TopicConfig, node: &config::NodeConfig) -> LogConfig {
-    let (compression, compression_level) = match topic.compression {
-        CompressionType::Producer => (None, None),
-        CompressionType::Uncompressed => (Some(Compression::None), None),
-        CompressionType::Gzip => {
-            // -1 is gzip's way to say "your own choice".
-            (Some(Compression::Gzip), (topic.gzip_level >= 0).then_some(topic.gzip_level))
-        }
-        CompressionType::Snappy => (Some(Compression::Snappy), None),
-        CompressionType::Lz4 => (Some(Compression::Lz4), Some(topic.lz4_level)),
-        CompressionType::Zstd => (Some(Compression::Zstd), Some(topic.zstd_level)),
-    };
-    LogConfig {
-        segment_bytes: topic.segment_bytes,
-        segment_ms: topic.segment_ms,
-        segment_jitter_ms: topic.segment_jitter_ms,
-        segment_index_bytes: topic.segment_index_bytes,
-        index_interval_bytes: topic.index_interval_bytes,
-        retention_ms: topic.retention_ms,
-        retention_bytes: topic.retention_bytes,
-        file_delete_delay_ms: topic.file_delete_delay_ms,
-        delete: topic.delete,
-        compact: topic.compact,
-        delete_retention_ms: topic.delete_retention_ms,
-        min_compaction_lag_ms: topic.min_compaction_lag_ms,
-        max_compaction_lag_ms: topic.max_compaction_lag_ms,
-        min_cleanable_dirty_ratio: topic.min_cleanable_dirty_ratio,
-        max_message_bytes: topic.max_message_bytes,
-        timestamp_type: match topic.timestamp_type {
-            config::TimestampType::CreateTime => TimestampType::CreateTime,
-            config::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
-        },
-        timestamp_before_max_ms: topic.timestamp_before_max_ms,
-        timestamp_after_max_ms: topic.timestamp_after_max_ms,
-        compression,
-        compression_level,
-        producer_id_expiration_ms: node.upkeep.producer_id_expiration_ms,
     }
 }

@@ -12,7 +12,7 @@ use protocol::messages::describe_log_dirs::{
 use types::{ErrorCode, TopicPartition};
 
 use crate::broker::Context;
-use crate::shard::{LogSize, Shard};
+use crate::shard::{LogSize, Shard, measure_closed};
 use crate::shared::Shared;
 use crate::threads;
 
@@ -27,6 +27,7 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Descri
         });
         partitions.collect()
     });
+    measure_closed(&shard.shared).await;
     let mut sizes = Vec::new();
     for index in 0..shard.shared.mailboxes.shards() {
         let here = |shard: &Rc<Shard>| shard.log_sizes();

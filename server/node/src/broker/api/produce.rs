@@ -194,11 +194,11 @@ fn check(batches: &[u8], version: i16) -> Result<(), AppendRefused> {
 fn append(shard: &Rc<Shard>, target: PartitionId, batches: BytesMut, acks: i16) -> Reply {
     let (reply, answer) = oneshot::channel();
     let owner = shard.owner_of(target);
+    let work = move |shard: &Rc<Shard>| append_here(shard, target, batches, acks, reply);
     if owner == shard.index {
-        append_here(shard, target, batches, acks, reply);
+        shard.when_open(target, work);
     } else {
-        let work = move |shard: &Rc<Shard>| append_here(shard, target, batches, acks, reply);
-        shard.shared.mailboxes.post(owner, work);
+        shard.shared.mailboxes.post(owner, move |shard| shard.when_open(target, work));
     }
     Reply::Coming(answer)
 }

@@ -1,0 +1,189 @@
+//! Partitions whose logs are closed: what is known of them, and how they are opened.
+//!
+//! A partition that nobody writes or reads has no open file, no task and no timer; [`Closed`] is
+//! all there is of it. After a clean stop that is every partition: the checkpoints and one listing
+//! of each directory say what must be known.
+//!
+//! Not here: when they are opened (`openings`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log::{FolderKind, Log, LogConfig, LogError, Rested, Size};
+use types::{Offset, TopicPartition};
+
+use super::Shard;
+use super::partition::PartitionId;
+use crate::dirs::Dirs;
+use crate::shared::Shared;
+use crate::{clock, threads};
+
+/// A partition of this shard whose log is closed.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// Its name.
+    pub name: TopicPartition,
+    /// Position of its directory.
+    pub dir: usize,
+    known: Known,
+}
+
+/// How much is known of a closed log.
+#[derive(Clone, Debug)]
+enum Known {
+    /// What the checkpoints say, and its size once that was asked for.
+    Checkpoints { opening: log::Opening, compacted_end: Offset, size: Option<Size> },
+    /// Everything.
+    Rested(Rested),
+}
+
+/// What has to be done to open a log, on any thread.
+pub struct OpenJob {
+    dirs: Arc<Dirs>,
+    id: PartitionId,
+    closed: Closed,
+    config: Arc<LogConfig>,
+}
+
+impl Closed {
+    /// A partition without any data; its folder is made when it is opened.
+    pub fn new(name: TopicPartition, dir: usize) -> Self {
+        Self { name, dir, known: Known::Rested(Rested::EMPTY) }
+    }
+
+    /// A partition that was found at the start.
+    pub fn found(
+        name: TopicPartition,
+        dir: usize,
+        opening: log::Opening,
+        compacted_end: Offset,
+    ) -> Self {
+        Self { name, dir, known: Known::Checkpoints { opening, compacted_end, size: None } }
+    }
+
+    /// Everything before this offset was synced. After a clean stop that is the log's end.
+    pub fn recovery_point(&self) -> Offset {
+        self.opening().recovery_point
+    }
+
+    /// The first offset, as far as it has ever been set apart from that of the first segment.
+    pub fn start_offset(&self) -> Offset {
+        self.opening().start_offset
+    }
+
+    /// Up to where the log has been compacted.
+    pub fn compacted_end(&self) -> Offset {
+        match &self.known {
+            Known::Checkpoints { compacted_end, .. } => *compacted_end,
+            Known::Rested(rested) => rested.compacted_end,
+        }
+    }
+
+    /// Bytes and number of its segments, if they are known.
+    pub fn size(&self) -> Option<Size> {
+        match &self.known {
+            Known::Checkpoints { size, .. } => *size,
+            Known::Rested(rested) => Some(rested.size),
+        }
+    }
+
+    /// Notes the size.
+    pub fn set_size(&mut self, measured: Size) {
+        if let Known::Checkpoints { size, .. } = &mut self.known {
+            *size = Some(measured);
+        }
+    }
+
+    /// Whether it may have a folder.
+    pub fn may_have_folder(&self) -> bool {
+        !matches!(&self.known, Known::Rested(rested) if *rested == Rested::EMPTY)
+    }
+
+    fn opening(&self) -> log::Opening {
+        match &self.known {
+            Known::Checkpoints { opening, .. } => *opening,
+            Known::Rested(rested) => rested.opening(),
+        }
+    }
+}
+
+impl OpenJob {
+    /// The job for a partition.
+    pub fn new(shard: &Shard, id: PartitionId, closed: Closed, config: Arc<LogConfig>) -> Self {
+        Self { dirs: Arc::clone(&shard.shared.dirs), id, closed, config }
+    }
+
+    /// Opens the log, or makes it where there is none. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`], as [`Log::open`] gives it.
+    pub fn run(self) -> Result<Log, LogError> {
+        let Self { dirs, id, closed, config } = self;
+        let dir = &dirs.data()[closed.dir];
+        let folder = dir.log_dir.folder(&closed.name);
+        let disk = Arc::clone(&dirs.disk);
+        let known = log::read_topic_id(disk.as_ref(), &folder)?;
+        // What the checkpoints say is of a log that was there at the start, not of a new one that
+        // has the name of a deleted one.
+        let mut opening = if known.is_some() { closed.opening() } else { log::Opening::NEW };
+        if known.is_some_and(|known| known != id.topic) {
+            // Left behind by a topic of the same name that was deleted while this node was down.
+            let stray = dir.log_dir.folder_of_kind(&closed.name, FolderKind::Stray, id.topic);
+            tracing::warn!("{} belongs to another topic of that name, set aside", folder.display());
+            disk.rename(&folder, &stray).map_err(|source| LogError::Io {
+                action: "rename",
+                path: folder.clone(),
+                source,
+            })?;
+            opening = log::Opening::NEW;
+        }
+        let mut log = Log::open(disk, folder, config, opening, clock::wall())?;
+        if known == Some(id.topic) {
+            log.set_compacted_end(closed.compacted_end());
+        } else {
+            log.write_topic_id(id.topic)?;
+        }
+        Ok(log)
+    }
+}
+
+/// Lets every shard know the sizes of its closed logs, which the first one to ask pays for: the
+/// folders are listed once.
+pub async fn measure_closed(shared: &Arc<Shared>) {
+    for index in 0..shared.mailboxes.shards() {
+        let folders = shared.mailboxes.call(index, |shard| shard.unmeasured()).await;
+        if folders.is_empty() {
+            continue;
+        }
+        let disk = Arc::clone(&shared.dirs.disk);
+        let sizes = threads::blocking(move || {
+            let measured = folders.into_iter().filter_map(|(id, folder)| {
+                // Who opens the log says what is wrong with it.
+                Some((id, log::measure(disk.as_ref(), &folder).ok()?))
+            });
+            measured.collect()
+        })
+        .await;
+        shared.mailboxes.call(index, move |shard| shard.note_sizes(sizes)).await;
+    }
+}
+
+impl Shard {
+    /// Closed partitions of which the size is not known, and their folders.
+    fn unmeasured(&self) -> Vec<(PartitionId, PathBuf)> {
+        let closed = self.closed.borrow();
+        let unmeasured = closed.iter().filter(|(_, closed)| closed.size().is_none());
+        let dirs = self.shared.dirs.data();
+        unmeasured.map(|(id, one)| (*id, dirs[one.dir].log_dir.folder(&one.name))).collect()
+    }
+
+    /// Notes what closed partitions measure.
+    fn note_sizes(&self, sizes: Vec<(PartitionId, Size)>) {
+        let mut closed = self.closed.borrow_mut();
+        for (id, size) in sizes {
+            if let Some(closed) = closed.get_mut(&id) {
+                closed.set_size(size);
+            }
+        }
+    }
+}

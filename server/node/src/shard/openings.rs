@@ -1,0 +1,165 @@
+//! Opening logs when somebody needs them, off the shard's thread.
+//!
+//! What a request does with a partition is handed to [`Shard::when_open`]: it runs at once where
+//! the log is open, and else, in the order in which it came, when the blocking pool has opened it.
+//! Logs that are wanted at the same time are opened in groups by a few threads.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use log::{Log, LogError};
+use rustc_hash::FxHashMap;
+
+use super::Shard;
+use super::closed::{Closed, OpenJob};
+use super::partition::PartitionId;
+use crate::threads;
+
+/// Threads that open logs for one shard at once.
+const OPENERS_MAX: usize = 4;
+/// Logs that one of them opens before the shard hears of it.
+const GROUP_MAX: usize = 32;
+
+/// What runs on the shard once a log is open, or cannot be opened.
+type Work = Box<dyn FnOnce(&Rc<Shard>)>;
+type Outcome = Result<Log, LogError>;
+
+/// Logs of a shard that are being opened.
+#[derive(Default)]
+pub struct Openings {
+    under_way: RefCell<FxHashMap<PartitionId, Opening>>,
+    queue: RefCell<VecDeque<(PartitionId, OpenJob, SyncSender<Outcome>)>>,
+    openers: Cell<usize>,
+}
+
+struct Opening {
+    closed: Closed,
+    outcome: Receiver<Outcome>,
+    waiting: Vec<Work>,
+}
+
+impl Openings {
+    /// What was known of the logs before they began to be opened.
+    pub fn closed(&self) -> Vec<Closed> {
+        self.under_way.borrow().values().map(|one| one.closed.clone()).collect()
+    }
+
+    fn has(&self, id: PartitionId) -> bool {
+        self.under_way.borrow().contains_key(&id)
+    }
+}
+
+impl Shard {
+    /// Whether this shard has the partition, in whatever state.
+    pub(super) fn has(&self, id: PartitionId) -> bool {
+        self.partitions.borrow().contains_key(&id)
+            || self.closed.borrow().contains_key(&id)
+            || self.openings.has(id)
+            || self.unopened.borrow().contains_key(&id)
+    }
+
+    /// Whether work for the partition may run now.
+    pub fn is_at_hand(&self, id: PartitionId) -> bool {
+        self.partitions.borrow().contains_key(&id)
+            || !(self.closed.borrow().contains_key(&id) || self.openings.has(id))
+    }
+
+    /// Runs `work` when the partition's log is open: at once if it is, or if this shard does not
+    /// have the partition.
+    pub fn when_open(self: &Rc<Self>, id: PartitionId, work: impl FnOnce(&Rc<Shard>) + 'static) {
+        if self.is_at_hand(id) {
+            return work(self);
+        }
+        self.begin_to_open(id);
+        if let Some(opening) = self.openings.under_way.borrow_mut().get_mut(&id) {
+            opening.waiting.push(Box::new(work));
+        }
+    }
+
+    /// Runs `work` when the logs of all the partitions are open.
+    pub fn when_all_open(
+        self: &Rc<Self>,
+        mut ids: Vec<PartitionId>,
+        work: impl FnOnce(&Rc<Shard>) + 'static,
+    ) {
+        ids.retain(|id| !self.is_at_hand(*id));
+        ids.iter().for_each(|id| self.begin_to_open(*id));
+        // They are opened side by side; whichever is waited for, the others come, too.
+        match ids.pop() {
+            None => work(self),
+            Some(id) => self.when_open(id, move |shard| shard.when_all_open(ids, work)),
+        }
+    }
+
+    fn begin_to_open(self: &Rc<Self>, id: PartitionId) {
+        let Some(closed) = self.closed.borrow_mut().remove(&id) else { return };
+        let (sender, outcome) = sync_channel(1);
+        let settings = self.settings_of(id, &closed.name.topic);
+        let job = OpenJob::new(self, id, closed.clone(), settings.log);
+        self.openings.queue.borrow_mut().push_back((id, job, sender));
+        let opening = Opening { closed, outcome, waiting: Vec::new() };
+        self.openings.under_way.borrow_mut().insert(id, opening);
+        if self.openings.openers.get() < OPENERS_MAX {
+            self.openings.openers.update(|openers| openers + 1);
+            tokio::task::spawn_local(run(Rc::clone(self)));
+        }
+    }
+
+    /// Waits until the partition is open, if it is about to be. Blocks.
+    pub(super) fn finish_opening(self: &Rc<Self>, id: PartitionId) {
+        let mut queue = self.openings.queue.borrow_mut();
+        let queued = queue.iter().position(|(queued, _, _)| *queued == id);
+        let queued = queued.and_then(|at| queue.remove(at));
+        drop(queue);
+        if let Some((_, job, sender)) = queued {
+            // Nobody has begun: the channel has room for the one outcome.
+            _ = sender.send(job.run());
+        }
+        let Some(opening) = self.openings.under_way.borrow_mut().remove(&id) else { return };
+        let Opening { closed, outcome, waiting } = opening;
+        match outcome.recv() {
+            Ok(Ok(log)) => self.take_open(id, closed.name, log),
+            // That passes, as too many open files do; whoever comes next tries again.
+            Ok(Err(fault @ LogError::Io { .. })) => {
+                tracing::error!(partition = %closed.name, "cannot open its log now: {fault}");
+                self.closed.borrow_mut().insert(id, closed);
+            }
+            Ok(Err(fault)) => self.note_unopened(id, closed, &fault),
+            // The thread that was to open it is gone: the node is going down.
+            Err(_) => {}
+        }
+        waiting.into_iter().for_each(|work| work(self));
+    }
+
+    /// Waits for all partitions that are about to be opened. Blocks.
+    pub(super) fn finish_all_openings(self: &Rc<Self>) {
+        let ids: Vec<_> = self.openings.under_way.borrow().keys().copied().collect();
+        ids.into_iter().for_each(|id| self.finish_opening(id));
+    }
+}
+
+/// Opens group after group until none is left.
+async fn run(shard: Rc<Shard>) {
+    loop {
+        let group: Vec<_> = {
+            let mut queue = shard.openings.queue.borrow_mut();
+            let count = queue.len().min(GROUP_MAX);
+            queue.drain(..count).collect()
+        };
+        if group.is_empty() {
+            break;
+        }
+        let ids: Vec<_> = group.iter().map(|(id, _, _)| *id).collect();
+        threads::blocking(move || {
+            for (_, job, sender) in group {
+                // Nobody listens any more when the shard is going down.
+                _ = sender.send(job.run());
+            }
+        })
+        .await;
+        ids.into_iter().for_each(|id| shard.finish_opening(id));
+    }
+    shard.openings.openers.update(|openers| openers - 1);
+}
