@@ -112,7 +112,9 @@ async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     }
     let image = shared.mailboxes.call(0, |shard| shard.image()).await;
     let in_flight = shared.net.in_flight_bytes();
-    let page = metrics::render(&facts, &image, &shared.listener_counters, in_flight);
+    let dirs: Vec<_> = shared.dirs.data().iter().map(|dir| dir.path().to_owned()).collect();
+    let cleaner = (&shared.cleaner.facts(), &dirs[..]);
+    let page = metrics::render(&facts, &image, &shared.listener_counters, in_flight, cleaner);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }

@@ -15,6 +15,7 @@ use net::{Inbox, Listener, ListenerOptions, Net};
 use tokio::sync::mpsc;
 use types::Rng;
 
+use crate::cleaner::CleanerStatus;
 use crate::controller::{self, Controller, MetadataLog, Publish};
 use crate::dirs::Dirs;
 use crate::http::{self, Phase, Status};
@@ -81,6 +82,7 @@ impl Node {
             fixed,
             dirs,
             checkpoints: CheckpointOrder::default(),
+            cleaner: CleanerStatus::default(),
             mailboxes,
             controller,
             kraft_version,

@@ -7,6 +7,7 @@ use ::metadata::image::{ConfigResource, ResourceType};
 use config::{BrokerLayers, NodeConfig, SecurityProtocol, StaticConfig, TopicConfig};
 use net::{ListenerCounters, Net};
 
+use crate::cleaner::CleanerStatus;
 use crate::controller::Controller;
 use crate::dirs::Dirs;
 use crate::shard::Mailboxes;
@@ -22,6 +23,8 @@ pub struct Shared {
     pub dirs: Arc<Dirs>,
     /// Which checkpoints were written last.
     pub checkpoints: CheckpointOrder,
+    /// What compaction does.
+    pub cleaner: CleanerStatus,
     /// The way to every shard.
     pub mailboxes: Mailboxes,
     /// The way to the controller.

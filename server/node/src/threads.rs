@@ -1,10 +1,14 @@
 //! What threads need of the runtime: one of their own, and a place for work that waits for a disk.
 
 use std::future::{self, Future};
-use std::panic;
+use std::{panic, thread};
 
 use anyhow::Context;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
+
+/// How far behind others work in the background stands: a hundredth of a processor that is wanted
+/// by others, all of one that is not.
+const BACKGROUND_NICE: i32 = 19;
 
 /// A runtime for the tasks of one thread.
 ///
@@ -40,4 +44,21 @@ pub fn blocking<T: Send + 'static>(
             },
         }
     }
+}
+
+/// As [`blocking`], for long work that is not urgent, on a thread of its own. A panic is the error.
+pub fn in_background<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = thread::Result<T>> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    // Waited for on the pool, whose work a runtime lets come to its end.
+    blocking(move || {
+        let started = builder.spawn(move || {
+            // Of this thread alone; where the system refuses, the work is done all the same.
+            _ = rustix::process::setpriority_process(None, BACKGROUND_NICE);
+            work()
+        });
+        started.map_or_else(|error| Err(Box::new(error) as _), thread::JoinHandle::join)
+    })
 }

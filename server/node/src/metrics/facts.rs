@@ -1,6 +1,7 @@
 //! A copy of what one shard has counted and what its partitions look like.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,8 +26,8 @@ pub struct PartitionFacts {
     pub segments: usize,
     /// Whether a write or sync failed.
     pub is_offline: bool,
-    /// Whether compaction has failed.
-    pub is_uncleanable: bool,
+    /// Where compaction has failed: the directory, and the bytes that wait for it.
+    pub uncleanable: Option<(PathBuf, u64)>,
 }
 
 /// What a scrape needs of one shard, or of all when merged.
@@ -60,7 +61,10 @@ impl ShardFacts {
                 end: log.end_offset().get(),
                 segments: log.segment_count(),
                 is_offline: partition.is_offline(),
-                is_uncleanable: log.is_uncleanable(),
+                uncleanable: log.is_uncleanable().then(|| {
+                    let dir = log.dir().parent().unwrap_or(log.dir());
+                    (dir.to_owned(), log.uncleanable_bytes())
+                }),
             }
         });
         let closed = shard.closed();
@@ -73,7 +77,7 @@ impl ShardFacts {
                 end: closed.recovery_point().get(),
                 segments: size.segments,
                 is_offline: false,
-                is_uncleanable: false,
+                uncleanable: None,
             }
         });
         Self {

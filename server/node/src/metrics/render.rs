@@ -1,5 +1,6 @@
 //! Metrics as the text that Prometheus reads.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -13,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::counts::TopicCounts;
 use super::facts::{PartitionFacts, ShardFacts};
+use crate::cleaner::CleanerFacts;
 
 /// Label names and values of one sample.
 type Labels = Vec<(&'static str, String)>;
@@ -57,10 +59,12 @@ pub fn render(
     image: &Image,
     listeners: &[(String, Arc<ListenerCounters>)],
     in_flight_bytes: usize,
+    (cleaner, dirs): (&CleanerFacts, &[PathBuf]),
 ) -> String {
     let mut page = Page(Registry::default());
     topics(&mut page, facts);
     partitions(&mut page, facts);
+    compaction(&mut page, facts, cleaner, dirs);
     cluster(&mut page, image);
     network(&mut page, facts, listeners, in_flight_bytes);
     process(&mut page);
@@ -115,16 +119,54 @@ fn partitions(page: &mut Page, facts: &ShardFacts) {
     page.gauge(&format!("{replicas}partitioncount"), "Partitions on this broker", count);
     page.gauge(&format!("{replicas}leadercount"), "Partitions that it leads", count);
     page.gauge(&format!("{replicas}offlinereplicacount"), "Replicas that failed", offline as f64);
-    let uncleanable = facts.partitions.iter().filter(|one| one.is_uncleanable).count();
-    let cleaner = "kafka_log_logcleanermanager_";
-    let help = "Partitions set aside from compaction";
-    page.gauge(&format!("{cleaner}uncleanable_partitions_count"), help, uncleanable as f64);
     page.gauge(
         &format!("{replicas}underreplicatedpartitions"),
         "Partitions that lack replicas",
         0.0,
     );
     page.gauge(&format!("{replicas}underminisrpartitioncount"), "Partitions below min ISR", 0.0);
+}
+
+/// What the cleaner says, and what it has set aside in each log directory.
+fn compaction(page: &mut Page, facts: &ShardFacts, cleaner: &CleanerFacts, dirs: &[PathBuf]) {
+    let set_aside = |dir: &PathBuf| {
+        let all = facts.partitions.iter().filter_map(|one| one.uncleanable.as_ref());
+        let bytes: Vec<u64> = all.filter(|(at, _)| at == dir).map(|(_, bytes)| *bytes).collect();
+        (bytes.len() as f64, bytes.iter().sum::<u64>() as f64)
+    };
+    let label = |dir: &PathBuf| vec![("logDirectory", dir.display().to_string())];
+    let manager = "kafka_log_logcleanermanager_";
+    let counts = dirs.iter().map(|dir| (label(dir), set_aside(dir).0));
+    let help = "Partitions set aside from compaction";
+    page.gauges(&format!("{manager}uncleanable_partitions_count"), help, counts);
+    let bytes = dirs.iter().map(|dir| (label(dir), set_aside(dir).1));
+    let help = "Bytes that wait for compaction in partitions set aside from it";
+    page.gauges(&format!("{manager}uncleanable_bytes"), help, bytes);
+    let since = cleaner.looked_at.map_or(0.0, |at| at.elapsed().as_secs_f64() * 1000.0);
+    let panics = f64::from(cleaner.panics);
+    let utilization = cleaner.max_of(|pass| pass.tally.dedupe_utilization);
+    let took = cleaner.max_of(|pass| pass.took.as_secs_f64());
+    let delay = cleaner.delay_max.get() as f64 / 1000.0;
+    let last = "of the last compactions";
+    for (name, help, value) in [
+        (
+            "manager_max_dirty_percent",
+            "Dirty share of the dirtiest log",
+            100.0 * cleaner.dirty_ratio_max,
+        ),
+        ("manager_time_since_last_run_ms", "Time since logs were looked at", since),
+        ("_cleaner_recopy_percent", "Bytes written for 100 read", cleaner.recopy_percent()),
+        ("_max_clean_time_secs", &format!("The longest {last}"), took),
+        (
+            "_max_buffer_utilization_percent",
+            &format!("Fullest table of keys {last}"),
+            100.0 * utilization,
+        ),
+        ("_max_compaction_delay_secs", "How long max.compaction.lag.ms is overdue", delay),
+        ("_deadthreadcount", "Compactions that panicked", panics),
+    ] {
+        page.gauge(&format!("kafka_log_logcleaner{name}"), help, value);
+    }
 }
 
 fn cluster(page: &mut Page, image: &Image) {
@@ -222,12 +264,16 @@ mod tests {
         let mut facts = ShardFacts::default();
         let counts = TopicCounts { records_in: 3, bytes_in: 70, ..Default::default() };
         facts.topics.insert("a".into(), counts);
-        let text = render(&facts, &Image::default(), &[], 0);
+        let cleaner = CleanerFacts { dirty_ratio_max: 0.5, ..Default::default() };
+        let text = render(&facts, &Image::default(), &[], 0, (&cleaner, &["/d".into()]));
         for line in [
             "kafka_server_brokertopicmetrics_messagesin_total{} 3",
             "kafka_server_brokertopicmetrics_bytesin_total{topic=\"a\"} 70",
             "kafka_controller_kafkacontroller_activecontrollercount 1.0",
             "kafka_server_replicamanager_partitioncount 0.0",
+            "kafka_log_logcleanermanager_uncleanable_partitions_count{logDirectory=\"/d\"} 0.0",
+            "kafka_log_logcleanermanager_max_dirty_percent 50.0",
+            "kafka_log_logcleaner_max_clean_time_secs 0.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -26,11 +26,17 @@ use types::{ErrorCode, Uuid};
 pub struct TestNode {
     pub dir: tempfile::TempDir,
     node: Option<Node>,
+    more: &'static [(&'static str, &'static str)],
 }
 
 impl TestNode {
     pub fn start() -> Self {
-        let mut this = Self { dir: tempfile::tempdir().unwrap(), node: None };
+        Self::start_with(&[])
+    }
+
+    /// As `start`, with more settings.
+    pub fn start_with(more: &'static [(&'static str, &'static str)]) -> Self {
+        let mut this = Self { dir: tempfile::tempdir().unwrap(), node: None, more };
         this.run();
         this
     }
@@ -53,7 +59,7 @@ impl TestNode {
 
     /// Why a node with one more setting does not start.
     pub fn refusal(setting: (&str, &str)) -> String {
-        let this = Self { dir: tempfile::tempdir().unwrap(), node: None };
+        let this = Self { dir: tempfile::tempdir().unwrap(), node: None, more: &[] };
         let started = Node::start(this.options(Some(setting)));
         format!("{:#}", started.err().expect("the node does not start"))
     }
@@ -74,7 +80,7 @@ impl TestNode {
             ("thalweg.shards", "2"),
         ];
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let overrides = settings.iter().chain(&more).map(owned).collect();
+        let overrides = settings.iter().chain(self.more).chain(&more).map(owned).collect();
         let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
         StartOptions { fixed, cluster_id: None }
     }
@@ -90,6 +96,16 @@ impl TestNode {
 
     pub fn client(&self) -> Client {
         Client::connect(self.address("PLAINTEXT"))
+    }
+
+    /// The page of metrics, for a node with `thalweg.metrics.listener`.
+    pub fn metrics(&self) -> String {
+        let address = self.node.as_ref().unwrap().metrics().expect("they are served");
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
     }
 
     pub fn controller(&self) -> Client {

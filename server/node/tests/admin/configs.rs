@@ -15,8 +15,8 @@ use types::ErrorCode;
 
 use crate::client::{Client, TestNode, eventually};
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
 const LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
@@ -39,7 +39,7 @@ fn describe(client: &mut Client, kind: i8, name: &str, key: Option<&str>) -> Des
 }
 
 /// Sets a key, or deletes it without a value; gives the code.
-fn set(client: &mut Client, kind: i8, name: &str, key: &str, value: Option<&str>) -> ErrorCode {
+pub fn set(client: &mut Client, kind: i8, name: &str, key: &str, value: Option<&str>) -> ErrorCode {
     let config = AlterableConfig {
         name: key.to_owned(),
         config_operation: i8::from(value.is_none()),

@@ -34,7 +34,7 @@ fn logs(client: &mut Client, topic: &str) -> Vec<(String, i64, bool)> {
     found
 }
 
-fn move_to(client: &mut Client, path: &str, topic: &str, partition: i32) -> ErrorCode {
+pub fn move_to(client: &mut Client, path: &str, topic: &str, partition: i32) -> ErrorCode {
     let topic = AlterReplicaLogDirTopic {
         name: topic.to_owned(),
         partitions: vec![partition],
@@ -100,13 +100,13 @@ fn moves_that_cannot_be_have_kafkas_codes() {
 }
 
 /// The directory that does not hold the log.
-fn other_dir(node: &TestNode, client: &mut Client, topic: &str) -> String {
+pub fn other_dir(node: &TestNode, client: &mut Client, topic: &str) -> String {
     let here = logs(client, topic)[0].0.clone();
     let dirs = node.log_dirs().map(|dir| dir.to_str().unwrap().to_owned());
     dirs.into_iter().find(|dir| *dir != here).unwrap()
 }
 
-fn wait_for_move(client: &mut Client, topic: &str, to: &str) {
+pub fn wait_for_move(client: &mut Client, topic: &str, to: &str) {
     eventually("a move", || {
         let now = logs(client, topic);
         (now.len() == 1 && now[0].0 == to).then_some(())

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
 mod client;
+mod compaction;
 mod configs;
 mod controller_listener;
 mod every_version;

@@ -1,0 +1,237 @@
+//! Compaction of the node's logs: which one is next, at what pace, on which threads.
+//!
+//! One loop on the first shard asks every shard for logs in need and leads the dirtiest ones
+//! through their compaction, as many side by side as `log.cleaner.threads`. The work is done in the
+//! background (`pass`) within one budget of bytes (`throttle`). What fails is set aside, with its
+//! name and cause, and the others go on.
+//!
+//! Not here: what compaction does (`log`), which keys are in force for a topic (`config`).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{CleanerBuffers, CompactionNeed};
+use tokio::task::JoinSet;
+use types::{Millis, TopicPartition};
+
+use crate::clock;
+use crate::shard::{PartitionId, Shard};
+
+mod pass;
+mod status;
+mod throttle;
+
+pub use status::{CleanerFacts, CleanerStatus};
+
+use throttle::{StopOnDrop, Throttle};
+
+/// How often settings are looked at while something is compacted.
+const LOOK: Duration = Duration::from_secs(1);
+/// Logs that a shard looks at in one go, before it does other work.
+const LOGS_AT_ONCE: usize = 64;
+
+/// What the cleaner reads of the broker's settings, again and again.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    threads: usize,
+    backoff: Duration,
+    buffers: CleanerBuffers,
+    bytes_per_second_max: f64,
+}
+
+/// A log in need of compaction.
+struct Candidate {
+    shard: usize,
+    id: PartitionId,
+    name: TopicPartition,
+    need: CompactionNeed,
+}
+
+/// What is under way and what is next.
+struct Cleaner {
+    shard: Rc<Shard>,
+    throttle: Arc<Throttle>,
+    /// Compactions under way; each gives its partition and whether it was compacted.
+    running: JoinSet<(TopicPartition, bool)>,
+    /// Their partitions. By name, as a topic that is made anew has the former one's folders.
+    busy: BTreeSet<TopicPartition>,
+    /// The dirtiest first.
+    queue: VecDeque<Candidate>,
+    looked_at: Option<Instant>,
+    /// Whether a log was compacted since, which may be in need again.
+    has_worked: bool,
+}
+
+/// Compacts log after log until the shard ends. For the first shard.
+pub async fn run(shard: Rc<Shard>) {
+    let throttle = Arc::new(Throttle::default());
+    let _stop = StopOnDrop(Arc::clone(&throttle));
+    let mut cleaner = Cleaner::new(Rc::clone(&shard), Arc::clone(&throttle));
+    let mut former = None;
+    loop {
+        let Some(settings) = Settings::read(&shard) else { return };
+        throttle.set_rate(settings.bytes_per_second_max);
+        if former.replace(settings.buffers).is_some_and(|former| former != settings.buffers) {
+            // What was set aside for want of memory may have enough now.
+            cleaner.retry_all().await;
+        }
+        cleaner.begin(settings).await;
+        cleaner.wait(settings).await;
+    }
+}
+
+impl Cleaner {
+    fn new(shard: Rc<Shard>, throttle: Arc<Throttle>) -> Self {
+        Self {
+            shard,
+            throttle,
+            running: JoinSet::new(),
+            busy: BTreeSet::new(),
+            queue: VecDeque::new(),
+            looked_at: None,
+            has_worked: false,
+        }
+    }
+
+    /// Begins as many compactions as there are threads free and logs in need.
+    async fn begin(&mut self, settings: Settings) {
+        if self.running.len() >= settings.threads {
+            return;
+        }
+        let is_old = self.looked_at.is_none_or(|at| at.elapsed() >= settings.backoff);
+        if is_old || (self.queue.is_empty() && self.has_worked) {
+            self.look().await;
+        }
+        while self.running.len() < settings.threads {
+            let Some(candidate) = self.queue.pop_front() else { break };
+            if !self.busy.insert(candidate.name.clone()) {
+                continue;
+            }
+            let (shard, throttle) = (Rc::clone(&self.shard), Arc::clone(&self.throttle));
+            self.running.spawn_local(async move {
+                let name = candidate.name.clone();
+                (name, pass::run(&shard, candidate, settings, &throttle).await)
+            });
+        }
+    }
+
+    /// Until something has ended or it is time to look again.
+    async fn wait(&mut self, settings: Settings) {
+        let is_idle = self.running.is_empty();
+        let pause = if is_idle { settings.backoff } else { settings.backoff.min(LOOK) };
+        tokio::select! {
+            Some(ended) = self.running.join_next() => {
+                let (name, has_worked) = ended.expect("a compaction's panic is its error");
+                self.busy.remove(&name);
+                self.has_worked |= has_worked;
+            }
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    /// Asks all shards for logs in need.
+    async fn look(&mut self) {
+        let mut found = Vec::new();
+        for index in 0..self.shard.shared.mailboxes.shards() {
+            let ids = call(&self.shard, index, compacted_ids).await;
+            for ids in ids.chunks(LOGS_AT_ONCE) {
+                let ids = ids.to_vec();
+                let some = call(&self.shard, index, move |shard| candidates_of(shard, &ids));
+                found.extend(some.await);
+                // Other work of this shard goes on, too.
+                tokio::task::yield_now().await;
+            }
+        }
+        let ratio = found.iter().map(|one| one.need.dirty_ratio).fold(0.0, f64::max);
+        let delay = found.iter().map(|one| one.need.delay).max().unwrap_or(Millis::ZERO);
+        self.shard.shared.cleaner.note_look(ratio, delay);
+        found.retain(|one| one.need.is_due && !self.busy.contains(&one.name));
+        found.sort_by(|a, b| b.need.dirty_ratio.total_cmp(&a.need.dirty_ratio));
+        self.queue = found.into();
+        self.looked_at = Some(Instant::now());
+        self.has_worked = false;
+    }
+
+    /// Lets compaction try again what it had set aside.
+    async fn retry_all(&mut self) {
+        for index in 0..self.shard.shared.mailboxes.shards() {
+            call(&self.shard, index, |shard| {
+                for partition in shard.partitions() {
+                    partition.borrow_mut().log_mut().clear_uncleanable();
+                }
+            })
+            .await;
+        }
+        self.looked_at = None;
+    }
+}
+
+fn compacted_ids(shard: &Rc<Shard>) -> Vec<PartitionId> {
+    let partitions = shard.partitions();
+    let partitions = partitions.iter().map(|partition| partition.borrow());
+    let compacted = partitions.filter(|one| one.log().config().compact && !one.is_offline());
+    compacted.map(|one| one.id()).collect()
+}
+
+fn candidates_of(shard: &Rc<Shard>, ids: &[PartitionId]) -> Vec<Candidate> {
+    let now = clock::wall();
+    let mut candidates = Vec::new();
+    for id in ids {
+        let Some(partition) = shard.partition(*id) else { continue };
+        let mut partition = partition.borrow_mut();
+        let high_watermark = partition.high_watermark();
+        match partition.log_mut().compaction_need(high_watermark, now) {
+            Ok(Some(need)) => {
+                let (id, name) = (*id, partition.name().clone());
+                candidates.push(Candidate { shard: shard.index, id, name, need });
+            }
+            Ok(None) => {}
+            Err(fault) if fault.is_passing() => {
+                tracing::warn!(partition = %partition.name(), "cannot compact for now: {fault}");
+            }
+            Err(fault) => {
+                partition.log_mut().set_uncleanable();
+                pass::report(partition.name(), &fault.to_string(), pass::ADVICE_DAMAGE);
+            }
+        }
+    }
+    candidates
+}
+
+/// Runs `work` on a shard, at once if that is this one.
+async fn call<T: Send + Unpin + 'static>(
+    shard: &Rc<Shard>,
+    index: usize,
+    work: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
+) -> T {
+    if index == shard.index { work(shard) } else { shard.shared.mailboxes.call(index, work).await }
+}
+
+impl Settings {
+    /// `None` where nothing is to be compacted until the next start.
+    fn read(shard: &Shard) -> Option<Self> {
+        let image = shard.image();
+        let own = shard.shared.broker_resource();
+        let layers = shard.shared.layers(&image, &own);
+        if !layers.boolean("log.cleaner.enable") {
+            return None;
+        }
+        let count = |number: i64| usize::try_from(number).unwrap_or(0);
+        let threads = count(layers.int("log.cleaner.threads").into());
+        let buffers = CleanerBuffers {
+            dedupe_bytes: count(layers.long("log.cleaner.dedupe.buffer.size")) / threads.max(1),
+            load_factor: layers.double("log.cleaner.io.buffer.load.factor"),
+            io_bytes: count(layers.int("log.cleaner.io.buffer.size").into()) / threads.max(1),
+        };
+        let backoff = u64::try_from(layers.long("log.cleaner.backoff.ms")).unwrap_or(0);
+        Some(Self {
+            threads,
+            // A pause of none would let the loop turn without end.
+            backoff: Duration::from_millis(backoff.max(1)),
+            buffers,
+            bytes_per_second_max: layers.double("log.cleaner.io.max.bytes.per.second"),
+        })
+    }
+}
