@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use crate::bind::{self, Listener};
 use crate::counters::ListenerCounters;
 use crate::gate::{Admission, Gate, Ticket};
+use crate::inbound::Inbound;
 use crate::limits::{CachedLimits, Limits, SharedLimits};
 use crate::memory::{InFlight, Pool};
+use crate::peer::ClientSoftware;
 use crate::shard::Inbox;
 use crate::warnings::{Kind, Warnings};
 
@@ -41,7 +43,7 @@ struct ShardLink {
     sender: mpsc::Sender<Accepted>,
 }
 
-/// An admitted socket on its way to its shard.
+/// A socket on its way to a shard, where it is placed first or moves to.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub stream: TcpStream,
@@ -49,9 +51,14 @@ pub(crate) struct Accepted {
     pub address: SocketAddr,
     pub local_address: SocketAddr,
     pub listener: Arc<str>,
-    pub needs_authentication: bool,
+    pub authenticated: bool,
+    pub software: Option<ClientSoftware>,
     pub counters: Arc<ListenerCounters>,
     pub seat: Seat,
+    /// What has arrived of the next frame, of a connection that comes from another shard.
+    pub inbound: Inbound,
+    /// Whether it comes from there.
+    pub moved: bool,
 }
 
 /// A connection's place in the counts; dropping it makes room.
@@ -60,6 +67,15 @@ pub(crate) struct Seat {
     net: Arc<Net>,
     shard: usize,
     _ticket: Ticket,
+}
+
+impl Seat {
+    fn take_at(&mut self, shard: usize) {
+        let shards = &self.net.shards;
+        shards[shard].connections.fetch_add(1, Ordering::Relaxed);
+        shards[self.shard].connections.fetch_sub(1, Ordering::Relaxed);
+        self.shard = shard;
+    }
 }
 
 impl Drop for Seat {
@@ -205,12 +221,24 @@ impl Net {
             address: SocketAddr::new(ip, address.port()),
             local_address,
             listener: listener.name.clone(),
-            needs_authentication: listener.needs_authentication,
+            authenticated: !listener.needs_authentication,
+            software: None,
+            inbound: Inbound::new(),
+            moved: false,
             counters: listener.counters.clone(),
             seat: Seat { net: self.clone(), shard, _ticket: ticket },
         };
         // Fails only when that shard has stopped; then the node is stopping.
         _ = self.shards[shard].sender.send(accepted).await;
+    }
+
+    /// Hands a connection over to another shard. It comes back if that one takes none now.
+    pub(crate) fn move_to(&self, shard: usize, mut moving: Accepted) -> Option<Accepted> {
+        let room = self.shards.get(shard).and_then(|link| link.sender.try_reserve().ok());
+        let Some(room) = room else { return Some(moving) };
+        moving.seat.take_at(shard);
+        room.send(moving);
+        None
     }
 
     fn least_loaded_shard(&self) -> usize {

@@ -9,6 +9,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,12 +24,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::accept::Net;
 use crate::counters::{Closed, ListenerCounters, Traffic};
-use crate::handler::{FileRange, Handler, Peer, Response, Served};
+use crate::handler::{FileRange, Handler, Response, Served};
 use crate::inbound::{FrameError, Inbound};
 use crate::limits::CachedLimits;
 use crate::memory::{Account, LITTLE_BYTES};
 use crate::outbound::{Outbound, SEGMENTS_PER_WRITE};
 use crate::pace::{Pace, REST_MAX};
+use crate::peer::Peer;
 use crate::requests::{Requests, Waiting};
 use crate::warnings::Kind;
 
@@ -69,12 +71,24 @@ struct Ending {
     by: Instant,
 }
 
+/// Why the task of a connection ends.
+pub(crate) enum End {
+    Closed(Closed),
+    /// It goes on upon another shard, with the bytes of a frame that it has begun.
+    Moves {
+        shard: usize,
+        stream: TcpStream,
+        inbound: Inbound,
+    },
+}
+
 impl<'a, H: Handler> Connection<'a, H> {
     pub(crate) fn new(
         net: &'a Arc<Net>,
         handler: Rc<H>,
         peer: Rc<Peer>,
         stream: TcpStream,
+        inbound: Inbound,
         counters: &'a ListenerCounters,
     ) -> Self {
         let now = Instant::now();
@@ -85,7 +99,7 @@ impl<'a, H: Handler> Connection<'a, H> {
             stream,
             counters,
             limits: net.limits.current(),
-            inbound: Inbound::new(),
+            inbound,
             requests: Requests::default(),
             outbound: Outbound::default(),
             account: Account::new(net.memory.clone()),
@@ -100,12 +114,12 @@ impl<'a, H: Handler> Connection<'a, H> {
         }
     }
 
-    /// Serves the connection to its end and tells why it ended.
-    pub(crate) async fn run(mut self) -> Closed {
+    /// Serves the connection to its end, or until it moves to another shard.
+    pub(crate) async fn run(mut self) -> End {
         let mut draining = pin!(self.net.draining());
         let mut drained = false;
         let mut alarm = pin!(sleep_until(self.now));
-        poll_fn(move |cx| {
+        let end = poll_fn(|cx| {
             if !drained && let Poll::Ready(by) = draining.as_mut().poll(cx) {
                 drained = true;
                 self.end(Closed::Shutdown, by);
@@ -114,31 +128,45 @@ impl<'a, H: Handler> Connection<'a, H> {
             self.settle();
             turn
         })
-        .await
+        .await;
+        match end {
+            ControlFlow::Break(reason) => End::Closed(reason),
+            ControlFlow::Continue(shard) => {
+                End::Moves { shard, stream: self.stream, inbound: self.inbound }
+            }
+        }
     }
 
-    /// Does all that can be done now. Ready: the connection is over.
-    fn turn(&mut self, cx: &mut Context<'_>, mut alarm: Pin<&mut Sleep>) -> Poll<Closed> {
+    /// Does all that can be done now. Ready: the connection is over, or goes on upon that shard.
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut alarm: Pin<&mut Sleep>,
+    ) -> Poll<ControlFlow<Closed, usize>> {
+        let over = |reason| Poll::Ready(ControlFlow::Break(reason));
         loop {
             self.now = Instant::now();
             self.limits.refresh(&self.net.limits);
             loop {
                 self.serve(cx);
-                let Ok(wrote) = self.write(cx) else { return Poll::Ready(Closed::ByClient) };
+                let Ok(wrote) = self.write(cx) else { return over(Closed::ByClient) };
                 if let Some(ending) = self.ending
                     && self.requests.is_empty()
                     && self.outbound.is_empty()
                 {
-                    return Poll::Ready(ending.reason);
+                    return over(ending.reason);
                 }
-                let Ok(read) = self.read(cx) else { return Poll::Ready(Closed::ByClient) };
+                let Ok(read) = self.read(cx) else { return over(Closed::ByClient) };
                 if !wrote && !read {
                     break;
                 }
             }
             self.settle();
             if let Some(reason) = self.overdue() {
-                return Poll::Ready(reason);
+                return over(reason);
+            }
+            if let Some(shard) = self.better_shard() {
+                return Poll::Ready(ControlFlow::Continue(shard));
             }
             let Some(deadline) = self.next_deadline() else { return Poll::Pending };
             // An alarm that rings too early costs one turn; moving it at every turn costs more.
@@ -147,6 +175,16 @@ impl<'a, H: Handler> Connection<'a, H> {
             }
             ready!(alarm.as_mut().poll(cx));
         }
+    }
+
+    /// The shard on which the connection would be better placed, if it may leave now.
+    fn better_shard(&self) -> Option<usize> {
+        let rests = self.ending.is_none()
+            && self.muted_until.is_none()
+            && self.memory_wait.is_none()
+            && self.requests.is_empty()
+            && self.outbound.is_empty();
+        self.peer.pull.won_by().filter(|_| rests)
     }
 
     /// Serves frames and collects answers until one must be waited for.

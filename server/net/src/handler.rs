@@ -1,16 +1,16 @@
 //! The seam between a connection and the node: a frame goes in, an answer comes out.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
+
+use crate::peer::Peer;
 
 /// What the node does with frames. One value per shard thread, shared by its connections.
 pub trait Handler: 'static {
@@ -108,26 +108,4 @@ impl Segment {
             Self::File(range) => range.bytes,
         }
     }
-}
-
-/// The other end of a connection, as the node sees it.
-#[derive(Debug)]
-pub struct Peer {
-    /// Unique in this process.
-    pub id: u64,
-    pub address: SocketAddr,
-    /// The address of ours that the client connected to.
-    pub local_address: SocketAddr,
-    pub listener: Arc<str>,
-    /// Whether the larger frame limit applies. True from the start where nobody logs in.
-    pub authenticated: Cell<bool>,
-    /// What ApiVersions told about the client (KIP-511).
-    pub software: RefCell<Option<ClientSoftware>>,
-}
-
-/// Name and version of a client library.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ClientSoftware {
-    pub name: String,
-    pub version: String,
 }

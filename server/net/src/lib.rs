@@ -3,7 +3,8 @@
 //! One [`Net`] serves the whole node. An acceptor per listener ([`Net::accept`]) hands every
 //! accepted socket to the shard that holds the fewest connections; there its [`Inbox`] runs one
 //! task per connection, which calls the node's [`Handler`] for each complete frame and writes the
-//! answers in request order.
+//! answers in request order. A connection most of whose requests wake one other shard is handed
+//! over to that one while it rests.
 //!
 //! Why one listening socket and a hand-over, not a `SO_REUSEPORT` socket per shard: the kernel
 //! spreads by hash, so that of eight connections four may share one core while others idle, and a
@@ -23,6 +24,7 @@ mod limits;
 mod memory;
 mod outbound;
 mod pace;
+mod peer;
 mod requests;
 mod shard;
 mod warnings;
@@ -30,7 +32,8 @@ mod warnings;
 pub use accept::Net;
 pub use bind::{BindError, Listener, ListenerOptions};
 pub use counters::{Closed, ListenerCounters};
-pub use handler::{ClientSoftware, FileRange, Handler, Peer, Response, Segment, Served};
+pub use handler::{FileRange, Handler, Response, Segment, Served};
 pub use limits::{Limits, ListenerLimits};
 pub use memory::InFlight;
+pub use peer::{ClientSoftware, Peer};
 pub use shard::Inbox;

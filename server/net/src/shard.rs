@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::accept::{Accepted, Net};
-use crate::connection::Connection;
-use crate::handler::{Handler, Peer};
+use crate::connection::{Connection, End};
+use crate::counters::Closed;
+use crate::handler::Handler;
+use crate::peer::{Peer, Pull};
 
 /// The sockets on their way to one shard. It is `Send`: made by [`Net::new`], then moved to the
 /// shard's thread.
@@ -26,7 +28,7 @@ impl Inbox {
 
     /// Serves this shard's connections until the node stops and the last of them has ended.
     ///
-    /// Must run inside a `LocalSet`.
+    /// Must run on a local runtime, or inside a `LocalSet`.
     ///
     /// # Panics
     /// With the panic of a connection's task: a broken invariant takes the shard down, instead of
@@ -52,21 +54,44 @@ impl Inbox {
     }
 }
 
-async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, accepted: Accepted) {
-    let Accepted { stream, counters, seat: _seat, .. } = accepted;
-    // Fails only when the runtime is shutting down.
-    let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { return };
-    counters.count_opened();
-    let peer = Rc::new(Peer {
-        id: accepted.peer_id,
-        address: accepted.address,
-        local_address: accepted.local_address,
-        listener: accepted.listener,
-        authenticated: Cell::new(!accepted.needs_authentication),
-        software: RefCell::new(None),
-    });
-    let reason = Connection::new(&net, handler, peer, stream, &counters).run().await;
-    counters.count_closed(reason);
+async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) {
+    if !accepted.moved {
+        accepted.counters.count_opened();
+    }
+    loop {
+        // Fails only when the runtime is shutting down.
+        let Ok(stream) = tokio::net::TcpStream::from_std(accepted.stream) else { return };
+        let peer = Rc::new(Peer {
+            id: accepted.peer_id,
+            address: accepted.address,
+            local_address: accepted.local_address,
+            listener: accepted.listener.clone(),
+            authenticated: Cell::new(accepted.authenticated),
+            software: RefCell::new(accepted.software.take()),
+            pull: Pull::default(),
+        });
+        let (counters, inbound) = (accepted.counters.clone(), accepted.inbound);
+        let serving =
+            Connection::new(&net, handler.clone(), peer.clone(), stream, inbound, &counters);
+        let (shard, stream, inbound) = match serving.run().await {
+            End::Closed(reason) => return counters.count_closed(reason),
+            End::Moves { shard, stream, inbound } => (shard, stream, inbound),
+        };
+        let Ok(stream) = stream.into_std() else { return counters.count_closed(Closed::ByClient) };
+        let moving = Accepted {
+            stream,
+            inbound,
+            authenticated: peer.authenticated.get(),
+            software: peer.software.take(),
+            moved: true,
+            ..accepted
+        };
+        match net.move_to(shard, moving) {
+            None => return,
+            // It goes on here.
+            Some(back) => accepted = back,
+        }
+    }
 }
 
 fn pass_on_panic(ended: Result<(), JoinError>) {

@@ -12,7 +12,6 @@ use ::metadata::{Image, Loader};
 use anyhow::{Context, bail};
 use config::{BrokerLayers, NodeConfig, StaticConfig};
 use net::{Inbox, Listener, ListenerOptions, Net};
-use tokio::sync::mpsc;
 use types::Rng;
 
 use crate::cleaner::CleanerStatus;
@@ -20,7 +19,7 @@ use crate::controller::{self, Controller, MetadataLog, Publish};
 use crate::dirs::Dirs;
 use crate::http::{self, Phase, Status};
 use crate::registration;
-use crate::shard::{Mailboxes, Shard, Work};
+use crate::shard::{Inward, Mailboxes, Shard};
 use crate::shared::Shared;
 use crate::upkeep::CheckpointOrder;
 use crate::{clock, dynamic, groups, threads, upkeep};
@@ -255,7 +254,7 @@ fn start_shards(
     shared: &Arc<Shared>,
     image: &Arc<Image>,
     inboxes: Vec<Inbox>,
-    receivers: Vec<mpsc::UnboundedReceiver<Work>>,
+    receivers: Vec<Inward>,
     serving: Sender<()>,
     rng: &mut Rng,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
@@ -266,7 +265,7 @@ fn start_shards(
         let serving = serving.clone();
         let rng = Rng::new(rng.next_u64());
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            let runtime = match threads::local_runtime() {
+            let runtime = match threads::local_runtime(mailbox.sleep()) {
                 Ok(runtime) => runtime,
                 Err(error) => return tracing::error!("shard {index}: {error:#}"),
             };

@@ -6,6 +6,8 @@ use std::{panic, thread};
 use anyhow::Context;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 
+use crate::shard::Sleep;
+
 /// How far behind others work in the background stands: a hundredth of a processor that is wanted
 /// by others, all of one that is not.
 const BACKGROUND_NICE: i32 = 19;
@@ -18,12 +20,14 @@ pub fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("cannot start a thread's runtime")
 }
 
-/// A runtime for the tasks of a shard, which never leave its thread.
+/// A runtime for the tasks of a shard, which never leave its thread; `sleep` hears when it sleeps.
 ///
 /// # Errors
 /// If the system has no descriptor left for it.
-pub fn local_runtime() -> anyhow::Result<LocalRuntime> {
+pub fn local_runtime(sleep: Sleep) -> anyhow::Result<LocalRuntime> {
     let mut builder = Builder::new_current_thread();
+    let woken = sleep.clone();
+    builder.on_thread_park(move || sleep.begins()).on_thread_unpark(move || woken.ends());
     let runtime = builder.enable_all().build_local(LocalOptions::default());
     runtime.context("cannot start a shard's runtime")
 }

@@ -28,13 +28,17 @@ pub struct Toy {
 }
 
 impl Handler for Toy {
-    fn serve(self: &Rc<Self>, _peer: &Rc<Peer>, frame: BytesMut) -> Served {
+    fn serve(self: &Rc<Self>, peer: &Rc<Peer>, frame: BytesMut) -> Served {
         let frame = frame.freeze();
         self.served.borrow_mut().push(frame.clone());
         let echo = Response::new(vec![frame.clone()]);
         match frame.first() {
             Some(b'p') => self.later(echo, true),
             Some(b'w') => self.later(echo, false),
+            Some(b's') => {
+                peer.woke(1);
+                Served::Now(echo)
+            }
             Some(b't') => in_time(echo),
             Some(b'n') => Served::NoResponse,
             Some(b'c') => Served::Close("the frame asks for it".into()),

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use log::{AbortedTxn, ColdRead, FileSlice, Log, Read, ReadError};
 use net::InFlight;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use types::{ErrorCode, LeaderEpoch, Offset};
 
 use super::stand_in;
-use crate::shard::{Call, Partition, PartitionId, Shard};
+use crate::broker::Context;
+use crate::shard::{Call, Partition, PartitionId, Reply, Shard};
 use crate::threads;
 
 /// What a shard reads for a fetch even where nothing is left of the node's budget, so that
@@ -152,12 +153,12 @@ impl Answer {
 type Found = (Ask, Answer, Option<ColdRead>);
 
 /// Reads all partitions; the answers come with their place within the request, in its order.
-pub async fn gather(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(usize, Answer)> {
+pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(usize, Answer)> {
     let mut answers = Vec::with_capacity(asks.len());
     let mut open = asks;
     while !open.is_empty() {
         let mut again = Vec::new();
-        for (mut ask, mut answer, cold) in read_everywhere(shard, open, bounds).await {
+        for (mut ask, mut answer, cold) in read_everywhere(context, open, bounds).await {
             if let Some(cold) = cold {
                 match run_cold(cold).await {
                     // Nothing in that stretch of the log: go on behind it.
@@ -202,7 +203,8 @@ fn trim(answers: &mut [(usize, Answer)], bytes_max: usize) {
     }
 }
 
-async fn read_everywhere(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
+async fn read_everywhere(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
+    let shard = &context.shard;
     let mut by_owner: BTreeMap<usize, Vec<Ask>> = BTreeMap::new();
     for ask in asks {
         by_owner.entry(shard.owner_of(ask.partition)).or_default().push(ask);
@@ -212,7 +214,10 @@ async fn read_everywhere(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> 
         && let Some(entry) = by_owner.first_entry().filter(|entry| *entry.key() != shard.index)
     {
         let (owner, asks) = entry.remove_entry();
-        return read_there(shard, owner, asks, bounds, wait).await;
+        return read_there(context, owner, asks, bounds, wait).await;
+    }
+    if by_owner.keys().all(|owner| *owner == shard.index) {
+        context.peer.served_at_home();
     }
     let mut calls = Vec::with_capacity(by_owner.len());
     for (owner, asks) in by_owner {
@@ -220,12 +225,11 @@ async fn read_everywhere(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> 
             calls.push(Call::Done(Some(read_here(shard, asks, bounds))));
             continue;
         }
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = shard.reply_from(owner);
         let bounds = bounds.clone();
         let read = move |shard: &Rc<Shard>| {
-            // A receiver that is gone means that the connection is.
             when_open(shard, asks, move |shard, asks| {
-                _ = reply.send(read_here(shard, asks, &bounds));
+                reply.send(read_here(shard, asks, &bounds));
             });
         };
         if owner == shard.index {
@@ -251,25 +255,27 @@ fn when_open(shard: &Rc<Shard>, asks: Vec<Ask>, read: impl FnOnce(&Rc<Shard>, Ve
 
 /// Reads on the shard that owns everything asked; it answers once there is enough.
 async fn read_there(
-    shard: &Rc<Shard>,
+    context: &Context,
     owner: usize,
     asks: Vec<Ask>,
     bounds: &Bounds,
     wait: &Wait,
 ) -> Vec<Found> {
-    let (reply, answer) = oneshot::channel();
+    let (reply, answer) = context.shard.reply_from(owner);
     let (bounds, wait) = (bounds.clone(), wait.clone());
-    shard.shared.mailboxes.post(owner, move |shard| {
+    let woke = context.shard.shared.mailboxes.post(owner, move |shard| {
         when_open(shard, asks, move |shard, asks| {
             let found = read_here(shard, asks, &bounds);
             if is_enough(&found, &bounds) {
-                // A receiver that is gone means that the connection is.
-                _ = reply.send(found);
+                reply.send(found);
             } else {
                 tokio::task::spawn_local(wait_here(Rc::clone(shard), found, bounds, wait, reply));
             }
         });
     });
+    if woke {
+        context.peer.woke(owner);
+    }
     match answer.await {
         Ok(found) => found,
         // The owner has stopped; the node is going down and the connection with it.
@@ -284,7 +290,7 @@ async fn wait_here(
     mut found: Vec<Found>,
     bounds: Bounds,
     wait: Wait,
-    mut reply: oneshot::Sender<Vec<Found>>,
+    mut reply: Reply<Vec<Found>>,
 ) {
     while !is_enough(&found, &bounds) && !shard.is_draining() {
         tokio::select! {
@@ -295,7 +301,7 @@ async fn wait_here(
         let asks = found.into_iter().map(|(ask, _, _)| ask).collect();
         found = read_here(&shard, asks, &bounds);
     }
-    _ = reply.send(found);
+    reply.send(found);
 }
 
 /// Whether the reader is to have this now. What the device holds counts: it must be read to know.

@@ -23,13 +23,13 @@ use bytes::BytesMut;
 use net::{Handler, Peer, Served};
 use replication::FetchSessions;
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use types::{ErrorCode, Rng, Uuid};
 
 use openings::Openings;
 use settings::TopicSettings;
 
-pub use call::{Call, Mailboxes, Work};
+pub use call::{Call, Inward, Mailboxes, Reply, Sleep};
 pub use closed::{Closed, measure_closed};
 pub use moves::{LogSize, Moves};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
@@ -162,9 +162,8 @@ impl Shard {
         if owner == self.index && self.is_at_hand(partition) {
             return Call::Done(Some(work(self)));
         }
-        let (reply, answer) = oneshot::channel();
-        // A receiver that is gone means that the connection is.
-        let work = move |shard: &Rc<Self>| _ = reply.send(work(shard));
+        let (reply, answer) = self.reply_from(owner);
+        let work = move |shard: &Rc<Self>| reply.send(work(shard));
         if owner == self.index {
             self.when_open(partition, work);
         } else {
@@ -172,6 +171,12 @@ impl Shard {
             self.shared.mailboxes.post(owner, open);
         }
         Call::Posted(answer)
+    }
+
+    /// A reply that the shard `owner` will send to this one.
+    pub fn reply_from<T: Send + 'static>(&self, owner: usize) -> (Reply<T>, oneshot::Receiver<T>) {
+        let is_other = owner != self.index;
+        Reply::new(is_other.then(|| (self.shared.mailboxes.clone(), self.index)))
     }
 
     /// From now on nothing is waited for that may never come: who waits for other members of a
@@ -210,14 +215,14 @@ impl Shard {
         (self.rng.borrow_mut().next_u64() >> 33) as i32 | 1
     }
 
-    /// Runs the shard's loops until its mailbox closes. Must run inside a `LocalSet`.
-    pub async fn run(self: Rc<Self>, mut mailbox: mpsc::UnboundedReceiver<Work>) {
+    /// Runs the shard's loops until its mailbox closes. Must run on a local runtime.
+    pub async fn run(self: Rc<Self>, mut mailbox: Inward) {
         if self.index == 0 {
             // What was changed before the last stop; the limits are the node's, not a shard's.
             dynamic::put_in_force(&self.shared, &self.image());
         }
         tokio::task::spawn_local(sync::run(Rc::clone(&self)));
-        while let Some(work) = mailbox.recv().await {
+        while let Some(work) = mailbox.next().await {
             work(&self);
             if self.stopping.get() {
                 break;
@@ -228,6 +233,7 @@ impl Shard {
 
 impl Handler for Shard {
     fn serve(self: &Rc<Self>, peer: &Rc<Peer>, frame: BytesMut) -> Served {
+        self.shared.mailboxes.look(self.index);
         broker::serve(self, peer, frame)
     }
 }

@@ -12,6 +12,7 @@ use replication::{Leader, Purgatory};
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
 
+use super::call::Reply;
 use super::watchers::Watchers;
 
 /// A partition by the id of its topic.
@@ -53,7 +54,7 @@ pub type AppendReply = Result<Appended, AppendRefused>;
 /// An append that waits for its commit.
 struct Parked {
     appended: Appended,
-    reply: oneshot::Sender<AppendReply>,
+    reply: Reply<AppendReply>,
 }
 
 /// What must happen before an acknowledgement may leave.
@@ -210,10 +211,9 @@ impl Partition {
     }
 
     /// Answers `reply` once `appended` is committed; at once if it is, as a repeated batch may be.
-    pub fn park(&mut self, appended: Appended, reply: oneshot::Sender<AppendReply>) {
+    pub fn park(&mut self, appended: Appended, reply: Reply<AppendReply>) {
         if appended.end <= self.high_watermark() {
-            // A receiver that is gone means that the connection is.
-            _ = reply.send(Ok(appended));
+            reply.send(Ok(appended));
         } else {
             self.parked.park(appended.end, Parked { appended, reply });
         }
@@ -221,7 +221,7 @@ impl Partition {
 
     /// Resolves once the log is committed up to `end`.
     pub fn when_committed(&mut self, end: Offset) -> oneshot::Receiver<AppendReply> {
-        let (reply, committed) = oneshot::channel();
+        let (reply, committed) = Reply::here();
         let log_start = self.log.start_offset();
         self.park(Appended { base_offset: end, end, log_append_time: None, log_start }, reply);
         committed
@@ -289,7 +289,7 @@ impl Partition {
         // A topic that turns from async to sync has acknowledged more than it has synced.
         if self.leader.advance(end.max(self.leader.high_watermark())) {
             for Parked { appended, reply } in self.parked.pass(self.leader.high_watermark()) {
-                _ = reply.send(Ok(appended));
+                reply.send(Ok(appended));
             }
             self.watchers.wake();
         }
@@ -308,7 +308,7 @@ impl Partition {
     /// The partition is going away: whoever waits is told so.
     pub fn abandon(&mut self, code: ErrorCode) {
         for Parked { reply, .. } in self.parked.abandon() {
-            _ = reply.send(Err(AppendRefused { code, message: None, records: vec![] }));
+            reply.send(Err(AppendRefused { code, message: None, records: vec![] }));
         }
         self.watchers.wake();
     }

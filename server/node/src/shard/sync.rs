@@ -53,6 +53,7 @@ pub async fn run(shard: Rc<Shard>) {
         // Tasks run in the order in which they were woken: whatever arrived in this turn was
         // served before and joins the group.
         shard.commits.wake.notified().await;
+        shard.shared.mailboxes.look(shard.index);
         let group = shard.commits.take();
         commit(&group).await;
         retry_later(&shard, group);

@@ -1,7 +1,6 @@
 //! Fetch: resolves the session, reads, waits for more where there is too little, answers.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +83,10 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
     let session = (request.session_id, request.session_epoch);
     let (now, fresh_id) = (clock::monotonic(), shard.random_id());
     let open = shard.sessions.borrow_mut().open(session, targets, &forgotten, now, fresh_id);
+    if open.as_ref().is_ok_and(|open| open.session_id != 0) {
+        // The session is this shard's.
+        context.peer.stays();
+    }
     let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
     let bytes_max = shard.shared.config.fetch.response_bytes_max as usize;
     let wanted = Wanted {
@@ -106,7 +109,7 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
         wait: waits.then(|| Wait { notify: Arc::new(Notify::new()), until }),
     };
     loop {
-        let answers = read_all(&context.shard, &wanted, &open, &bounds).await;
+        let answers = read_all(&context, &wanted, &open, &bounds).await;
         let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
         let enough = bytes >= bounds.bytes_min || answers.iter().any(Answer::is_urgent);
         let goes_on = !enough && !context.shard.is_draining();
@@ -121,7 +124,7 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
 
 /// The answers for all targets, in their order.
 async fn read_all(
-    shard: &Rc<Shard>,
+    context: &Context,
     wanted: &Wanted,
     open: &OpenFetch,
     bounds: &Bounds,
@@ -129,7 +132,7 @@ async fn read_all(
     let mut answers: Vec<Option<Answer>> = open.targets.iter().map(|_| None).collect();
     let mut asks = Vec::with_capacity(open.targets.len());
     for (at, target) in open.targets.iter().enumerate() {
-        match locate(shard, wanted, &target.key) {
+        match locate(&context.shard, wanted, &target.key) {
             Ok(partition) => asks.push(Ask {
                 at,
                 partition,
@@ -141,7 +144,7 @@ async fn read_all(
             Err(code) => answers[at] = Some(Answer::refused(code)),
         }
     }
-    for (at, answer) in read::gather(shard, asks, bounds).await {
+    for (at, answer) in read::gather(context, asks, bounds).await {
         answers[at] = Some(answer);
     }
     answers.into_iter().map(|one| one.expect("every ask is answered")).collect()

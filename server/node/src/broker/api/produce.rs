@@ -27,7 +27,7 @@ use types::{ErrorCode, Uuid};
 use crate::broker::Context;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
-use crate::shard::{AppendRefused, AppendReply, PartitionId, Shard};
+use crate::shard::{AppendRefused, AppendReply, PartitionId, Reply, Shard};
 
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
@@ -48,10 +48,10 @@ struct Part {
 struct Pending {
     topic: usize,
     index: i32,
-    reply: Reply,
+    answer: Answer,
 }
 
-enum Reply {
+enum Answer {
     Ready(AppendReply),
     Coming(oneshot::Receiver<AppendReply>),
 }
@@ -74,14 +74,14 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
     if !matches!(acks, -1..=1) {
         return Served::Now(respond(&context, topics, refuse_all(parts)));
     }
-    let pending = append_all(&context.shard, parts, body, (acks, context.version));
+    let pending = append_all(&context, parts, body, (acks, context.version));
     let until = Instant::now() + timeout;
     let future = Box::pin(async move {
         let mut answers = Vec::with_capacity(pending.len());
-        for Pending { topic, index, reply } in pending {
-            let reply = match reply {
-                Reply::Ready(reply) => reply,
-                Reply::Coming(answer) => in_time(answer, until).await,
+        for Pending { topic, index, answer } in pending {
+            let reply = match answer {
+                Answer::Ready(reply) => reply,
+                Answer::Coming(answer) => in_time(answer, until).await,
             };
             answers.push((topic, index, reply));
         }
@@ -144,7 +144,7 @@ fn read(context: &Context, body: &[u8]) -> Result<(Terms, TopicNames, Vec<Part>)
 
 /// Appends every part, cutting its batches out of the body without a copy.
 fn append_all(
-    shard: &Rc<Shard>,
+    context: &Context,
     parts: Vec<Part>,
     mut body: BytesMut,
     (acks, version): (i16, i16),
@@ -152,20 +152,20 @@ fn append_all(
     let mut consumed = 0;
     let mut pending = Vec::with_capacity(parts.len());
     for Part { topic, index, target, records } in parts {
-        let reply = match (target, records) {
-            (Err(code), _) => Reply::Ready(Err(refused(code))),
-            (Ok(_), None) => Reply::Ready(Err(refused(ErrorCode::InvalidRecord))),
+        let answer = match (target, records) {
+            (Err(code), _) => Answer::Ready(Err(refused(code))),
+            (Ok(_), None) => Answer::Ready(Err(refused(ErrorCode::InvalidRecord))),
             (Ok(target), Some((start, bytes))) => {
                 body.advance(start - consumed);
                 let batches = body.split_to(bytes);
                 consumed = start + bytes;
                 match check(&batches, version) {
-                    Err(refusal) => Reply::Ready(Err(refusal)),
-                    Ok(()) => append(shard, target, batches, acks),
+                    Err(refusal) => Answer::Ready(Err(refusal)),
+                    Ok(()) => append(context, target, batches, acks),
                 }
             }
         };
-        pending.push(Pending { topic, index, reply });
+        pending.push(Pending { topic, index, answer });
     }
     pending
 }
@@ -191,16 +191,18 @@ fn check(batches: &[u8], version: i16) -> Result<(), AppendRefused> {
 }
 
 /// Appends to one partition, here or on the shard that owns it.
-fn append(shard: &Rc<Shard>, target: PartitionId, batches: BytesMut, acks: i16) -> Reply {
-    let (reply, answer) = oneshot::channel();
+fn append(context: &Context, target: PartitionId, batches: BytesMut, acks: i16) -> Answer {
+    let Context { shard, peer, .. } = context;
     let owner = shard.owner_of(target);
+    let (reply, answer) = shard.reply_from(owner);
     let work = move |shard: &Rc<Shard>| append_here(shard, target, batches, acks, reply);
     if owner == shard.index {
+        peer.served_at_home();
         shard.when_open(target, work);
-    } else {
-        shard.shared.mailboxes.post(owner, move |shard| shard.when_open(target, work));
+    } else if shard.shared.mailboxes.post(owner, move |shard| shard.when_open(target, work)) {
+        peer.woke(owner);
     }
-    Reply::Coming(answer)
+    Answer::Coming(answer)
 }
 
 fn append_here(
@@ -208,13 +210,12 @@ fn append_here(
     target: PartitionId,
     batches: BytesMut,
     acks: i16,
-    reply: oneshot::Sender<AppendReply>,
+    reply: Reply<AppendReply>,
 ) {
     let partition = match shard.served_partition(target) {
         Ok(partition) => partition,
         Err(code) => {
-            // A receiver that is gone means that the connection is.
-            _ = reply.send(Err(refused(code)));
+            reply.send(Err(refused(code)));
             return;
         }
     };
@@ -224,7 +225,7 @@ fn append_here(
         Ok(appended) => {
             shard.metrics.count_produced(&partition.borrow(), appended, bytes);
             if acks == 0 {
-                _ = reply.send(Ok(appended));
+                reply.send(Ok(appended));
             } else {
                 partition.borrow_mut().park(appended, reply);
             }
@@ -232,7 +233,7 @@ fn append_here(
         }
         Err(refusal) => {
             shard.metrics.count_refused_produce(&partition.borrow());
-            _ = reply.send(Err(refusal));
+            reply.send(Err(refusal));
         }
     }
 }

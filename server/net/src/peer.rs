@@ -1,0 +1,102 @@
+//! The other end of a connection, as the node sees it, and where its requests lead.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Votes with which a connection moves to another shard: enough that one burst does not do it.
+const VOTES_TO_MOVE: u8 = 32;
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub struct Peer {
+    /// Unique in this process.
+    pub id: u64,
+    pub address: SocketAddr,
+    /// The address of ours that the client connected to.
+    pub local_address: SocketAddr,
+    pub listener: Arc<str>,
+    /// Whether the larger frame limit applies. True from the start where nobody logs in.
+    pub authenticated: Cell<bool>,
+    /// What ApiVersions told about the client (KIP-511).
+    pub software: RefCell<Option<ClientSoftware>>,
+    pub(crate) pull: Pull,
+}
+
+/// Name and version of a client library.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ClientSoftware {
+    pub name: String,
+    pub version: String,
+}
+
+impl Peer {
+    /// Serving a request meant waking `shard`, another one than the connection's own. If most
+    /// requests do so, the connection moves there when it rests.
+    pub fn woke(&self, shard: usize) {
+        self.pull.vote_for(shard);
+    }
+
+    /// Serving a request took nothing but the connection's own shard.
+    pub fn served_at_home(&self) {
+        self.pull.vote_to_stay();
+    }
+
+    /// The shard holds something for this connection that does not go with it.
+    pub fn stays(&self) {
+        self.pull.stays.set(true);
+    }
+}
+
+/// Which shard most requests lead to: a vote that only a majority can win (Boyer and Moore).
+#[derive(Debug, Default)]
+pub(crate) struct Pull {
+    shard: Cell<usize>,
+    votes: Cell<u8>,
+    stays: Cell<bool>,
+}
+
+impl Pull {
+    /// The shard to move to, if there is one.
+    pub(crate) fn won_by(&self) -> Option<usize> {
+        (self.votes.get() >= VOTES_TO_MOVE && !self.stays.get()).then(|| self.shard.get())
+    }
+
+    fn vote_for(&self, shard: usize) {
+        let votes = self.votes.get();
+        if votes == 0 {
+            self.shard.set(shard);
+        }
+        let votes = if self.shard.get() == shard { votes.saturating_add(1) } else { votes - 1 };
+        self.votes.set(votes);
+    }
+
+    fn vote_to_stay(&self) {
+        self.votes.set(self.votes.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_majority_moves_a_connection() {
+        // Rounds of requests: `None` is served at home.
+        let cases = [
+            ("all to one shard", vec![Some(2)], Some(2)),
+            ("half of them at home", vec![Some(2), None], None),
+            ("two thirds to one shard", vec![Some(2), None, Some(2)], Some(2)),
+            ("spread over three", vec![Some(1), Some(2), None], None),
+        ];
+        for (name, round, expected) in cases {
+            let pull = Pull::default();
+            for vote in round.iter().cycle().take(200) {
+                vote.map_or_else(|| pull.vote_to_stay(), |shard| pull.vote_for(shard));
+            }
+            assert_eq!(pull.won_by(), expected, "{name}");
+            pull.stays.set(true);
+            assert_eq!(pull.won_by(), None, "{name}, but it stays");
+        }
+    }
+}
