@@ -5,13 +5,13 @@
 //! indexes, producer state and leader epochs are rebuilt. A batch that is broken although valid
 //! ones lie behind it, or although it was synced, is damage: nothing is cut, the log does not open.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use records::{BatchError, BatchHeader, HEADER_BYTES, check_crc};
+use records::{BatchError, BatchHeader, check_crc};
 use types::{LeaderEpoch, Millis, Offset};
 
+use crate::ahead::Ahead;
 use crate::checkpoint::read_epochs;
 use crate::compaction::recover_swaps;
 use crate::config::LogConfig;
@@ -28,6 +28,7 @@ use crate::segment::{
     TXN_INDEX,
 };
 use crate::sync::SyncState;
+use crate::tail::{is_zero, valid_batch_behind};
 use crate::time_index::{self, TimeIndex};
 
 /// What a folder holds, by the names of its files.
@@ -195,22 +196,27 @@ impl Log {
             next = header.next_offset();
         };
         self.end = next;
+        rebuilt.ahead = Ahead::after_crash(rebuilt.bytes);
         let Some(reason) = fault else { return Ok(rebuilt) };
         let position = rebuilt.bytes;
+        let tail = position..segment.bytes;
+        let is_empty = is_zero(file.as_ref(), tail.clone()).context("read", &path)?;
         let is_damage = has_data_behind
             || next < point
-            || valid_batch_behind(
-                file.as_ref(),
-                position..segment.bytes,
-                next,
-                self.epochs.latest(),
-            )
-            .context("read", &path)?;
+            // Without syncs a power cut leaves pages in any order, so that nothing follows.
+            || (self.config.sync_before_ack
+                && !is_empty
+                && valid_batch_behind(file.as_ref(), tail, next, self.epochs.latest())
+                    .context("read", &path)?);
         if is_damage {
             return Err(LogError::Damaged { file: path, position, reason });
         }
         let cut = segment.bytes - position;
-        tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
+        if is_empty {
+            tracing::debug!(file = %path.display(), position, cut, "cutting zeros");
+        } else {
+            tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
+        }
         file.set_len(position).context("truncate", &path)?;
         Ok(rebuilt)
     }
@@ -380,49 +386,6 @@ fn fault_of(batch: &[u8], header: &BatchHeader, next: Offset, base: Offset) -> O
     }
     check_crc(batch, header).err().map(|error| error.to_string())
 }
-
-/// Whether anything between the positions is a whole, valid batch with an offset from `next` on.
-/// Batches have no alignment, so that every position is tried; nearly all fail at the first glance.
-fn valid_batch_behind(
-    file: &dyn DiskFile,
-    within: Range<u64>,
-    next: Offset,
-    latest: Option<LeaderEpoch>,
-) -> std::io::Result<bool> {
-    let (mut at, until) = (within.start + 1, within.end);
-    let epoch_min = latest.map_or(0, |epoch| epoch.0);
-    let mut window = vec![0; SEARCH_BYTES];
-    while at + HEADER_BYTES as u64 <= until {
-        let left = usize::try_from(until - at).unwrap_or(usize::MAX);
-        let wanted = window.len().min(left);
-        let read = crate::disk::read_full_at(file, &mut window[..wanted], at)?;
-        for skip in 0..(read + 1).saturating_sub(HEADER_BYTES) {
-            let Ok(header) = BatchHeader::parse(&window[skip..read]) else { continue };
-            let position = at + skip as u64;
-            let reach = header.base_offset.wrapping_sub(next.get());
-            // A value may hold a batch, but not one that this log's leaders have stamped.
-            let is_ours = (0..=i64::from(i32::MAX)).contains(&reach)
-                && header.partition_leader_epoch >= epoch_min;
-            if !is_ours || position + header.batch_bytes() as u64 > until {
-                continue;
-            }
-            let mut batch = vec![0; header.batch_bytes()];
-            let read = crate::disk::read_full_at(file, &mut batch, position)?;
-            if check_crc(&batch[..read], &header).is_ok() {
-                return Ok(true);
-            }
-        }
-        let stepped = (read + 1).saturating_sub(HEADER_BYTES);
-        if stepped == 0 {
-            break;
-        }
-        at += stepped as u64;
-    }
-    Ok(false)
-}
-
-/// Bytes looked through at once for a batch behind a broken one.
-const SEARCH_BYTES: usize = 64 << 10;
 
 fn load_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, LogError> {
     let path = dir.join(CHECKPOINT_NAME);
