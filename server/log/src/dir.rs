@@ -2,6 +2,7 @@
 //!
 //! Not here: what a partition folder holds (`Log`), and which folders belong to this node.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,7 +78,7 @@ impl LogDir {
     /// # Errors
     /// [`LogError::Locked`] where another process has it.
     pub fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<Self, LogError> {
-        disk.create_dir_all(&path).context("create", &path)?;
+        create_for_good(disk.as_ref(), &path)?;
         let lock = path.join(LOCK);
         match disk.lock(&lock).context("lock", &lock)? {
             Some(lock) => Ok(Self { disk, path, _lock: lock }),
@@ -265,6 +266,24 @@ impl LogDir {
     pub fn volume_bytes(&self) -> Result<(u64, u64), LogError> {
         self.disk.volume_bytes(&self.path).context("inspect", &self.path)
     }
+}
+
+/// Makes a directory and those above it so that they survive a power cut.
+fn create_for_good(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+    let is_missing =
+        |path: &&Path| disk.list(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let missing = path.ancestors().take_while(is_missing).count();
+    disk.create_dir_all(path).context("create", path)?;
+    // A process that died may have made the last one and not synced it.
+    let parents = path.ancestors().skip(1).take(missing.max(1));
+    for parent in parents.filter(|parent| !parent.as_os_str().is_empty()) {
+        match disk.sync_dir(parent) {
+            // Whoever may not read it did not make it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced.context("sync", parent)?,
+        }
+    }
+    Ok(())
 }
 
 /// `topic-partition`, or `topic-partition.unique-kind`.

@@ -7,7 +7,6 @@
 //! Not here: who may append or read (`replication`), the bytes of a batch (`records`), which
 //! thread runs what (`node`).
 
-mod ahead;
 mod append;
 pub mod checkpoint;
 mod compaction;
@@ -18,6 +17,7 @@ mod error;
 mod index_file;
 mod leader_epochs;
 mod log;
+mod lost_sectors;
 mod meta_properties;
 mod offset_index;
 mod partition_metadata;
@@ -32,7 +32,6 @@ mod segment;
 mod slice;
 mod snapshots;
 mod sync;
-mod tail;
 #[cfg(test)]
 mod testing;
 mod time_index;

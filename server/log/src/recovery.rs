@@ -2,16 +2,18 @@
 //!
 //! After a clean stop no data is read but the end of the active segment. After a crash the
 //! segments from the recovery point on are read whole: each batch is checked, a torn tail is cut,
-//! indexes, producer state and leader epochs are rebuilt. A batch that is broken although valid
-//! ones lie behind it, or although it was synced, is damage: nothing is cut, the log does not open.
+//! indexes, producer state and leader epochs are rebuilt. A batch that is broken although it was
+//! synced is damage, and so is one before valid ones where no lost sector explains it: nothing is
+//! cut then, the log does not open.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use records::{BatchError, BatchHeader, check_crc};
+use records::{BatchError, BatchHeader, HEADER_BYTES, check_crc};
 use types::{LeaderEpoch, Millis, Offset};
 
-use crate::ahead::Ahead;
 use crate::checkpoint::read_epochs;
 use crate::compaction::recover_swaps;
 use crate::config::LogConfig;
@@ -19,6 +21,7 @@ use crate::disk::{Disk, DiskFile, OpenMode, read_file_if_exists, remove_if_exist
 use crate::error::{IoContext, LogError};
 use crate::leader_epochs::{CHECKPOINT_NAME, LeaderEpochs};
 use crate::log::{Log, Opening};
+use crate::lost_sectors::Loss;
 use crate::offset_index::{self, OffsetIndex};
 use crate::producer_state::{AppendOrigin, Marker, Updates};
 use crate::read::ReadHints;
@@ -28,7 +31,6 @@ use crate::segment::{
     TXN_INDEX,
 };
 use crate::sync::SyncState;
-use crate::tail::{is_zero, valid_batch_behind};
 use crate::time_index::{self, TimeIndex};
 
 /// What a folder holds, by the names of its files.
@@ -116,32 +118,33 @@ impl Log {
         now: Millis,
     ) -> Result<(), LogError> {
         let segments = std::mem::take(&mut listing.segments);
-        let last = segments.len().saturating_sub(1);
         if let Some(first) = segments.first() {
             self.start = self.start.max(first.base);
         }
         let point = opening.recovery_point;
-        let first_unsynced = segments.partition_point(|s| s.base <= point).saturating_sub(1);
+        // One that ends at the point has been synced, but for its indexes.
+        let first_unsynced = segments.partition_point(|s| s.base < point).saturating_sub(1);
         if !opening.is_clean
             && let Some(first) = segments.get(first_unsynced)
         {
             // What the checkpoint says of the rest may be older than a truncation.
             self.epochs.truncate_from_end(first.base);
         }
-        let later: Vec<u64> = segments.iter().map(|segment| segment.bytes).collect();
-        for (at, segment) in segments.into_iter().enumerate() {
+        let mut segments = VecDeque::from(segments);
+        let mut at = 0;
+        while let Some(segment) = segments.pop_front() {
             let must_scan = !opening.is_clean && at >= first_unsynced;
-            if at < last && !must_scan && listing.has_indexes(&segment) {
+            at += 1;
+            if !segments.is_empty() && !must_scan && listing.has_indexes(&segment) {
                 self.closed.push(segment);
                 continue;
             }
-            let has_data_behind = later[at + 1..].iter().any(|bytes| *bytes > 0);
             let active = if must_scan {
-                self.scan_segment(&segment, point, has_data_behind, now)?
+                self.scan_segment(&segment, point, &mut segments, now)?
             } else {
-                self.load_segment(&segment, at == last, now)?
+                self.load_segment(&segment, segments.is_empty(), now)?
             };
-            self.place(active, at == last, segment.modified)?;
+            self.place(active, segments.is_empty(), segment.modified)?;
         }
         self.finish(opening, now)
     }
@@ -157,20 +160,23 @@ impl Log {
             self.active = segment;
             return Ok(());
         }
-        let indexes = segment.write_indexes(self.disk.as_ref(), &self.dir)?;
-        self.sync.files.extend(indexes);
+        for index in segment.write_indexes(self.disk.as_ref(), &self.dir)? {
+            // The next start takes an index before the recovery point for one that was synced.
+            index.sync_data().context("sync", &self.dir)?;
+        }
         self.sync.files.push(Arc::clone(&segment.file));
         self.sync.dir_is_dirty = true;
         self.closed.push(segment.into_closed(modified));
         Ok(())
     }
 
-    /// Reads a whole segment, checks all batches and rebuilds its indexes; cuts a torn tail.
+    /// Reads a whole segment, checks all batches and rebuilds its indexes; cuts a torn tail, and
+    /// with it the segments `behind`.
     fn scan_segment(
         &mut self,
         segment: &Segment,
         point: Offset,
-        has_data_behind: bool,
+        behind: &mut VecDeque<Segment>,
         now: Millis,
     ) -> Result<ActiveSegment, LogError> {
         let path = segment::path(&self.dir, segment.base, LOG);
@@ -196,29 +202,62 @@ impl Log {
             next = header.next_offset();
         };
         self.end = next;
-        rebuilt.ahead = Ahead::after_crash(rebuilt.bytes);
-        let Some(reason) = fault else { return Ok(rebuilt) };
         let position = rebuilt.bytes;
-        let tail = position..segment.bytes;
-        let is_empty = is_zero(file.as_ref(), tail.clone()).context("read", &path)?;
-        let is_damage = has_data_behind
-            || next < point
-            // Without syncs a power cut leaves pages in any order, so that nothing follows.
-            || (self.config.sync_before_ack
-                && !is_empty
-                && valid_batch_behind(file.as_ref(), tail, next, self.epochs.latest())
-                    .context("read", &path)?);
+        let Some(reason) = fault else {
+            // Only compaction leaves gaps between segments.
+            let gap =
+                behind.front().filter(|next_one| next_one.base > next && !self.config.compact);
+            if let Some(next_one) = gap {
+                if next < point {
+                    let file = segment::path(&self.dir, next_one.base, LOG);
+                    let reason = format!("the segment before it ends at offset {next}");
+                    return Err(LogError::Damaged { file, position: 0, reason });
+                }
+                self.drop_behind(&path, "its end was not written", behind)?;
+            }
+            return Ok(rebuilt);
+        };
+        let is_damage = next < point || {
+            let loss = Loss::of(file.as_ref(), position, segment.bytes).context("read", &path)?;
+            let tail = position..segment.bytes;
+            let valid_behind = || {
+                valid_batch_behind(file.as_ref(), tail, next, self.epochs.latest())
+                    .context("read", &path)
+            };
+            match loss {
+                Loss::Sectors => false,
+                Loss::End => valid_behind()?,
+                Loss::Nothing => behind.iter().any(|later| later.bytes > 0) || valid_behind()?,
+            }
+        };
         if is_damage {
             return Err(LogError::Damaged { file: path, position, reason });
         }
+        self.drop_behind(&path, &reason, behind)?;
         let cut = segment.bytes - position;
-        if is_empty {
-            tracing::debug!(file = %path.display(), position, cut, "cutting zeros");
-        } else {
-            tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
-        }
+        tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
         file.set_len(position).context("truncate", &path)?;
         Ok(rebuilt)
+    }
+
+    /// Removes the segments behind one whose end was lost, before that is cut: after another crash
+    /// they would follow a segment that looks whole.
+    fn drop_behind(
+        &mut self,
+        path: &Path,
+        reason: &str,
+        behind: &mut VecDeque<Segment>,
+    ) -> Result<(), LogError> {
+        for segment in behind.drain(..) {
+            let (base, bytes) = (segment.base, segment.bytes);
+            tracing::warn!(file = %path.display(), reason, %base, bytes, "dropping the segment behind");
+            for kind in [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX] {
+                let path = segment::path(&self.dir, base, kind);
+                remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
+            }
+            self.txn_indexes.retain(|other| *other != base);
+        }
+        self.disk.sync_dir(&self.dir).context("sync", &self.dir)
     }
 
     /// Takes a segment as it is: its indexes where they are sound, else rebuilt from the headers.
@@ -290,8 +329,11 @@ impl Log {
         }
         self.durable_end =
             if opening.is_clean { self.end } else { opening.recovery_point.min(self.end) };
-        if self.durable_end < self.end {
+        if !opening.is_clean {
+            // A process may have died between writing and syncing anything of the folder.
             self.sync.active_is_dirty = true;
+            self.sync.dir_is_dirty = true;
+            self.sync.folder_is_new = true;
         }
         self.epochs.truncate_from_end(self.end);
         self.epochs.truncate_from_start(self.start);
@@ -386,6 +428,49 @@ fn fault_of(batch: &[u8], header: &BatchHeader, next: Offset, base: Offset) -> O
     }
     check_crc(batch, header).err().map(|error| error.to_string())
 }
+
+/// Whether anything between the positions is a whole, valid batch with an offset from `next` on.
+/// Batches have no alignment, so that every position is tried; nearly all fail at the first glance.
+fn valid_batch_behind(
+    file: &dyn DiskFile,
+    within: Range<u64>,
+    next: Offset,
+    latest: Option<LeaderEpoch>,
+) -> std::io::Result<bool> {
+    let (mut at, until) = (within.start + 1, within.end);
+    let epoch_min = latest.map_or(0, |epoch| epoch.0);
+    let mut window = vec![0; SEARCH_BYTES];
+    while at + HEADER_BYTES as u64 <= until {
+        let left = usize::try_from(until - at).unwrap_or(usize::MAX);
+        let wanted = window.len().min(left);
+        let read = crate::disk::read_full_at(file, &mut window[..wanted], at)?;
+        for skip in 0..(read + 1).saturating_sub(HEADER_BYTES) {
+            let Ok(header) = BatchHeader::parse(&window[skip..read]) else { continue };
+            let position = at + skip as u64;
+            let reach = header.base_offset.wrapping_sub(next.get());
+            // A value may hold a batch, but not one that this log's leaders have stamped.
+            let is_ours = (0..=i64::from(i32::MAX)).contains(&reach)
+                && header.partition_leader_epoch >= epoch_min;
+            if !is_ours || position + header.batch_bytes() as u64 > until {
+                continue;
+            }
+            let mut batch = vec![0; header.batch_bytes()];
+            let read = crate::disk::read_full_at(file, &mut batch, position)?;
+            if check_crc(&batch[..read], &header).is_ok() {
+                return Ok(true);
+            }
+        }
+        let stepped = (read + 1).saturating_sub(HEADER_BYTES);
+        if stepped == 0 {
+            break;
+        }
+        at += stepped as u64;
+    }
+    Ok(false)
+}
+
+/// Bytes looked through at once for a batch behind a broken one.
+const SEARCH_BYTES: usize = 64 << 10;
 
 fn load_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, LogError> {
     let path = dir.join(CHECKPOINT_NAME);

@@ -11,7 +11,7 @@ use types::{Millis, Offset};
 
 use crate::Log;
 use crate::disk::{Disk, remove_if_exists, with_suffix};
-use crate::error::{LogError, ReadError};
+use crate::error::{IoContext, LogError, ReadError};
 use crate::segment::{self, DELETED_SUFFIX, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX};
 
 /// Renamed files that wait for their removal.
@@ -183,7 +183,12 @@ impl Log {
         if count > 0 {
             self.abandon_swap()?;
         }
-        for segment in self.closed.drain(..count).collect::<Vec<_>>() {
+        for at in 0..count {
+            if at > 0 {
+                // Else a power cut could bring back one before others that are gone.
+                self.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+            }
+            let segment = self.closed.remove(0);
             self.delete_files(segment.base, now)?;
         }
         Ok(())

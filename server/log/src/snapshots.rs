@@ -64,6 +64,8 @@ impl Log {
         for &offset in self.snapshots.iter().filter(|offset| !keep(**offset)) {
             let path = segment::path(&self.dir, offset, SNAPSHOT);
             remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
+            // One that comes back may speak of what is no longer in the log.
+            self.sync.dir_is_dirty = true;
         }
         self.snapshots.retain(|offset| keep(*offset));
         Ok(())

@@ -51,7 +51,7 @@ impl Log {
         // Newest first, so that a crash in between leaves a log without a hole.
         while self.active.base > end {
             let former = self.closed.pop().expect("the first segment begins at or before the end");
-            self.delete_files(self.active.base, now)?;
+            self.delete_for_good(self.active.base, now)?;
             let path = segment::path(&self.dir, former.base, LOG);
             let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
             self.active = ActiveSegment::empty(former.base, file, now);
@@ -81,11 +81,20 @@ impl Log {
             next = header.next_offset();
         }
         file.set_len(kept.bytes).context("truncate", &path)?;
+        // What is appended next must not end up before what was cut.
+        file.sync_data().context("sync", &path)?;
         // The gap that a cut batch leaves is filled by what the leader has there.
         self.end = next.max(end.min(self.end));
         self.active = kept;
         self.sync.active_is_dirty = true;
         Ok(())
+    }
+
+    /// Deletes a segment before anything else is changed: after a power cut, names that changed
+    /// together may be found changed in any order.
+    fn delete_for_good(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
+        self.delete_files(base, now)?;
+        self.disk.sync_dir(&self.dir).context("sync", &self.dir)
     }
 
     /// What was planned or known of the part behind `end` is void.
@@ -109,9 +118,10 @@ impl Log {
     /// Deletes all segments and begins an empty one at `offset`.
     pub(crate) fn restart_at(&mut self, offset: Offset, now: Millis) -> Result<(), LogError> {
         self.before_cut(offset)?;
-        let active = self.active.base;
-        self.delete_files(active, now)?;
-        self.delete_first(self.closed.len(), now)?;
+        self.delete_for_good(self.active.base, now)?;
+        while let Some(former) = self.closed.pop() {
+            self.delete_for_good(former.base, now)?;
+        }
         self.active = ActiveSegment::create(self.disk.as_ref(), &self.dir, offset, now)?;
         self.sync.files.clear();
         self.sync.active_is_dirty = true;

@@ -10,7 +10,7 @@ use types::{Offset, ProducerId};
 
 use crate::Log;
 use crate::disk::{
-    Disk, OpenMode, read_file_if_exists, read_full_at, remove_if_exists, write_all_at, write_file,
+    Disk, OpenMode, read_file_if_exists, read_full_at, remove_if_exists, write_all_at,
 };
 use crate::error::{IoContext, LogError};
 use crate::producer_state::CompletedTxn;
@@ -119,20 +119,25 @@ impl Log {
         Ok(())
     }
 
-    /// Drops the entries of markers at or behind `end`.
+    /// Drops the entries of markers at or behind `end`, and what a crash left of the last ones.
     pub(crate) fn truncate_txn_indexes(&mut self, end: Offset) -> Result<(), LogError> {
         for base in std::mem::take(&mut self.txn_indexes) {
             let path = segment::path(&self.dir, base, TXN_INDEX);
-            let mut known = read_entries(self.disk.as_ref(), &self.dir, base)?;
-            known.retain(|txn| txn.last_offset < end);
-            if known.is_empty() {
+            let mut kept = read_entries(self.disk.as_ref(), &self.dir, base)?;
+            kept.retain(|txn| txn.last_offset < end);
+            if kept.is_empty() {
                 remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
+                // One that comes back would speak of what is no longer in the log.
+                self.sync.dir_is_dirty = true;
                 continue;
             }
-            let content: Vec<u8> = known.into_iter().flat_map(AbortedTxn::to_bytes).collect();
-            let file = write_file(self.disk.as_ref(), &path, &content).context("write", &path)?;
-            self.sync.files.push(file);
             self.txn_indexes.push(base);
+            let bytes = (kept.len() * ENTRY_BYTES) as u64;
+            let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
+            if file.len().context("read", &path)? > bytes {
+                file.set_len(bytes).context("truncate", &path)?;
+            }
+            self.sync.files.push(file);
         }
         Ok(())
     }
@@ -159,7 +164,8 @@ impl Log {
     }
 }
 
-/// The entries of an index, up to the first that is not whole.
+/// The entries of an index, up to the first that cannot be right: a crash leaves zeros for what
+/// was not written.
 pub(crate) fn read_entries(
     disk: &dyn Disk,
     dir: &Path,
@@ -169,5 +175,10 @@ pub(crate) fn read_entries(
     let content = read_file_if_exists(disk, &path).context("read", &path)?;
     let content = content.unwrap_or_default();
     let (entries, _) = content.as_chunks::<ENTRY_BYTES>();
-    Ok(entries.iter().map_while(AbortedTxn::from_bytes).collect())
+    let mut last = None;
+    let sound = entries.iter().map_while(AbortedTxn::from_bytes).take_while(|txn| {
+        let former = last.replace(txn.last_offset);
+        txn.first_offset < txn.last_offset && former < Some(txn.last_offset)
+    });
+    Ok(sound.collect())
 }

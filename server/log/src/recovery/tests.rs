@@ -146,20 +146,47 @@ fn small_segments() -> LogConfig {
     LogConfig { segment_bytes, index_interval_bytes: 0, ..LogConfig::default() }
 }
 
-#[test]
-fn torn_segment_before_another_is_damage() {
+/// What opening says after `spoil` has changed the first of two segments, and how many are left.
+fn open_spoiled(spoil: impl Fn(&mut Vec<u8>)) -> (Result<Log, LogError>, usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), small_segments());
     for seed in 0..5 {
         append(&mut log, 2, seed);
     }
     log.flush_writes().unwrap();
+    assert_eq!(log.segment_count(), 2);
     drop(log);
     let path = log_file(dir.path(), 0);
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    let error = open(dir.path(), small_segments(), Opening::NEW).unwrap_err();
+    let mut bytes = std::fs::read(&path).unwrap();
+    spoil(&mut bytes);
+    std::fs::write(&path, &bytes).unwrap();
+    let opened = open(dir.path(), small_segments(), Opening::NEW);
+    let is_log = |name: &std::path::Path| name.extension().is_some_and(|kind| kind == "log");
+    let files = std::fs::read_dir(dir.path().join("t-0")).unwrap();
+    (opened, files.filter(|file| is_log(&file.as_ref().unwrap().path())).count())
+}
+
+#[test]
+fn segment_whose_end_was_not_written_goes_with_those_behind() {
+    let one_less = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 1);
+    let one_batch_less = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 3 * 2);
+    let zeros = |bytes: &mut Vec<u8>| {
+        let from = bytes.len() / 3 * 2;
+        bytes[from..].fill(0);
+    };
+    for spoil in [&one_less as &dyn Fn(&mut Vec<u8>), &one_batch_less, &zeros] {
+        let (log, _) = open_spoiled(spoil);
+        let log = log.unwrap();
+        assert_eq!((log.end_offset(), log.segment_count()), (Offset::new(4), 1));
+    }
+}
+
+#[test]
+fn broken_batch_before_another_segment_is_damage() {
+    let (opened, files) = open_spoiled(|bytes| *bytes.last_mut().unwrap() ^= 1);
+    let error = opened.unwrap_err();
     assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+    assert_eq!(files, 2, "nothing is removed");
 }
 
 #[test]

@@ -93,11 +93,13 @@ impl DiskFile for FaultyFile {
         });
         if synced.is_err() {
             let mut state = self.state()?;
-            let State { rng, volume, .. } = &mut *state;
+            let State { rng, volume, is_dead, .. } = &mut *state;
             let content = volume.file(self.id);
             content.write_back(rng, 1);
-            // As Linux has it: the pages that were not written count as clean from now on.
-            content.forget_dirty();
+            if !*is_dead {
+                // As Linux has it: the pages that were not written count as clean from now on.
+                content.forget_dirty();
+            }
         }
         synced
     }

@@ -85,11 +85,12 @@ impl Content {
     }
 
     /// Copies a random part onto the platters, in blocks of so many sectors. The length may be the
-    /// old one, the new one, or one between them.
+    /// old one, the new one, or one between them where a sector ends.
     pub fn write_back(&mut self, rng: &mut Rng, block_sectors: usize) {
         let (old, new) = (self.stable.len(), self.cached.len());
         let span = u32::try_from(old.abs_diff(new)).unwrap_or(u32::MAX - 1);
         let between = old.min(new) + rng.below(span + 1) as usize;
+        let between = (between - between % SECTOR_BYTES).max(old.min(new));
         let bytes = [old, new, between][rng.below(3) as usize];
         let blocks: BTreeSet<usize> = self.dirty.iter().map(|s| s / block_sectors).collect();
         for block in blocks {

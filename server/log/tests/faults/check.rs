@@ -1,0 +1,169 @@
+//! Comparing a log with what must be in it.
+
+use std::collections::BTreeMap;
+
+use thalweg_log::Log;
+use types::{Offset, ProducerId};
+
+use crate::model::{Aborted, Version};
+use crate::world::World;
+
+/// All bytes of the log from its start on, and where they begin and end.
+fn content(log: &mut Log) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut at = log.start_offset();
+    while at < log.end_offset() {
+        let read = log.read_blocking(at, 1000, Offset::MAX, true).unwrap();
+        assert!(read.next_offset > at, "reading is stuck at {at}");
+        all.extend_from_slice(&read.bytes);
+        at = read.next_offset;
+    }
+    all
+}
+
+impl World {
+    /// The log after a crash is what it was at some time since it was last durable, with all that
+    /// was told to be durable; from here on it is that.
+    pub fn check_recovered(&mut self) {
+        let log = self.log.as_mut().unwrap();
+        let (start, end) = (log.start_offset().get(), log.end_offset().get());
+        let bytes = content(log);
+        let durable = self.told_durable;
+        self.now.must = durable;
+        let versions: Vec<&Version> = [&self.now].into_iter().chain(&self.former).collect();
+        let fits = |version: &&Version| {
+            let cut = version.until(end);
+            // A log of which less is left than was deleted begins anew.
+            let is_whole = cut.end() == end || (start == end && end <= version.end());
+            is_whole && end >= version.must && cut.bytes_from(start) == bytes
+        };
+        // Versions that differ in what was deleted only are alike: the one that explains most.
+        let found = versions.iter().copied().filter(fits);
+        let Some(found) = found.max_by_key(|version| version.until(end).batches.len()) else {
+            let ends: Vec<_> = versions.iter().map(|v| (v.begin, v.end(), v.must)).collect();
+            panic!("the log from {start} to {end} is none of {ends:?} (begin, end, durable)");
+        };
+        let mut found = found.until(end);
+        if found.end() < end {
+            found = Version { begin: end, ..Version::default() };
+        }
+        assert!(start >= self.told_start.min(end), "deleted records are back");
+        assert!(log.durable_end().get() <= end);
+        let former = std::mem::replace(&mut self.now, found);
+        self.former.push(former);
+        self.told_durable = self.told_durable.min(end);
+        self.tell("found");
+        self.check();
+    }
+
+    /// Everything that the log says agrees with the model.
+    pub fn check(&mut self) {
+        let Self { log, now, .. } = self;
+        let log = log.as_mut().unwrap();
+        let (start, end) = (log.start_offset().get(), log.end_offset().get());
+        assert_eq!(end, now.end().max(start), "end");
+        assert_eq!(content(log), now.bytes_from(start), "content from {start} to {end}");
+        self.check_epochs(start, end);
+        self.check_producers(start);
+        self.check_transactions(start, end);
+        self.check_look_ups(start, end);
+    }
+
+    fn check_epochs(&mut self, start: i64, end: i64) {
+        let (furthest, expected) = (self.start.max(start), self.now.epochs());
+        let log = self.log();
+        for (epoch, begin) in log.leader_epochs().entries() {
+            let is_ours = expected.iter().any(|(known, from)| {
+                *known == epoch.0 && (*from == begin.get() || begin.get() <= furthest)
+            });
+            // A leader may have written nothing yet.
+            assert!(is_ours || begin.get() == end, "epoch {epoch} at {begin} of {expected:?}");
+        }
+        for batch in self.now.batches.iter().filter(|batch| batch.base >= furthest) {
+            let known = self.log.as_ref().unwrap().leader_epochs();
+            let epoch = known.epoch_of(Offset::new(batch.base)).map(|epoch| epoch.0);
+            assert_eq!(epoch, Some(batch.epoch), "epoch of {} in {known:?}", batch.base);
+        }
+    }
+
+    fn check_producers(&mut self, start: i64) {
+        let expected = self.now.producers();
+        let log = self.log();
+        for (producer, state) in &expected {
+            let entry = log.producers().entry(ProducerId(*producer));
+            // What was deleted may be forgotten.
+            if entry.is_none() && state.since < start {
+                continue;
+            }
+            let entry = entry.unwrap_or_else(|| panic!("producer {producer} is unknown"));
+            if state.since >= start {
+                assert_eq!(entry.last_sequence(), state.last_sequence, "producer {producer}");
+            }
+            let first = |first: Option<i64>| first.map(|first| first.max(start));
+            let txn_first = entry.txn_first_offset.map(|first| first.get());
+            match state.txn_first {
+                // Its first records were deleted, and with them where it began.
+                Some(first) if first < start => {}
+                expected => assert_eq!(first(txn_first), first(expected), "producer {producer}"),
+            }
+        }
+        for (producer, _) in log.producers().iter() {
+            assert!(expected.contains_key(&producer.0), "producer {producer} never wrote");
+        }
+    }
+
+    fn check_transactions(&mut self, start: i64, end: i64) {
+        // Where the first records of a transaction were deleted, the log knows what it knows.
+        let open = self.now.producers().into_iter().filter_map(|(producer, state)| {
+            let known = self.log.as_ref().unwrap().producers().entry(ProducerId(producer));
+            let known = known.and_then(|entry| entry.txn_first_offset).map(|first| first.get());
+            state.txn_first.and_then(|first| if first < start { known } else { Some(first) })
+        });
+        let stable = open.min().unwrap_or(end).max(start);
+        let found = self.log().last_stable_offset(Offset::new(end)).get().max(start);
+        assert_eq!(found, stable, "last stable offset");
+        let from = start + self.below(end - start + 1);
+        let until = from + self.below(end - from + 1);
+        for (from, until) in [(start, end), (from, until)] {
+            let found = self.log().aborted_transactions(Offset::new(from), Offset::new(until));
+            let found = found.unwrap().into_iter();
+            let found =
+                found.map(|txn| (txn.producer.0, txn.first_offset.get(), txn.last_offset.get()));
+            // Where the first records were deleted, the log knows what it knows.
+            let (gone, there): (Vec<Aborted>, Vec<Aborted>) =
+                self.now.aborted().into_iter().partition(|txn| txn.first < start);
+            let found: Vec<_> =
+                found.filter(|found| !gone.iter().any(|gone| gone.marker == found.2)).collect();
+            let fits = |txn: &&Aborted| txn.marker >= from && txn.first < until;
+            let plain = |txn: &Aborted| (txn.producer, txn.first, txn.marker);
+            let expected: Vec<_> = there.iter().filter(fits).map(plain).collect();
+            assert_eq!(found, expected, "aborted from {from} until {until}");
+        }
+    }
+
+    fn check_look_ups(&mut self, start: i64, end: i64) {
+        for _ in 0..3 {
+            if end == start {
+                return;
+            }
+            let offset = start + self.below(end - start);
+            let read = self.log().read_blocking(Offset::new(offset), 1, Offset::MAX, true).unwrap();
+            let batch = self.now.batches.iter().find(|batch| batch.next > offset).unwrap();
+            assert_eq!(read.bytes, batch.bytes, "the batch at {offset}");
+        }
+        let times: Vec<i64> = self.now.batches.iter().flat_map(|b| b.timestamps.clone()).collect();
+        let time = times[self.rng.below(u32::try_from(times.len()).unwrap()) as usize];
+        let found = self.log().offset_for_timestamp(time).unwrap();
+        let found = found.map(|found| (found.offset.get(), found.timestamp));
+        assert_eq!(found, self.now.first_at(start, time), "first record since {time}");
+    }
+
+    /// What must not change when nothing happens but a restart.
+    pub fn facts(&mut self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let log = self.log();
+        let epochs = log.leader_epochs().entries().to_vec();
+        let producers: BTreeMap<i64, _> =
+            log.producers().iter().map(|(id, entry)| (id.0, entry.clone())).collect();
+        (log.start_offset(), log.end_offset(), content(log), epochs, producers)
+    }
+}
