@@ -44,15 +44,16 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let sources = Sources { overrides: settings(port, &data.path)?, ..Sources::default() };
     let (fixed, _) = StaticConfig::new(&sources)?;
     let temporary = data.is_temporary.then(|| data.path.clone());
-    let stopped = signals::catch(move || _ = temporary.as_ref().map(fs::remove_dir_all))?;
-    let node = Node::start(StartOptions { fixed, cluster_id: None })
+    let (stop, stopped) = signals::catch(move || _ = temporary.as_ref().map(fs::remove_dir_all))?;
+    let mut node = Node::start(StartOptions { fixed, cluster_id: None })
         .context("cannot start; --port and --dir or --in-memory make room for a second node")?;
+    signals::watch(node.failure(), stop)?;
     let address = node.listeners().first().map_or(format!("127.0.0.1:{port}"), |l| l.1.to_string());
     let took = begin.elapsed().as_millis();
     println!("{}", greeting(&address, &data, took));
-    stopped.recv().context("nothing catches signals any more")?;
+    let why = stopped.recv().context("nothing catches signals any more")?;
     println!("stopping; press Ctrl-C again to end at once");
-    node.stop()
+    signals::end(node, why)
 }
 
 /// What nobody has to know for a first start.

@@ -11,7 +11,7 @@ use config::{Properties, Sources, StaticConfig, Warning};
 use node::{Node, StartOptions};
 use tracing_subscriber::EnvFilter;
 
-use crate::signals;
+use crate::signals::{self, Stop};
 
 /// Warnings about settings that are told one by one.
 const WARNINGS_MAX: usize = 5;
@@ -37,8 +37,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for text in shortened(&warnings) {
         tracing::warn!("{text}");
     }
-    let stopped = signals::catch(|| {})?;
-    let node = Node::start(StartOptions { fixed, cluster_id: cluster_id() })?;
+    let (stop, stopped) = signals::catch(|| {})?;
+    let mut node = Node::start(StartOptions { fixed, cluster_id: cluster_id() })?;
+    signals::watch(node.failure(), stop)?;
     let listeners = node.listeners().iter().map(|(name, at)| format!("{name} {at}"));
     let listeners = listeners.collect::<Vec<_>>().join(", ");
     // Testcontainers and scripts wait for the last sentence, which Kafka's broker logs.
@@ -48,10 +49,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         begin.elapsed().as_millis(),
         node.cluster_id(),
     );
-    stopped.recv().context("nothing catches signals any more")?;
+    let why = stopped.recv().context("nothing catches signals any more")?;
+    if let Stop::Failed(reason) = &why {
+        tracing::error!("the node cannot go on: {reason}");
+    }
     tracing::info!("stopping; a second signal ends the process at once");
     let begin = Instant::now();
-    node.stop()?;
+    signals::end(node, why)?;
     tracing::info!("stopped after {} ms", begin.elapsed().as_millis());
     Ok(())
 }

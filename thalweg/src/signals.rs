@@ -1,19 +1,65 @@
-//! SIGTERM and SIGINT: the first asks the node to stop, the second ends the process.
+//! SIGTERM and SIGINT: the first asks the node to stop, the second ends the process. And what else
+//! has it stop.
 
 use std::process::exit;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use node::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Shells take 128 and the signal's number for "ended by a signal".
 const EXIT_OF_SIGNAL: i32 = 128;
 
-/// Begins to catch signals. The receiver yields once, at the first; `at_exit` runs before the
-/// second ends the process.
-pub(crate) fn catch(at_exit: impl Fn() + Send + 'static) -> anyhow::Result<Receiver<()>> {
-    let (first, stopped) = channel();
+/// Why a node stops.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Somebody asks for it.
+    Asked,
+    /// It cannot go on.
+    Failed(String),
+}
+
+/// Reports when the node cannot go on.
+pub(crate) fn watch(
+    failure: impl FnOnce() -> Option<String> + Send + 'static,
+    stop: Sender<Stop>,
+) -> anyhow::Result<()> {
+    let wait = move || {
+        if let Some(reason) = failure() {
+            // Nobody listens where the node is stopping already.
+            _ = stop.send(Stop::Failed(reason));
+        }
+    };
+    thread::Builder::new()
+        .name("failure".to_owned())
+        .spawn(wait)
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+/// Stops a node for a reason; a failure is the result.
+pub(crate) fn end(node: Node, why: Stop) -> anyhow::Result<()> {
+    let stopped = node.stop();
+    match why {
+        Stop::Asked => stopped,
+        Stop::Failed(reason) => {
+            if let Err(fault) = stopped {
+                tracing::error!("{fault:#}");
+            }
+            bail!("the node cannot go on: {reason}")
+        }
+    }
+}
+
+/// Begins to catch signals. The receiver yields at the first, and for whoever else sends; `at_exit`
+/// runs before the second ends the process.
+pub(crate) fn catch(
+    at_exit: impl Fn() + Send + 'static,
+) -> anyhow::Result<(Sender<Stop>, Receiver<Stop>)> {
+    let (stop, stopped) = channel();
+    let first = stop.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -26,7 +72,7 @@ pub(crate) fn catch(at_exit: impl Fn() + Send + 'static) -> anyhow::Result<Recei
         runtime.block_on(async {
             next(&mut term, &mut int).await;
             // Nobody listens where the start has failed; the process ends then anyway.
-            _ = first.send(());
+            _ = first.send(Stop::Asked);
             let number = next(&mut term, &mut int).await;
             at_exit();
             exit(EXIT_OF_SIGNAL + number);
@@ -36,7 +82,7 @@ pub(crate) fn catch(at_exit: impl Fn() + Send + 'static) -> anyhow::Result<Recei
         .name("signals".to_owned())
         .spawn(wait)
         .context("cannot start a thread")?;
-    Ok(stopped)
+    Ok((stop, stopped))
 }
 
 /// Number of the signal that came.

@@ -61,11 +61,16 @@ impl LogError {
         }
     }
 
-    /// The file, where the operating system refused to write or sync it so that its directory
-    /// cannot be trusted any more.
+    /// The file, where the operating system refused to work on it so that its directory cannot be
+    /// trusted any more. A file that is missing or short says nothing of the others.
     pub fn failed_path(&self) -> Option<&Path> {
         match self {
-            Self::Io { path, source, .. } => (!is_passing(source)).then_some(path),
+            Self::Io { path, source, .. } => {
+                let kind = source.kind();
+                let is_its_own =
+                    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
+                (!is_its_own && !is_passing(source)).then_some(path)
+            }
             Self::Damaged { .. }
             | Self::Malformed { .. }
             | Self::Offline { .. }

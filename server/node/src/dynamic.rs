@@ -1,8 +1,9 @@
 //! Settings of the broker that change while it runs and are not a partition's: limits of
-//! connections.
+//! connections, cordoned log directories.
 //!
 //! Settings that topics take from the broker reach the partitions by `shard::partitions`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::metadata::Changes;
@@ -11,18 +12,24 @@ use ::metadata::image::ResourceType;
 use config::NodeConfig;
 use net::Limits;
 
+use crate::dir_failures;
 use crate::shared::Shared;
 
 /// Puts the broker's settings of the image in force if they have changed.
-pub fn apply(shared: &Shared, image: &Image, changes: &Changes) {
+pub fn apply(shared: &Arc<Shared>, image: &Image, changes: &Changes) {
     if changes.configs.iter().any(|resource| resource.kind == ResourceType::Broker) {
         put_in_force(shared, image);
     }
 }
 
-/// Puts the broker's settings of the image in force.
-pub fn put_in_force(shared: &Shared, image: &Image) {
+/// Puts the broker's settings of the image in force. Must run inside a `LocalSet`.
+pub fn put_in_force(shared: &Arc<Shared>, image: &Image) {
     let own = shared.broker_resource();
+    let cordoned = shared.layers(image, &own).list("cordoned.log.dirs");
+    if shared.dirs.set_cordoned(&cordoned) {
+        let shared = Arc::clone(shared);
+        tokio::task::spawn_local(async move { dir_failures::tell_cluster(&shared).await });
+    }
     match NodeConfig::resolve(&shared.layers(image, &own)) {
         Ok(config) => shared.net.set_limits(limits(&config)),
         // The controller has checked each change; only settings of another version end here.

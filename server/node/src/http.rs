@@ -17,7 +17,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use config::HostPort;
 
-use crate::metrics::{self, ShardFacts};
+use crate::metrics::{self, DirFacts, ShardFacts};
 use crate::shard::measure_closed;
 use crate::shared::Shared;
 use crate::threads;
@@ -112,7 +112,7 @@ async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     }
     let image = shared.mailboxes.call(0, |shard| shard.image()).await;
     let in_flight = shared.net.in_flight_bytes();
-    let dirs: Vec<_> = shared.dirs.data().iter().map(|dir| dir.path().to_owned()).collect();
+    let dirs = DirFacts::of(&shared.dirs);
     let cleaner = (&shared.cleaner.facts(), &dirs[..]);
     let page = metrics::render(&facts, &image, &shared.listener_counters, in_flight, cleaner);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

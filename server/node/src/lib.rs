@@ -7,6 +7,7 @@ mod broker;
 mod cleaner;
 mod clock;
 mod controller;
+mod dir_failures;
 mod dirs;
 mod dynamic;
 mod groups;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -11,18 +12,19 @@ use ::metadata::controller::{Context as Deciding, bootstrap_records};
 use ::metadata::{Image, Loader};
 use anyhow::{Context, bail};
 use config::{BrokerLayers, NodeConfig, StaticConfig};
+use log::RealDisk;
 use net::{Inbox, Listener, ListenerOptions, Net};
 use types::Rng;
 
 use crate::cleaner::CleanerStatus;
-use crate::controller::{self, Controller, MetadataLog, Publish};
+use crate::controller::{self, Acting, Controller, MetadataLog, Publish};
 use crate::dirs::Dirs;
 use crate::http::{self, Phase, Status};
 use crate::registration;
 use crate::shard::{Inward, Mailboxes, Shard};
 use crate::shared::Shared;
 use crate::upkeep::CheckpointOrder;
-use crate::{clock, dynamic, groups, threads, upkeep};
+use crate::{clock, dir_failures, dynamic, groups, threads, upkeep};
 
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -46,6 +48,7 @@ pub struct Node {
     listeners: Vec<(String, SocketAddr)>,
     metrics: Option<SocketAddr>,
     status: Arc<Status>,
+    failure: Receiver<String>,
 }
 
 impl Node {
@@ -62,19 +65,23 @@ impl Node {
         let metrics_at = config.metrics_listener.as_ref();
         let metrics = metrics_at.map(|at| http::serve(at, Arc::clone(&status))).transpose()?;
         let mut rng = seeded()?;
-        let dirs = Arc::new(Dirs::open(&config, options.cluster_id.as_deref(), &mut rng)?);
+        let disk = Arc::new(RealDisk);
+        let cluster_id = options.cluster_id.as_deref();
+        let (mut dirs, failure) = Dirs::open(disk, &config, cluster_id, &mut rng)?;
         let (log, image) = open_metadata(&config, &fixed, &dirs, &mut rng)?;
+        dirs.admit(&image, config.node_id)?;
+        let dirs = Arc::new(dirs);
         let bound = bind(&config)?;
         let shards = shard_count(&config);
         let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
-        let publish = publish(mailboxes.clone());
+        let acting = acting(mailboxes.clone(), Arc::clone(&dirs));
         let node_id = config.node_id;
         let image = Arc::new(image);
         let kraft_version = log.facts().kraft_version;
         let seed = Rng::new(rng.next_u64());
         let (controller, running) =
-            Controller::start(log, Arc::clone(&image), Arc::clone(&fixed), node_id, seed, publish)?;
+            Controller::start(log, Arc::clone(&image), Arc::clone(&fixed), node_id, seed, acting)?;
         let advertised = registration::advertised(&config, &bound);
         let shared = Arc::new(Shared {
             config,
@@ -84,6 +91,7 @@ impl Node {
             cleaner: CleanerStatus::default(),
             mailboxes,
             controller,
+            is_registered: AtomicBool::new(false),
             kraft_version,
             net: Arc::clone(&net),
             listener_counters: bound
@@ -108,6 +116,7 @@ impl Node {
             drained,
             controller: running,
             listeners,
+            failure,
         })
     }
 
@@ -124,6 +133,14 @@ impl Node {
     /// Id of the cluster.
     pub fn cluster_id(&self) -> &str {
         &self.shared.dirs.cluster_id
+    }
+
+    /// Waits until the node cannot go on and gives the reason; the node then has to be stopped.
+    /// Ends without one when the node stops.
+    pub fn failure(&mut self) -> impl FnOnce() -> Option<String> + Send + 'static {
+        let (_, none) = std::sync::mpsc::channel();
+        let failure = std::mem::replace(&mut self.failure, none);
+        move || failure.recv().ok()
     }
 
     /// Stops in order: nothing new is accepted, what is in flight ends, logs and checkpoints are
@@ -145,8 +162,9 @@ impl Node {
             shard.join().map_err(|_| panicked("a shard"))?;
         }
         let epoch = registration::epoch_of(&closed.image, self.shared.config.node_id);
-        self.shared.controller.stop(self.controller)?;
-        upkeep::mark_clean(&self.shared, &closed, epoch)
+        let ended = self.shared.controller.stop(self.controller);
+        upkeep::mark_clean(&self.shared, &closed, epoch, ended.is_ok())?;
+        ended
     }
 }
 
@@ -197,6 +215,17 @@ fn open_metadata(
     log.append(&records, loader.image().metadata_version(), clock::wall())?;
     log.commit()?;
     Ok((log, loader.image().clone()))
+}
+
+/// What the node does as its controller decides.
+fn acting(mailboxes: Mailboxes, dirs: Arc<Dirs>) -> Acting {
+    let fail = move |fault: &anyhow::Error| {
+        if let Some(fault) = fault.downcast_ref() {
+            dirs.report(fault);
+        }
+        dirs.end_node(format!("the metadata log has failed: {fault:#}"));
+    };
+    Acting { publish: publish(mailboxes), fail: Box::new(fail) }
 }
 
 /// Lets every shard act on a new image.
@@ -271,33 +300,31 @@ fn start_shards(
             };
             runtime.block_on(async move {
                 let shard = Shard::new(index, shared, Arc::clone(&image), rng);
-                let result = shard.open_all(&image);
-                let ready = result.is_ok();
-                _ = opened.send(result);
+                shard.open_all(&image);
+                _ = opened.send(());
                 // The start waits until every sender is gone.
                 drop(opened);
-                if ready {
-                    let handler = Rc::clone(&shard);
-                    tokio::task::spawn_local(async move {
-                        inbox.serve(handler).await;
-                        drop(serving);
-                    });
-                    tokio::task::spawn_local(groups::run_timers(Rc::clone(&shard)));
-                    tokio::task::spawn_local(upkeep::run(Rc::clone(&shard)));
-                    shard.run(mailbox).await;
+                let handler = Rc::clone(&shard);
+                tokio::task::spawn_local(async move {
+                    inbox.serve(handler).await;
+                    drop(serving);
+                });
+                tokio::task::spawn_local(groups::run_timers(Rc::clone(&shard)));
+                tokio::task::spawn_local(upkeep::run(Rc::clone(&shard)));
+                if shard.index == 0 {
+                    tokio::task::spawn_local(dir_failures::run(Rc::clone(&shard)));
                 }
+                shard.run(mailbox).await;
             });
         });
         threads.push(thread.context("cannot start a shard's thread")?);
     }
     drop(opened);
-    let mut opened = 0;
-    for result in all_opened {
-        result?;
-        opened += 1;
-    }
-    if opened < threads.len() {
+    if all_opened.iter().count() < threads.len() {
         bail!("a shard has died at its start");
+    }
+    if let Some(reason) = shared.dirs.lost() {
+        bail!("{reason}");
     }
     Ok(threads)
 }

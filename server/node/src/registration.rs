@@ -1,5 +1,7 @@
 //! This node among the others: what it advertises, how it enters the cluster and leaves it.
 
+use std::sync::atomic::Ordering;
+
 use ::metadata::controller::{
     HeartbeatFacts, RegistrationFacts, end_recovery, heartbeat, register_broker,
     register_controller,
@@ -13,8 +15,12 @@ use protocol::messages::broker_registration::{self, BrokerRegistrationRequest};
 use protocol::messages::controller_registration::{self, ControllerRegistrationRequest};
 use types::{BrokerId, ErrorCode, Rng, Uuid};
 
+use crate::controller::QuorumFacts;
 use crate::dirs::fresh_id;
 use crate::shared::{Advertised, Shared};
+
+/// From this `metadata.version` on (4.3-IV0), the cluster knows of cordoned directories.
+const CORDONED_SINCE: i16 = 30;
 
 /// What clients and other nodes are told of each listener. A port that the system chose stands
 /// for 0, and the machine's own name for a host that is not given.
@@ -70,6 +76,8 @@ pub fn register(shared: &Shared, rng: &mut Rng) -> anyhow::Result<()> {
     });
     let response = registered.context(stopped)?;
     refuse_error("registration", response.error_code)?;
+    // What befalls directories from here on is told by itself; what did so far, with the heartbeat.
+    shared.is_registered.store(true, Ordering::SeqCst);
     beat(shared, response.broker_epoch, false)?;
     // After a crash the elections were unclean, and the logs are open: what they lost is lost.
     let node = shared.config.node_id;
@@ -94,18 +102,36 @@ pub fn epoch_of(image: &Image, node: BrokerId) -> Option<i64> {
     image.broker(node).map(|broker| broker.epoch)
 }
 
-fn beat(shared: &Shared, broker_epoch: i64, want_shut_down: bool) -> anyhow::Result<()> {
-    let request = BrokerHeartbeatRequest {
+/// A heartbeat that says how the log directories are; the epoch is missing.
+pub fn heartbeat_request(shared: &Shared) -> BrokerHeartbeatRequest {
+    BrokerHeartbeatRequest {
         broker_id: shared.config.node_id.0,
-        broker_epoch,
         // Every shard has acted on what the controller has committed.
         current_metadata_offset: i64::MAX,
-        want_shut_down,
+        offline_log_dirs: shared.dirs.ids(false),
+        cordoned_log_dirs: Some(shared.dirs.cordoned_ids()),
         ..Default::default()
-    };
+    }
+}
+
+/// What the controller knows of this node: it is itself the one.
+pub fn heartbeat_facts(quorum: &QuorumFacts) -> HeartbeatFacts {
+    HeartbeatFacts { registered_offset: quorum.end.get(), shutdown_is_known: true }
+}
+
+/// Takes out what a cluster of an older `metadata.version` has no record for.
+pub fn drop_unknown_fields(request: &mut BrokerHeartbeatRequest, image: &Image) {
+    if image.metadata_version() < CORDONED_SINCE {
+        request.cordoned_log_dirs = None;
+    }
+}
+
+fn beat(shared: &Shared, broker_epoch: i64, want_shut_down: bool) -> anyhow::Result<()> {
+    let mut request = heartbeat_request(shared);
+    (request.broker_epoch, request.want_shut_down) = (broker_epoch, want_shut_down);
     let answer = shared.controller.decide_blocking(move |image, quorum, context| {
-        let facts = HeartbeatFacts { registered_offset: quorum.end.get(), shutdown_is_known: true };
-        heartbeat(image, &request, facts, context)
+        drop_unknown_fields(&mut request, image);
+        heartbeat(image, &request, heartbeat_facts(quorum), context)
     });
     let answer = answer.context("the controller has stopped")?;
     refuse_error("heartbeat", answer.error_code)
@@ -140,7 +166,7 @@ fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrationRe
         listeners: listeners.collect(),
         features: features.collect(),
         rack: shared.config.rack.clone(),
-        log_dirs: shared.dirs.data().iter().map(|dir| dir.id).collect(),
+        log_dirs: shared.dirs.ids(true),
         previous_broker_epoch: shared.dirs.previous_broker_epoch().unwrap_or(-1),
         ..Default::default()
     }

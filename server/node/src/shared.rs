@@ -1,6 +1,7 @@
 //! What all shards of a node share: settings, directories, the way to the controller.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ::metadata::Image;
 use ::metadata::image::{ConfigResource, ResourceType};
@@ -13,7 +14,7 @@ use crate::dirs::Dirs;
 use crate::shard::Mailboxes;
 use crate::upkeep::CheckpointOrder;
 
-/// One value per node, behind an `Arc`; none of it changes after the start.
+/// One value per node, behind an `Arc`; hardly any of it changes after the start.
 pub struct Shared {
     /// The settings of the start, typed.
     pub config: NodeConfig,
@@ -29,6 +30,8 @@ pub struct Shared {
     pub mailboxes: Mailboxes,
     /// The way to the controller.
     pub controller: Controller,
+    /// Whether this run of the node has registered with the cluster.
+    pub is_registered: AtomicBool,
     /// `kraft.version` of the quorum.
     pub kraft_version: i16,
     /// Connections and their limits.

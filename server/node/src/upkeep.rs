@@ -1,8 +1,8 @@
 //! What has to be done again and again, and at the end: retention, compaction, checkpoints, the
 //! clean stop.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use ::metadata::Image;
 use anyhow::bail;
 use log::checkpoint::OffsetCheckpoint;
+use log::{LogDir, LogError};
 use tokio::time::Instant;
 use types::{Millis, Offset, TopicPartition};
 
@@ -55,7 +56,8 @@ pub struct Closed {
     pub image: Arc<Image>,
     checkpoints: ByDir,
     unopened: Vec<TopicPartition>,
-    in_order: bool,
+    /// Directories in which a log could not be closed.
+    unclean: BTreeSet<PathBuf>,
 }
 
 /// Begins a shard's upkeep. What is done for the whole node falls to shard 0, whose call runs on.
@@ -70,9 +72,8 @@ pub async fn run(shard: Rc<Shard>) {
     let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
     loop {
         tokio::time::sleep(every).await;
-        if let Err(fault) = write_checkpoints(&shard).await {
-            tracing::error!("cannot write checkpoints: {fault:#}");
-        }
+        // What is wrong with a directory has been told where it was found.
+        _ = write_checkpoints(&shard).await;
     }
 }
 
@@ -118,12 +119,12 @@ fn clean(partition: &SharedPartition) {
     let now = clock::wall();
     let high_watermark = partition.high_watermark();
     let name = partition.name().clone();
-    let log = partition.log_mut();
-    log.remove_expired_producers(now);
-    if let Err(fault) = log.delete_old_segments(high_watermark, now) {
+    partition.log_mut().remove_expired_producers(now);
+    if let Err(fault) = partition.log_mut().delete_old_segments(high_watermark, now) {
         tracing::error!(partition = %name, "cannot delete old segments: {fault}");
+        partition.take_fault(&fault);
     }
-    if let Some(removal) = log.take_removal(now) {
+    if let Some(removal) = partition.log_mut().take_removal(now) {
         tokio::task::spawn_blocking(move || {
             if let Err(error) = removal.run() {
                 tracing::warn!(partition = %name, "cannot remove files of old segments: {error}");
@@ -143,8 +144,8 @@ pub struct CheckpointOrder {
 /// Writes the checkpoint files of every directory from what all shards say now.
 ///
 /// # Errors
-/// If a file cannot be written; it is then as it was.
-pub async fn write_checkpoints(shard: &Rc<Shard>) -> anyhow::Result<()> {
+/// If a file cannot be written, be it that its directory is offline; it is then as it was.
+pub async fn write_checkpoints(shard: &Rc<Shard>) -> Result<(), LogError> {
     let shared = Arc::clone(&shard.shared);
     let number = shared.checkpoints.gathered.fetch_add(1, Ordering::Relaxed) + 1;
     let mut all = ByDir::new();
@@ -160,8 +161,11 @@ pub async fn write_checkpoints(shard: &Rc<Shard>) -> anyhow::Result<()> {
         // Held while the files are written, on the blocking pool and by nobody else.
         let mut written = shared.checkpoints.written.lock().unwrap_or_else(PoisonError::into_inner);
         if *written < number {
-            write_all(&shared, &all)?;
+            let faults = write_all(&shared, &all);
             *written = number;
+            if let Some((_, fault)) = faults.into_iter().next() {
+                return Err(fault);
+            }
         }
         Ok(())
     };
@@ -209,16 +213,25 @@ fn merge(all: &mut ByDir, part: ByDir) {
     }
 }
 
-fn write_all(shared: &Shared, all: &ByDir) -> anyhow::Result<()> {
+/// Writes the checkpoints of the directories that are online, and gives what went wrong in which.
+fn write_all(shared: &Shared, all: &ByDir) -> Vec<(PathBuf, LogError)> {
     let none = Checkpoints::default();
-    for dir in shared.dirs.data() {
+    let mut faults = Vec::new();
+    for dir in shared.dirs.data().iter().filter(|dir| dir.is_online()) {
         let checkpoints = all.get(dir.path()).unwrap_or(&none);
-        dir.log_dir.write_start_offsets(&checkpoints.start_offsets)?;
-        dir.log_dir.write_compacted_ends(&checkpoints.compacted_ends)?;
-        dir.log_dir.write_recovery_points(&checkpoints.recovery_points)?;
-        dir.log_dir.write_high_watermarks(&checkpoints.high_watermarks)?;
+        if let Err(fault) = write_one(&dir.log_dir, checkpoints) {
+            shared.dirs.report(&fault);
+            faults.push((dir.path().to_owned(), fault));
+        }
     }
-    Ok(())
+    faults
+}
+
+fn write_one(log_dir: &LogDir, checkpoints: &Checkpoints) -> Result<(), LogError> {
+    log_dir.write_start_offsets(&checkpoints.start_offsets)?;
+    log_dir.write_compacted_ends(&checkpoints.compacted_ends)?;
+    log_dir.write_recovery_points(&checkpoints.recovery_points)?;
+    log_dir.write_high_watermarks(&checkpoints.high_watermarks)
 }
 
 /// Has every request answered that waits for something which may never come.
@@ -260,7 +273,7 @@ pub fn close_shards(shared: &Shared) -> anyhow::Result<Closed> {
             Some(all) => {
                 merge(&mut all.checkpoints, part.checkpoints);
                 all.unopened.extend(part.unopened);
-                all.in_order &= part.in_order;
+                all.unclean.extend(part.unclean);
             }
         }
     }
@@ -275,8 +288,8 @@ async fn close_one(shard: &Rc<Shard>) -> Closed {
     let image = shard.image();
     let unopened = shard.unopened().into_iter().map(|closed| closed.name).collect();
     let checkpoints = checkpoints_of(shard);
-    let mut closed = Closed { image, checkpoints, unopened, in_order: true };
-    for (name, result) in shard.close_all() {
+    let mut closed = Closed { image, checkpoints, unopened, unclean: BTreeSet::new() };
+    for (name, dir, result) in shard.close_all() {
         match result {
             Ok(end) => {
                 for checkpoints in closed.checkpoints.values_mut() {
@@ -291,7 +304,7 @@ async fn close_one(shard: &Rc<Shard>) -> Closed {
             }
             Err(fault) => {
                 tracing::error!(partition = %name, "cannot close the log: {fault}");
-                closed.in_order = false;
+                closed.unclean.extend(dir);
             }
         }
     }
@@ -302,19 +315,33 @@ async fn close_one(shard: &Rc<Shard>) -> Closed {
 /// Writes the last checkpoints and the marks of a clean stop.
 ///
 /// # Errors
-/// If they cannot be written, or a log could not be closed.
-pub fn mark_clean(shared: &Shared, closed: &Closed, epoch: Option<i64>) -> anyhow::Result<()> {
-    write_all(shared, &closed.checkpoints)?;
-    if !closed.in_order {
-        bail!("not every log could be closed: the next start recovers as after a crash");
-    }
+/// If they cannot be written, or a log could not be closed; other directories have theirs.
+pub fn mark_clean(
+    shared: &Shared,
+    closed: &Closed,
+    epoch: Option<i64>,
+    metadata_is_closed: bool,
+) -> anyhow::Result<()> {
+    let faults = write_all(shared, &closed.checkpoints);
+    let mut unclean: BTreeSet<&Path> = faults.iter().map(|(dir, _)| dir.as_path()).collect();
+    unclean.extend(closed.unclean.iter().map(PathBuf::as_path));
     for dir in &shared.dirs.all {
+        let is_closed = metadata_is_closed || dir.path() != shared.dirs.metadata().path();
+        if !dir.is_online() || !is_closed || unclean.contains(dir.path()) {
+            continue;
+        }
         // What could not be opened was not checked either: the next start must do that.
         let has = |name| shared.dirs.found(name).is_some_and(|found| found.path() == dir.path());
         if closed.unopened.iter().any(has) {
             continue;
         }
         dir.log_dir.mark_clean_shutdown(epoch.unwrap_or(-1))?;
+    }
+    if let Some((_, fault)) = faults.into_iter().next() {
+        return Err(fault.into());
+    }
+    if !closed.unclean.is_empty() {
+        bail!("not every log could be closed: the next start recovers as after a crash");
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use ::metadata::Image;
-use ::metadata::image::Topic;
-use types::{ErrorCode, Uuid};
+use ::metadata::image::{Partition, Topic};
+use types::{BrokerId, ErrorCode, Uuid};
 
 use crate::shard::{PartitionId, Shard};
 
@@ -37,13 +37,19 @@ pub fn topic(image: &Image, named: TopicRef<'_>) -> Result<Arc<Topic>, ErrorCode
 /// A partition that this node leads, or the code that says why it does not.
 pub fn led_here(shard: &Shard, topic: &Topic, index: i32) -> Result<PartitionId, ErrorCode> {
     let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let here = shard.shared.config.node_id;
     match partition.leader {
-        Some(leader) if leader == shard.shared.config.node_id => {
-            Ok(PartitionId { topic: topic.id, index })
-        }
+        Some(leader) if leader == here => Ok(PartitionId { topic: topic.id, index }),
         Some(_) => Err(ErrorCode::NotLeaderOrFollower),
+        None if lies_offline(&shard.image(), partition, here) => Err(ErrorCode::KafkaStorageError),
         None => Err(ErrorCode::LeaderNotAvailable),
     }
+}
+
+/// Whether a broker's replica lies in a log directory of it that does not work.
+pub fn lies_offline(image: &Image, partition: &Partition, broker: BrokerId) -> bool {
+    let registered = image.broker(broker).zip(partition.directory_of(broker));
+    registered.is_some_and(|(broker, directory)| !broker.has_online_directory(directory))
 }
 
 /// Whether a topic belongs to the cluster's own work.

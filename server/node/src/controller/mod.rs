@@ -12,13 +12,16 @@ mod metadata_log;
 mod quorum_state;
 mod snapshot;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ::metadata::controller::{Context, Decision};
 use ::metadata::{Changes, Image, MetadataRecord};
 use anyhow::Context as _;
 use config::StaticConfig;
+use log::{AppendError, LogError};
 use tokio::sync::oneshot;
 use types::{BrokerId, Rng};
 
@@ -28,6 +31,8 @@ use crate::clock;
 
 /// Decisions that share one sync at most.
 const DECISIONS_PER_COMMIT: usize = 256;
+/// How long the controller rests where there is no room for its log.
+const ROOM_RETRY: Duration = Duration::from_millis(200);
 
 /// Sends an answer, once what was decided is committed.
 type Answer = Box<dyn FnOnce() + Send>;
@@ -35,6 +40,14 @@ type Answer = Box<dyn FnOnce() + Send>;
 type Task = Box<dyn FnOnce(&mut Desk) -> (Vec<MetadataRecord>, Answer) + Send>;
 /// Lets every shard act on a new image; returns when all have.
 pub type Publish = Box<dyn Fn(&Arc<Image>, &Arc<Changes>) + Send>;
+
+/// What the node does as the controller decides.
+pub struct Acting {
+    /// Acts on what is committed.
+    pub publish: Publish,
+    /// The controller cannot go on: without its log it knows nothing for certain any more.
+    pub fail: Box<dyn FnOnce(&anyhow::Error) + Send>,
+}
 
 enum Message {
     Decide(Task),
@@ -45,6 +58,7 @@ enum Message {
 #[derive(Clone)]
 pub struct Controller {
     tasks: mpsc::Sender<Message>,
+    stopping: Arc<AtomicBool>,
 }
 
 /// What a decision may look at.
@@ -72,23 +86,24 @@ impl Controller {
         fixed: Arc<StaticConfig>,
         node: BrokerId,
         rng: Rng,
-        publish: Publish,
+        acting: Acting,
     ) -> anyhow::Result<(Self, Running)> {
         let (tasks, inbox) = mpsc::channel();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let patience = Patience(Arc::clone(&stopping));
         let desk = Desk { image, facts: log.facts(), rng, fixed, node };
         let thread = thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
-                let ended = run(log, desk, &inbox, &publish);
+                let Acting { publish, fail } = acting;
+                let ended = run(log, desk, &inbox, &publish, &patience);
                 if let Err(fault) = &ended {
-                    // Without its log the controller knows nothing for certain any more.
-                    tracing::error!("the metadata log failed, the node stops: {fault:#}");
-                    std::process::exit(1);
+                    fail(fault);
                 }
                 ended
             })
             .context("cannot start the controller's thread")?;
-        Ok((Self { tasks }, Running { thread }))
+        Ok((Self { tasks, stopping }, Running { thread }))
     }
 
     /// Has the controller decide and gives its answer once it is committed and every shard acts
@@ -149,9 +164,40 @@ impl Controller {
     /// # Errors
     /// If the log could not be closed in order.
     pub fn stop(&self, running: Running) -> anyhow::Result<()> {
+        self.stopping.store(true, Ordering::Relaxed);
         _ = self.tasks.send(Message::Stop);
         running.thread.join().map_err(|_| anyhow::anyhow!("the controller's thread panicked"))?
     }
+}
+
+/// Tries again what fails for want of room or descriptors: nothing is lost by waiting, and the
+/// node serves all that needs no decision meanwhile. A stop is not kept waiting.
+struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    fn with(&self, mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut told = false;
+        loop {
+            match attempt() {
+                Err(fault) if is_passing(&fault) && !self.0.load(Ordering::Relaxed) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!("changes to the cluster wait for room: {fault:#}");
+                    }
+                    thread::sleep(ROOM_RETRY);
+                }
+                ended => return ended,
+            }
+        }
+    }
+}
+
+fn is_passing(fault: &anyhow::Error) -> bool {
+    let append = fault.downcast_ref::<AppendError>();
+    let append = append.and_then(|fault| match fault {
+        AppendError::Log(fault) => Some(fault),
+        _ => None,
+    });
+    append.or(fault.downcast_ref::<LogError>()).is_some_and(LogError::is_passing)
 }
 
 fn run(
@@ -159,6 +205,7 @@ fn run(
     mut desk: Desk,
     inbox: &mpsc::Receiver<Message>,
     publish: &Publish,
+    patience: &Patience,
 ) -> anyhow::Result<()> {
     let mut stopped = false;
     while !stopped {
@@ -168,7 +215,7 @@ fn run(
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
-                Message::Decide(task) => answers.push(decide(&mut log, &mut desk, task)?),
+                Message::Decide(task) => answers.push(decide(&mut log, &mut desk, task, patience)?),
                 Message::Stop => {
                     stopped = true;
                     break;
@@ -177,7 +224,7 @@ fn run(
             let more = answers.len() < DECISIONS_PER_COMMIT;
             next = if more { inbox.try_recv().ok() } else { None };
         }
-        log.commit()?;
+        patience.with(|| log.commit())?;
         desk.facts = log.facts();
         if !Arc::ptr_eq(&before, &desk.image) {
             publish(&desk.image, &Arc::new(Changes::between(&before, &desk.image)));
@@ -188,10 +235,16 @@ fn run(
 }
 
 /// Runs one task; its records are appended and in the image, not yet committed.
-fn decide(log: &mut MetadataLog, desk: &mut Desk, task: Task) -> anyhow::Result<Answer> {
+fn decide(
+    log: &mut MetadataLog,
+    desk: &mut Desk,
+    task: Task,
+    patience: &Patience,
+) -> anyhow::Result<Answer> {
     let (records, answer) = task(desk);
     if !records.is_empty() {
-        log.append(&records, desk.image.metadata_version(), clock::wall())?;
+        let level = desk.image.metadata_version();
+        patience.with(|| log.append(&records, level, clock::wall()))?;
         let mut image = Image::clone(&desk.image);
         for record in &records {
             image.apply(record).context("the controller decided what does not fit its state")?;

@@ -9,6 +9,7 @@ use protocol::ApiKey;
 use types::TopicPartition;
 
 use super::counts::TopicCounts;
+use crate::dirs::Dirs;
 use crate::shard::Shard;
 
 /// One partition at the moment of a scrape.
@@ -28,6 +29,24 @@ pub struct PartitionFacts {
     pub is_offline: bool,
     /// Where compaction has failed: the directory, and the bytes that wait for it.
     pub uncleanable: Option<(PathBuf, u64)>,
+}
+
+/// One directory of `log.dirs`.
+#[derive(Clone, Debug)]
+pub struct DirFacts {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it is not used any more, or never was.
+    pub is_offline: bool,
+}
+
+impl DirFacts {
+    /// Those of all directories.
+    pub fn of(dirs: &Dirs) -> Vec<Self> {
+        let opened = dirs.data().iter().map(|dir| (dir.path(), !dir.is_online()));
+        let all = opened.chain(dirs.unusable.iter().map(|dir| (&*dir.path, true)));
+        all.map(|(path, is_offline)| Self { path: path.to_owned(), is_offline }).collect()
+    }
 }
 
 /// What a scrape needs of one shard, or of all when merged.

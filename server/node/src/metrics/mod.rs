@@ -9,5 +9,5 @@ mod facts;
 mod render;
 
 pub use counts::ShardMetrics;
-pub use facts::ShardFacts;
+pub use facts::{DirFacts, ShardFacts};
 pub use render::render;

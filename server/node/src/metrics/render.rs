@@ -1,6 +1,5 @@
 //! Metrics as the text that Prometheus reads.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::counts::TopicCounts;
-use super::facts::{PartitionFacts, ShardFacts};
+use super::facts::{DirFacts, PartitionFacts, ShardFacts};
 use crate::cleaner::CleanerFacts;
 
 /// Label names and values of one sample.
@@ -59,12 +58,13 @@ pub fn render(
     image: &Image,
     listeners: &[(String, Arc<ListenerCounters>)],
     in_flight_bytes: usize,
-    (cleaner, dirs): (&CleanerFacts, &[PathBuf]),
+    (cleaner, dirs): (&CleanerFacts, &[DirFacts]),
 ) -> String {
     let mut page = Page(Registry::default());
     topics(&mut page, facts);
     partitions(&mut page, facts);
     compaction(&mut page, facts, cleaner, dirs);
+    directories(&mut page, dirs);
     cluster(&mut page, image);
     network(&mut page, facts, listeners, in_flight_bytes);
     process(&mut page);
@@ -128,13 +128,14 @@ fn partitions(page: &mut Page, facts: &ShardFacts) {
 }
 
 /// What the cleaner says, and what it has set aside in each log directory.
-fn compaction(page: &mut Page, facts: &ShardFacts, cleaner: &CleanerFacts, dirs: &[PathBuf]) {
-    let set_aside = |dir: &PathBuf| {
+fn compaction(page: &mut Page, facts: &ShardFacts, cleaner: &CleanerFacts, dirs: &[DirFacts]) {
+    let set_aside = |dir: &DirFacts| {
         let all = facts.partitions.iter().filter_map(|one| one.uncleanable.as_ref());
-        let bytes: Vec<u64> = all.filter(|(at, _)| at == dir).map(|(_, bytes)| *bytes).collect();
+        let bytes: Vec<u64> =
+            all.filter(|(at, _)| *at == dir.path).map(|(_, bytes)| *bytes).collect();
         (bytes.len() as f64, bytes.iter().sum::<u64>() as f64)
     };
-    let label = |dir: &PathBuf| vec![("logDirectory", dir.display().to_string())];
+    let label = label_of;
     let manager = "kafka_log_logcleanermanager_";
     let counts = dirs.iter().map(|dir| (label(dir), set_aside(dir).0));
     let help = "Partitions set aside from compaction";
@@ -167,6 +168,20 @@ fn compaction(page: &mut Page, facts: &ShardFacts, cleaner: &CleanerFacts, dirs:
     ] {
         page.gauge(&format!("kafka_log_logcleaner{name}"), help, value);
     }
+}
+
+/// Which log directories work.
+fn directories(page: &mut Page, dirs: &[DirFacts]) {
+    let offline = dirs.iter().filter(|dir| dir.is_offline).count();
+    let manager = "kafka_log_logmanager_";
+    let help = "Log directories that failed";
+    page.gauge(&format!("{manager}offlinelogdirectorycount"), help, offline as f64);
+    let each = dirs.iter().map(|dir| (label_of(dir), f64::from(u8::from(dir.is_offline))));
+    page.gauges(&format!("{manager}logdirectoryoffline"), "Whether it failed", each);
+}
+
+fn label_of(dir: &DirFacts) -> Labels {
+    vec![("logDirectory", dir.path.display().to_string())]
 }
 
 fn cluster(page: &mut Page, image: &Image) {
@@ -265,7 +280,8 @@ mod tests {
         let counts = TopicCounts { records_in: 3, bytes_in: 70, ..Default::default() };
         facts.topics.insert("a".into(), counts);
         let cleaner = CleanerFacts { dirty_ratio_max: 0.5, ..Default::default() };
-        let text = render(&facts, &Image::default(), &[], 0, (&cleaner, &["/d".into()]));
+        let dirs = [DirFacts { path: "/d".into(), is_offline: true }];
+        let text = render(&facts, &Image::default(), &[], 0, (&cleaner, &dirs));
         for line in [
             "kafka_server_brokertopicmetrics_messagesin_total{} 3",
             "kafka_server_brokertopicmetrics_bytesin_total{topic=\"a\"} 70",
@@ -274,6 +290,8 @@ mod tests {
             "kafka_log_logcleanermanager_uncleanable_partitions_count{logDirectory=\"/d\"} 0.0",
             "kafka_log_logcleanermanager_max_dirty_percent 50.0",
             "kafka_log_logcleaner_max_clean_time_secs 0.0",
+            "kafka_log_logmanager_offlinelogdirectorycount 1.0",
+            "kafka_log_logmanager_logdirectoryoffline{logDirectory=\"/d\"} 1.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -4,6 +4,7 @@
 //! sends its work there ([`Shard::call`]); on the own shard the work runs at once. State lies in
 //! cells that are borrowed within one call and never across an `.await`.
 
+mod assign;
 mod call;
 mod closed;
 mod moves;
@@ -68,6 +69,8 @@ pub struct Shard {
     /// Partitions whose logs cannot be opened.
     unopened: RefCell<FxHashMap<PartitionId, Closed>>,
     settings: RefCell<FxHashMap<Uuid, TopicSettings>>,
+    /// Where partitions lie that the cluster is to be told of.
+    assigned: RefCell<Vec<assign::Assigned>>,
     rng: RefCell<Rng>,
     draining: Cell<bool>,
     stopping: Cell<bool>,
@@ -101,6 +104,7 @@ impl Shard {
             openings: Openings::default(),
             unopened: RefCell::default(),
             settings: RefCell::default(),
+            assigned: RefCell::default(),
             rng: RefCell::new(rng),
             draining: Cell::new(false),
             stopping: Cell::new(false),

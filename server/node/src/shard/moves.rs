@@ -12,17 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::metadata::controller::assign_replicas_to_dirs;
 use log::{AppendError, FolderKind, Log, LogError, Opening, Read, ReadError};
-use protocol::messages::assign_replicas_to_dirs::{
-    AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData,
-};
 use records::BatchHeader;
 use types::{Offset, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
-use super::{Shard, SharedPartition};
-use crate::{clock, registration, threads, upkeep};
+use super::{Shard, SharedPartition, assign};
+use crate::{clock, threads, upkeep};
 
 /// Bytes that one turn copies at most.
 const SLICE_BYTES: usize = 1 << 20;
@@ -77,6 +73,16 @@ enum Fault {
     Batch(#[from] records::BatchError),
 }
 
+impl Fault {
+    fn of_disk(&self) -> Option<&LogError> {
+        match self {
+            Self::Log(fault) | Self::Append(AppendError::Log(fault)) => Some(fault),
+            // A read that fails says nothing of the new directory, and little of the old one.
+            Self::Read(_) | Self::Append(_) | Self::Batch(_) => None,
+        }
+    }
+}
+
 /// What a turn has done.
 enum Step {
     Copied,
@@ -122,6 +128,9 @@ impl Shard {
         let Some(partition) = self.partition(id) else { return Ok(()) };
         let name = partition.borrow().name().clone();
         let dir = &self.shared.dirs.data()[to];
+        if !dir.is_online() {
+            return Err(LogError::Offline { dir: dir.path().to_owned() });
+        }
         let mut running = self.moves.running.borrow_mut();
         for ((moving, target), copy) in running.iter() {
             if *moving == name {
@@ -153,15 +162,17 @@ impl Shard {
             shard.moves.running.borrow_mut().remove(&key);
             match done {
                 Ok(true) => {
-                    record_directory(&shard, id, to).await;
+                    let directory = shard.shared.dirs.data()[to].id;
+                    assign::assign(&shard.shared, &[(id, directory)]).await;
                     // The new directory's checkpoints must know the log, should the node crash.
-                    if let Err(fault) = upkeep::write_checkpoints(&shard).await {
-                        tracing::error!("cannot write checkpoints: {fault:#}");
-                    }
+                    _ = upkeep::write_checkpoints(&shard).await;
                 }
                 Ok(false) => shard.remove_later(folder, types::Millis(0)),
                 Err(fault) => {
                     tracing::error!(partition = %key.0, "cannot move: {fault}");
+                    if let Some(fault) = fault.of_disk() {
+                        shard.shared.dirs.report(fault);
+                    }
                     shard.remove_later(folder, types::Millis(0));
                 }
             }
@@ -330,29 +341,4 @@ fn swap(
     drop(partition);
     shard.commits.push(shared);
     Ok(true)
-}
-
-/// Tells the cluster where the log lies now.
-async fn record_directory(shard: &Rc<Shard>, id: PartitionId, to: usize) {
-    let node = shard.shared.config.node_id;
-    let partition = PartitionData { partition_index: id.index, ..Default::default() };
-    let topic = TopicData { topic_id: id.topic, partitions: vec![partition], ..Default::default() };
-    let directory = DirectoryData {
-        id: shard.shared.dirs.data()[to].id,
-        topics: vec![topic],
-        ..Default::default()
-    };
-    let controller = &shard.shared.controller;
-    let response = controller.decide(move |image, _| {
-        let request = AssignReplicasToDirsRequest {
-            broker_id: node.0,
-            broker_epoch: registration::epoch_of(image, node).unwrap_or(-1),
-            directories: vec![directory],
-            ..Default::default()
-        };
-        assign_replicas_to_dirs(image, &request)
-    });
-    if let code @ 1.. = response.await.error_code {
-        tracing::warn!("the cluster does not take note of a moved log: error {code}");
-    }
 }

@@ -119,16 +119,9 @@ impl Shard {
         }
         let Some(opening) = self.openings.under_way.borrow_mut().remove(&id) else { return };
         let Opening { closed, outcome, waiting } = opening;
-        match outcome.recv() {
-            Ok(Ok(log)) => self.take_open(id, closed.name, log),
-            // That passes, as too many open files do; whoever comes next tries again.
-            Ok(Err(fault @ LogError::Io { .. })) => {
-                tracing::error!(partition = %closed.name, "cannot open its log now: {fault}");
-                self.closed.borrow_mut().insert(id, closed);
-            }
-            Ok(Err(fault)) => self.note_unopened(id, closed, &fault),
-            // The thread that was to open it is gone: the node is going down.
-            Err(_) => {}
+        // Without an outcome the thread that was to open it is gone: the node is going down.
+        if let Ok(opened) = outcome.recv() {
+            self.settle_opening(id, closed, opened);
         }
         waiting.into_iter().for_each(|work| work(self));
     }

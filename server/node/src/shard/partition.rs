@@ -14,6 +14,7 @@ use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
 
 use super::call::Reply;
 use super::watchers::Watchers;
+use crate::dirs::Dirs;
 
 /// A partition by the id of its topic.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -73,6 +74,8 @@ pub struct Partition {
     log: Log,
     leader: Leader,
     durability: Durability,
+    /// Where faults are told.
+    dirs: Arc<Dirs>,
     /// `flush.messages`: records after which even `async` waits for a sync.
     flush_messages: Option<u64>,
     parked: Purgatory<Parked>,
@@ -92,6 +95,7 @@ impl Partition {
         log: Log,
         epoch: LeaderEpoch,
         durability: Durability,
+        dirs: Arc<Dirs>,
     ) -> Self {
         let leader = Leader::new(epoch, log.end_offset());
         Self {
@@ -100,6 +104,7 @@ impl Partition {
             log,
             leader,
             durability,
+            dirs,
             flush_messages: None,
             parked: Purgatory::default(),
             watchers: Watchers::default(),
@@ -324,17 +329,22 @@ impl Partition {
         self.waits_for_room
     }
 
-    fn take_fault(&mut self, fault: &LogError) {
+    /// Takes note of what went wrong with the log: tells its directory, and goes offline where the
+    /// log has.
+    pub fn take_fault(&mut self, fault: &LogError) {
+        self.dirs.report(fault);
         if self.log.is_offline() {
-            self.go_offline(fault);
+            if !self.offline {
+                tracing::error!(partition = %self.name, "partition is offline: {fault}");
+            }
+            self.go_offline();
         } else {
-            self.waits_for_room = true;
-            tracing::warn!(partition = %self.name, "cannot take records now: {fault}");
+            self.waits_for_room |= fault.is_passing();
         }
     }
 
-    fn go_offline(&mut self, fault: &LogError) {
-        tracing::error!(partition = %self.name, "partition is offline until restart: {fault}");
+    /// Serves nothing any more, until the node starts anew.
+    pub fn go_offline(&mut self) {
         self.offline = true;
         self.abandon(ErrorCode::KafkaStorageError);
     }

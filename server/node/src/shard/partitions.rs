@@ -1,8 +1,10 @@
 //! Which partitions a shard has: opened, configured and deleted as the cluster's state says.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::metadata::controller::GROUP_METADATA_TOPIC;
 use ::metadata::image::Topic;
@@ -16,22 +18,21 @@ use super::closed::{Closed, OpenJob};
 use super::partition::{Partition, PartitionId};
 use crate::{dynamic, threads};
 
+/// How long a log rests that is needed and could not be opened for want of descriptors.
+const OPEN_RETRY: Duration = Duration::from_secs(1);
+
 impl Shard {
     /// Takes every partition of the image that this shard owns, as at the start. Their logs stay
     /// closed where the directory was stopped cleanly; else each is opened and recovered. Damage
-    /// takes only its own partition offline.
-    ///
-    /// # Errors
-    /// If the operating system refuses, as without room or permission: that is seldom one
-    /// partition's trouble and passes, while what is damaged stays so.
-    pub fn open_all(self: &Rc<Self>, image: &Arc<Image>) -> Result<(), LogError> {
+    /// takes only its own partition offline, a directory that cannot be read all that lie in it.
+    pub fn open_all(self: &Rc<Self>, image: &Arc<Image>) {
         self.image.replace(Arc::clone(image));
         for topic in image.topics() {
             for (index, _) in topic.partitions() {
-                self.take_if_owned(topic, index)?;
+                self.take_if_owned(topic, index, false);
             }
         }
-        Ok(())
+        self.tell_assigned();
     }
 
     /// Takes away what belongs to deleted topics.
@@ -55,38 +56,37 @@ impl Shard {
             if let (Some(partition), Some(after)) = (self.partition(id), &change.after) {
                 partition.borrow_mut().set_epoch(after.leader_epoch);
             }
-            if change.before.is_none()
-                && let Err(fault) = self.take_if_owned(topic, change.partition)
-            {
-                tracing::error!("cannot open {}-{}: {fault}", topic.name, change.partition);
+            if change.before.is_none() {
+                self.take_if_owned(topic, change.partition, true);
             }
         }
+        self.tell_assigned();
         self.reconfigure(image, changes);
         if self.index == 0 {
-            // The limits are the node's, not a shard's.
+            // These are the node's, not a shard's.
             dynamic::apply(&self.shared, image, changes);
         }
     }
 
-    /// Takes a partition that is new to this shard.
-    fn take_if_owned(self: &Rc<Self>, topic: &Topic, index: i32) -> Result<(), LogError> {
+    /// Takes a partition that is new to this shard, and to the cluster if it `is_new`.
+    fn take_if_owned(self: &Rc<Self>, topic: &Topic, index: i32, is_new: bool) {
         let id = PartitionId { topic: topic.id, index };
-        let Some(replica) = topic.partition(index) else { return Ok(()) };
+        let Some(replica) = topic.partition(index) else { return };
         let here = self.shared.config.node_id;
         if self.owner_of(id) != self.index || !replica.replicas.contains(&here) || self.has(id) {
-            return Ok(());
+            return;
         }
         let name = TopicPartition::new(Arc::clone(&topic.name), index);
         let wanted = replica.directory_of(here).filter(|id| !directory::is_reserved(*id));
         let dirs = &self.shared.dirs;
-        let dir = match dirs.place(&name, wanted) {
+        let dir = match dirs.place(&name, wanted, is_new) {
             Ok(dir) => dir,
-            Err(fault) => {
-                self.note_unopened(id, Closed::new(name, 0), &fault);
-                return Ok(());
-            }
+            Err(fault) => return self.note_unopened(id, Closed::new(name, 0), &fault),
         };
         dir.count(true);
+        if replica.directory_of(here) != Some(dir.id) {
+            self.note_assigned((id, dir.id));
+        }
         let at = dirs.data().iter().position(|one| std::ptr::eq(one, dir));
         let at = at.expect("a partition is placed in a directory for partitions");
         let is_found = dirs.found(&name).is_some();
@@ -100,18 +100,41 @@ impl Shard {
             return self.open_now(id, closed);
         }
         self.closed.borrow_mut().insert(id, closed);
-        Ok(())
     }
 
     /// Opens a partition on this thread.
-    fn open_now(self: &Rc<Self>, id: PartitionId, closed: Closed) -> Result<(), LogError> {
+    fn open_now(self: &Rc<Self>, id: PartitionId, closed: Closed) {
         let settings = self.settings_of(id, &closed.name.topic);
-        match OpenJob::new(self, id, closed.clone(), settings.log).run() {
+        let opened = OpenJob::new(self, id, closed.clone(), settings.log).run();
+        let is_late = opened.as_ref().is_err_and(LogError::is_passing);
+        self.settle_opening(id, closed, opened);
+        if is_late {
+            let shard = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                while shard.closed.borrow().contains_key(&id) {
+                    tokio::time::sleep(OPEN_RETRY).await;
+                    shard.when_open(id, |_| {});
+                }
+            });
+        }
+    }
+
+    /// Takes what became of opening a log. Where there was no room or no descriptor it stays
+    /// closed, and whoever comes next tries again.
+    pub(super) fn settle_opening(
+        self: &Rc<Self>,
+        id: PartitionId,
+        closed: Closed,
+        opened: Result<Log, LogError>,
+    ) {
+        match opened {
             Ok(log) => self.take_open(id, closed.name, log),
-            Err(fault @ LogError::Io { .. }) => return Err(fault),
+            Err(fault) if fault.is_passing() => {
+                self.shared.dirs.report(&fault);
+                self.closed.borrow_mut().insert(id, closed);
+            }
             Err(fault) => self.note_unopened(id, closed, &fault),
         }
-        Ok(())
     }
 
     /// From now on a partition is served from this log.
@@ -120,9 +143,14 @@ impl Shard {
         let topic = image.topic_by_id(id.topic);
         let Some(replica) = topic.and_then(|topic| topic.partition(id.index)) else { return };
         let settings = self.settings_of(id, &name.topic);
-        let mut partition =
-            Partition::new(id, name, log, replica.leader_epoch, settings.durability);
+        let dirs = Arc::clone(&self.shared.dirs);
+        let is_offline = dirs.is_offline(log.dir());
+        let epoch = replica.leader_epoch;
+        let mut partition = Partition::new(id, name, log, epoch, settings.durability, dirs);
         partition.set_durability(settings.durability, settings.flush_messages);
+        if is_offline {
+            partition.go_offline();
+        }
         let partition = Rc::new(RefCell::new(partition));
         self.partitions.borrow_mut().insert(id, Rc::clone(&partition));
         self.groups.partition_opened(self, &partition);
@@ -131,8 +159,26 @@ impl Shard {
     /// Takes a partition offline that cannot be opened.
     pub(super) fn note_unopened(&self, id: PartitionId, closed: Closed, fault: &LogError) {
         let name = &closed.name;
-        tracing::error!(partition = %name, "partition is offline, cannot open its log: {fault}");
+        self.shared.dirs.report(fault);
+        // One line says it for all partitions of a directory that is offline.
+        if !matches!(fault, LogError::Offline { .. }) {
+            tracing::error!(partition = %name, "partition is offline, cannot open its log: {fault}");
+        }
         self.unopened.borrow_mut().insert(id, closed);
+    }
+
+    /// Serves none of the partitions any more whose directory has failed.
+    pub fn take_offline(self: &Rc<Self>) {
+        let dirs = &self.shared.dirs;
+        for partition in self.partitions() {
+            if dirs.is_offline(partition.borrow().log().dir()) {
+                partition.borrow_mut().go_offline();
+                self.groups.partition_closed(&partition);
+            }
+        }
+        let mut closed = self.closed.borrow_mut();
+        let lost = closed.extract_if(|_, closed| !dirs.data()[closed.dir].is_online());
+        self.unopened.borrow_mut().extend(lost);
     }
 
     /// Takes a partition away: nobody reads it any more, its folder goes after a while.
@@ -161,7 +207,10 @@ impl Shard {
         let delay = partition.log().config().file_delete_delay_ms;
         match partition.log_mut().rename(deleted.clone()) {
             Ok(()) => self.remove_later(deleted, delay),
-            Err(fault) => tracing::error!(partition = %name, "cannot delete: {fault}"),
+            Err(fault) => {
+                self.shared.dirs.report(&fault);
+                tracing::error!(partition = %name, "cannot delete: {fault}");
+            }
         }
     }
 
@@ -221,20 +270,25 @@ impl Shard {
         self.partitions.borrow().values().any(|partition| Rc::strong_count(partition) > 1)
     }
 
-    /// Closes every log in order, for a stop; gives the offset up to which each is durable.
-    pub fn close_all(self: &Rc<Self>) -> Vec<(TopicPartition, anyhow::Result<Offset>)> {
+    /// Closes every log in order, for a stop, those in failed directories apart; gives where each
+    /// lies and the offset up to which it is durable.
+    pub fn close_all(
+        self: &Rc<Self>,
+    ) -> Vec<(TopicPartition, Option<PathBuf>, anyhow::Result<Offset>)> {
         self.finish_all_openings();
         let partitions = std::mem::take(&mut *self.partitions.borrow_mut());
         let mut closed = Vec::with_capacity(partitions.len());
         for partition in partitions.into_values() {
             let name = partition.borrow().name().clone();
-            match Rc::try_unwrap(partition) {
-                Ok(cell) => {
-                    let end = cell.into_inner().into_log().close();
-                    closed.push((name, end.map_err(anyhow::Error::from)));
-                }
-                Err(_) => closed.push((name, Err(anyhow::anyhow!("it is still in use")))),
+            let dir = partition.borrow().log().dir().to_owned();
+            if self.shared.dirs.is_offline(&dir) {
+                continue;
             }
+            let end = match Rc::try_unwrap(partition) {
+                Ok(cell) => cell.into_inner().into_log().close().map_err(anyhow::Error::from),
+                Err(_) => Err(anyhow::anyhow!("it is still in use")),
+            };
+            closed.push((name, dir.parent().map(ToOwned::to_owned), end));
         }
         closed
     }

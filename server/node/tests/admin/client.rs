@@ -85,6 +85,14 @@ impl TestNode {
         StartOptions { fixed, cluster_id: None }
     }
 
+    /// Waits until the node cannot go on, and gives the reason.
+    pub fn failure(&mut self) -> String {
+        let wait = self.node.as_mut().unwrap().failure();
+        let (sender, reason) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(wait().unwrap()));
+        reason.recv_timeout(Duration::from_secs(10)).expect("the node gives up")
+    }
+
     pub fn log_dirs(&self) -> [PathBuf; 2] {
         ["a", "b"].map(|name| self.dir.path().join(name))
     }

@@ -51,7 +51,7 @@ fn one_record() -> bytes::Bytes {
     batch.build()
 }
 
-fn end_of(client: &mut Client, topic: &str) -> (ErrorCode, i64) {
+pub fn end_of(client: &mut Client, topic: &str) -> (ErrorCode, i64) {
     let partition = ListOffsetsPartition { timestamp: -1, ..Default::default() };
     let topic = ListOffsetsTopic {
         name: topic.to_owned(),

@@ -6,6 +6,7 @@ mod client;
 mod compaction;
 mod configs;
 mod controller_listener;
+mod dir_failures;
 mod every_version;
 mod faults;
 mod large_fetch;

@@ -10,9 +10,9 @@ use protocol::messages::alter_replica_log_dirs::{
 };
 use types::ErrorCode;
 
-use super::describe_log_dirs::absolute;
 use crate::broker::Context;
 use crate::broker::resolve::{self, TopicRef};
+use crate::dirs::{Dirs, absolute};
 use crate::shard::Shard;
 
 /// Bytes of a file name at most, and those that mark the folder of a move:
@@ -49,13 +49,22 @@ pub async fn handle(
     AlterReplicaLogDirsResponse { results, ..Default::default() }
 }
 
+/// Position of the directory that a request names.
+fn target(dirs: &Dirs, path: &str) -> Result<usize, ErrorCode> {
+    if dirs.unusable.iter().any(|dir| absolute(&dir.path) == path) {
+        return Err(ErrorCode::KafkaStorageError);
+    }
+    let at = dirs.data().iter().position(|dir| absolute(dir.path()) == path);
+    let at = at.ok_or(ErrorCode::LogDirNotFound)?;
+    if dirs.data()[at].is_online() { Ok(at) } else { Err(ErrorCode::KafkaStorageError) }
+}
+
 async fn begin(context: &Context, path: &str, topic: &str, index: i32) -> Result<(), ErrorCode> {
     if topic.len() + MARK_BYTES_MAX > FILE_NAME_BYTES_MAX {
         return Err(ErrorCode::InvalidTopicException);
     }
     let shard = &context.shard;
-    let to = shard.shared.dirs.data().iter().position(|dir| absolute(dir.path()) == path);
-    let to = to.ok_or(ErrorCode::LogDirNotFound)?;
+    let to = target(&shard.shared.dirs, path)?;
     let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
     let id = resolve::led_here(shard, &topic, index).map_err(|code| match code {
         // The code that this API has had before brokers could say it better.

@@ -1,7 +1,7 @@
 //! DescribeLogDirs: what lies in each log directory and how much room its volume has.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use protocol::messages::describe_log_dirs::{
 use types::{ErrorCode, TopicPartition};
 
 use crate::broker::Context;
-use crate::shard::{LogSize, Shard, measure_closed};
+use crate::dirs::{Dir, absolute};
+use crate::shard::{Closed, LogSize, Shard, measure_closed};
 use crate::shared::Shared;
 use crate::threads;
 
@@ -33,19 +34,32 @@ pub async fn handle(context: Context, request: DescribeLogDirsRequest) -> Descri
         let here = |shard: &Rc<Shard>| shard.log_sizes();
         sizes.extend(shard.shared.mailboxes.call(index, here).await);
     }
-    sizes.retain(|size| wanted.as_ref().is_none_or(|wanted| wanted.contains(&size.partition)));
-    let shared = Arc::clone(&shard.shared);
-    let describe = move || describe(&shared, sizes);
-    let mut results = threads::blocking(describe).await;
-    let image = shard.image();
-    let cordoned = image.broker(shard.shared.config.node_id);
-    let cordoned = cordoned.and_then(|broker| broker.cordoned.as_deref()).unwrap_or_default();
-    if context.version >= 5 {
-        for (result, dir) in results.iter_mut().zip(shard.shared.dirs.data()) {
-            result.is_cordoned = cordoned.contains(&dir.id);
-        }
+    let mut unopened = Vec::new();
+    for index in 0..shard.shared.mailboxes.shards() {
+        let here = |shard: &Rc<Shard>| shard.unopened();
+        unopened.extend(shard.shared.mailboxes.call(index, here).await);
     }
+    let shared = Arc::clone(&shard.shared);
+    let describe = move || {
+        sizes.extend(unopened.iter().filter_map(|closed| size_unopened(&shared, closed)));
+        sizes.retain(|size| wanted.as_ref().is_none_or(|wanted| wanted.contains(&size.partition)));
+        describe(&shared, sizes)
+    };
+    let results = threads::blocking(describe).await;
     DescribeLogDirsResponse { results, ..Default::default() }
+}
+
+/// What a log takes up that cannot be opened; `None` where that is not known either.
+fn size_unopened(shared: &Shared, closed: &Closed) -> Option<LogSize> {
+    let dir = shared.dirs.found(&closed.name).filter(|dir| dir.is_online())?;
+    let folder = dir.log_dir.folder(&closed.name);
+    Some(LogSize {
+        dir: dir.path().to_owned(),
+        partition: closed.name.clone(),
+        bytes: log::measure(shared.dirs.disk.as_ref(), &folder).ok()?.bytes,
+        offset_lag: 0,
+        is_future: false,
+    })
 }
 
 /// One result per directory, in the order of `log.dirs`.
@@ -62,32 +76,43 @@ fn describe(shared: &Shared, sizes: Vec<LogSize>) -> Vec<DescribeLogDirsResult> 
         let topics = by_dir.entry(size.dir).or_default();
         topics.entry(size.partition.topic).or_default().push(partition);
     }
-    let dirs = shared.dirs.data().iter();
-    dirs.map(|dir| {
-        let topics = by_dir.remove(dir.path()).unwrap_or_default().into_iter();
-        let topics = topics.map(|(name, mut partitions)| {
-            partitions.sort_unstable_by_key(|one| one.partition_index);
-            DescribeLogDirsTopic { name: name.to_string(), partitions, ..Default::default() }
-        });
-        let (code, volume) = match dir.log_dir.volume_bytes() {
-            Ok(volume) => (ErrorCode::None, Some(volume)),
-            Err(fault) => (fault.code(), None),
+    let dirs = &shared.dirs;
+    let paths = shared.config.log_dirs.iter().map(PathBuf::from);
+    let described = paths.map(|path| {
+        let described = match dirs.data().iter().find(|dir| dir.path() == path) {
+            Some(dir) if dir.is_online() => {
+                describe_one(dir, by_dir.remove(dir.path()).unwrap_or_default())
+            }
+            // It could not be opened, or has failed.
+            Some(_) | None => DescribeLogDirsResult {
+                error_code: ErrorCode::KafkaStorageError.to_wire(),
+                ..Default::default()
+            },
         };
-        let wire = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        DescribeLogDirsResult {
-            error_code: code.to_wire(),
-            log_dir: absolute(dir.path()),
-            topics: topics.collect(),
-            total_bytes: volume.map_or(-1, |(total, _)| wire(total)),
-            usable_bytes: volume.map_or(-1, |(_, usable)| wire(usable)),
-            ..Default::default()
-        }
-    })
-    .collect()
+        DescribeLogDirsResult { log_dir: absolute(&path), ..described }
+    });
+    described.collect()
 }
 
-/// A directory as it is named in answers and looked up by in requests.
-pub fn absolute(dir: &Path) -> String {
-    let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-    path.to_string_lossy().into_owned()
+fn describe_one(
+    dir: &Dir,
+    topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>>,
+) -> DescribeLogDirsResult {
+    let topics = topics.into_iter().map(|(name, mut partitions)| {
+        partitions.sort_unstable_by_key(|one| one.partition_index);
+        DescribeLogDirsTopic { name: name.to_string(), partitions, ..Default::default() }
+    });
+    let (code, volume) = match dir.log_dir.volume_bytes() {
+        Ok(volume) => (ErrorCode::None, Some(volume)),
+        Err(fault) => (fault.code(), None),
+    };
+    let wire = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    DescribeLogDirsResult {
+        error_code: code.to_wire(),
+        topics: topics.collect(),
+        total_bytes: volume.map_or(-1, |(total, _)| wire(total)),
+        usable_bytes: volume.map_or(-1, |(_, usable)| wire(usable)),
+        is_cordoned: dir.is_cordoned(),
+        ..Default::default()
+    }
 }

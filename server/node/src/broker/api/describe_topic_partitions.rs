@@ -118,7 +118,10 @@ impl Page<'_> {
                 .broker(*leader)
                 .is_some_and(|broker| broker.endpoint(self.listener).is_some())
         });
-        let offline = partition.replicas.iter().filter(|id| !self.image.is_active(**id));
+        let is_offline = |id: &&BrokerId| {
+            !self.image.is_active(**id) || resolve::lies_offline(self.image, partition, **id)
+        };
+        let offline = partition.replicas.iter().filter(is_offline);
         DescribeTopicPartitionsResponsePartition {
             partition_index,
             leader_id: leader.map_or(-1, |leader| leader.0),

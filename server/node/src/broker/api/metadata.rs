@@ -152,7 +152,10 @@ fn describe(image: &Image, topic: &Arc<Topic>, listener: &str) -> MetadataRespon
         let leader = partition.leader.filter(|leader| {
             image.broker(*leader).is_some_and(|broker| broker.endpoint(listener).is_some())
         });
-        let offline = partition.replicas.iter().filter(|id| !image.is_active(**id));
+        let is_offline = |id: &&BrokerId| {
+            !image.is_active(**id) || resolve::lies_offline(image, partition, **id)
+        };
+        let offline = partition.replicas.iter().filter(is_offline);
         MetadataResponsePartition {
             error_code: match leader {
                 Some(_) => ErrorCode::None.to_wire(),
