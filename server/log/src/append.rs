@@ -280,7 +280,7 @@ impl Log {
     }
 
     /// `segment.bytes`, as far as positions in an index reach.
-    fn segment_bytes_max(&self) -> usize {
+    pub(crate) fn segment_bytes_max(&self) -> usize {
         self.config.segment_bytes.min(i32::MAX.cast_unsigned()) as usize
     }
 

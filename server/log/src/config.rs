@@ -48,6 +48,9 @@ pub struct LogConfig {
     pub compression: Option<Compression>,
     /// `compression.<codec>.level`; `None` is the codec's default.
     pub compression_level: Option<i32>,
+    /// Whether acknowledgements wait for a sync (`thalweg.durability=sync`): then what a power cut
+    /// may leave of the newest batches is a front part of them, and anything else is damage.
+    pub sync_before_ack: bool,
     /// `producer.id.expiration.ms`: a producer that was silent for so long is forgotten.
     pub producer_id_expiration_ms: Millis,
 }
@@ -77,6 +80,7 @@ impl Default for LogConfig {
             timestamp_after_max_ms: Millis(HOUR),
             compression: None,
             compression_level: None,
+            sync_before_ack: true,
             producer_id_expiration_ms: Millis(24 * HOUR),
         }
     }

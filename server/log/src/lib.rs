@@ -7,6 +7,7 @@
 //! Not here: who may append or read (`replication`), the bytes of a batch (`records`), which
 //! thread runs what (`node`).
 
+mod ahead;
 mod append;
 pub mod checkpoint;
 mod compaction;
@@ -32,6 +33,7 @@ mod segment;
 mod slice;
 mod snapshots;
 mod sync;
+mod tail;
 #[cfg(test)]
 mod testing;
 mod time_index;

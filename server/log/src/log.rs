@@ -12,7 +12,7 @@ use types::{LeaderEpoch, Millis, Offset};
 
 use crate::compaction::PendingSwap;
 use crate::config::LogConfig;
-use crate::disk::{Disk, remove_if_exists, write_all_at};
+use crate::disk::{Disk, remove_if_exists};
 use crate::error::{IoContext, LogError, is_passing};
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerStates;
@@ -207,7 +207,8 @@ impl Log {
             return Ok(());
         }
         let at = self.written_bytes();
-        if let Err(source) = write_all_at(self.active.file.as_ref(), &self.staged, at) {
+        let (with_zeros, bytes_max) = (!self.config.sync_before_ack, self.segment_bytes_max());
+        if let Err(source) = self.active.write(&self.staged, at, with_zeros, bytes_max as u64) {
             self.stalled = is_passing(&source);
             self.failed = !self.stalled;
             let path = segment::path(&self.dir, self.active.base, LOG);
@@ -242,6 +243,7 @@ impl Log {
     fn try_roll(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
         let disk = Arc::clone(&self.disk);
         let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
+        self.trim_active()?;
         self.take_snapshot()?;
         // Last: what came before may be done again, or not at all, where this finds no room.
         let next = ActiveSegment::create(disk.as_ref(), &self.dir, base, now)?;
@@ -254,6 +256,13 @@ impl Log {
         self.sync.active_is_dirty = true;
         self.sync.dir_is_dirty = true;
         self.closed.push(former.into_closed(now));
+        Ok(())
+    }
+
+    /// Leaves nothing behind the data of the active segment.
+    fn trim_active(&mut self) -> Result<(), LogError> {
+        let path = segment::path(&self.dir, self.active.base, LOG);
+        self.sync.active_is_dirty |= self.active.trim().context("truncate", &path)?;
         Ok(())
     }
 
@@ -283,6 +292,7 @@ impl Log {
         self.abandon_swap()?;
         let disk = Arc::clone(&self.disk);
         let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
+        self.trim_active()?;
         self.sync.files.extend(indexes);
         self.sync.dir_is_dirty = true;
         self.take_snapshot()?;

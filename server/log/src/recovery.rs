@@ -7,13 +7,13 @@
 //! cut then, the log does not open.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use records::{BatchError, BatchHeader, HEADER_BYTES, check_crc};
+use records::{BatchError, BatchHeader, check_crc};
 use types::{LeaderEpoch, Millis, Offset};
 
+use crate::ahead::Ahead;
 use crate::checkpoint::read_epochs;
 use crate::compaction::recover_swaps;
 use crate::config::LogConfig;
@@ -31,6 +31,7 @@ use crate::segment::{
     TXN_INDEX,
 };
 use crate::sync::SyncState;
+use crate::tail::{is_zero, valid_batch_behind};
 use crate::time_index::{self, TimeIndex};
 
 /// What a folder holds, by the names of its files.
@@ -202,6 +203,7 @@ impl Log {
             next = header.next_offset();
         };
         self.end = next;
+        rebuilt.ahead = Ahead::after_crash(rebuilt.bytes);
         let position = rebuilt.bytes;
         let Some(reason) = fault else {
             // Only compaction leaves gaps between segments.
@@ -217,11 +219,12 @@ impl Log {
             }
             return Ok(rebuilt);
         };
+        let tail = position..segment.bytes;
+        let is_empty = is_zero(file.as_ref(), tail.clone()).context("read", &path)?;
         let is_damage = next < point || {
             let loss = Loss::of(file.as_ref(), position, segment.bytes).context("read", &path)?;
-            let tail = position..segment.bytes;
             let valid_behind = || {
-                valid_batch_behind(file.as_ref(), tail, next, self.epochs.latest())
+                valid_batch_behind(file.as_ref(), tail.clone(), next, self.epochs.latest())
                     .context("read", &path)
             };
             match loss {
@@ -235,7 +238,11 @@ impl Log {
         }
         self.drop_behind(&path, &reason, behind)?;
         let cut = segment.bytes - position;
-        tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
+        if is_empty {
+            tracing::debug!(file = %path.display(), position, cut, "cutting zeros");
+        } else {
+            tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
+        }
         file.set_len(position).context("truncate", &path)?;
         Ok(rebuilt)
     }
@@ -428,49 +435,6 @@ fn fault_of(batch: &[u8], header: &BatchHeader, next: Offset, base: Offset) -> O
     }
     check_crc(batch, header).err().map(|error| error.to_string())
 }
-
-/// Whether anything between the positions is a whole, valid batch with an offset from `next` on.
-/// Batches have no alignment, so that every position is tried; nearly all fail at the first glance.
-fn valid_batch_behind(
-    file: &dyn DiskFile,
-    within: Range<u64>,
-    next: Offset,
-    latest: Option<LeaderEpoch>,
-) -> std::io::Result<bool> {
-    let (mut at, until) = (within.start + 1, within.end);
-    let epoch_min = latest.map_or(0, |epoch| epoch.0);
-    let mut window = vec![0; SEARCH_BYTES];
-    while at + HEADER_BYTES as u64 <= until {
-        let left = usize::try_from(until - at).unwrap_or(usize::MAX);
-        let wanted = window.len().min(left);
-        let read = crate::disk::read_full_at(file, &mut window[..wanted], at)?;
-        for skip in 0..(read + 1).saturating_sub(HEADER_BYTES) {
-            let Ok(header) = BatchHeader::parse(&window[skip..read]) else { continue };
-            let position = at + skip as u64;
-            let reach = header.base_offset.wrapping_sub(next.get());
-            // A value may hold a batch, but not one that this log's leaders have stamped.
-            let is_ours = (0..=i64::from(i32::MAX)).contains(&reach)
-                && header.partition_leader_epoch >= epoch_min;
-            if !is_ours || position + header.batch_bytes() as u64 > until {
-                continue;
-            }
-            let mut batch = vec![0; header.batch_bytes()];
-            let read = crate::disk::read_full_at(file, &mut batch, position)?;
-            if check_crc(&batch[..read], &header).is_ok() {
-                return Ok(true);
-            }
-        }
-        let stepped = (read + 1).saturating_sub(HEADER_BYTES);
-        if stepped == 0 {
-            break;
-        }
-        at += stepped as u64;
-    }
-    Ok(false)
-}
-
-/// Bytes looked through at once for a batch behind a broken one.
-const SEARCH_BYTES: usize = 64 << 10;
 
 fn load_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, LogError> {
     let path = dir.join(CHECKPOINT_NAME);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use records::{BatchHeader, HEADER_BYTES};
 use types::{Millis, Offset};
 
+use crate::ahead::Ahead;
 use crate::disk::{Disk, DiskFile, OpenMode, read_full_at, write_file};
 use crate::error::{IoContext, LogError};
 use crate::offset_index::{self, OffsetIndex};
@@ -164,6 +165,7 @@ pub(crate) struct ActiveSegment {
     /// Length of the log, staged batches included.
     pub bytes: u64,
     pub file: Arc<dyn DiskFile>,
+    pub ahead: Ahead,
     pub offset_index: OffsetIndex,
     pub time_index: TimeIndex,
     /// Log bytes since the last index entry.
@@ -200,6 +202,7 @@ impl ActiveSegment {
             base,
             bytes: 0,
             file,
+            ahead: Ahead::default(),
             offset_index: OffsetIndex::default(),
             time_index: TimeIndex::default(),
             bytes_since_index: 0,

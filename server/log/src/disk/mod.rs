@@ -47,7 +47,12 @@ pub trait DiskFile: Debug + Send + Sync {
     fn drop_cached(&self) {}
     /// Writes some of `parts` at `at` and says how many bytes it took.
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize>;
-    /// Cuts or extends the file.
+    /// Asks for blocks for `bytes` from `at` on, without making the file longer. Only a hint: where
+    /// it is not followed, writing costs more.
+    fn reserve(&self, _at: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+    /// Cuts or extends the file; what was reserved behind the end goes.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Forces content and length onto stable storage (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{Advice, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::ReadWriteFlags;
 use types::Millis;
 
@@ -135,6 +135,10 @@ impl DiskFile for RealFile {
 
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(&self.0, parts, at)?)
+    }
+
+    fn reserve(&self, at: u64, bytes: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.0, FallocateFlags::KEEP_SIZE, at, bytes)?)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
