@@ -289,7 +289,7 @@ impl Log {
     /// If a sync ticket is out.
     pub fn close(mut self) -> Result<Offset, LogError> {
         self.flush_writes()?;
-        self.abandon_swap()?;
+        self.end_pending_swap()?;
         let disk = Arc::clone(&self.disk);
         let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
         self.trim_active()?;
@@ -310,7 +310,7 @@ impl Log {
     /// # Errors
     /// [`LogError::Io`]; the log keeps its former name then.
     pub fn rename(&mut self, dir: PathBuf) -> Result<(), LogError> {
-        self.abandon_swap()?;
+        self.end_pending_swap()?;
         self.generation += 1;
         self.disk.rename(&self.dir, &dir).context("rename", &self.dir)?;
         for removal in &mut self.deleted {

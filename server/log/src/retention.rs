@@ -181,7 +181,7 @@ impl Log {
     /// Deletes the `count` oldest closed segments.
     pub(crate) fn delete_first(&mut self, count: usize, now: Millis) -> Result<(), LogError> {
         if count > 0 {
-            self.abandon_swap()?;
+            self.end_pending_swap()?;
         }
         for at in 0..count {
             if at > 0 {

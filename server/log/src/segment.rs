@@ -102,6 +102,16 @@ impl Segment {
         open_index(&mut self.time_index, disk, &path)
     }
 
+    /// Keeps index files, each with its length, that have other names as yet.
+    pub fn hold_indexes(
+        &mut self,
+        offset_index: (Arc<dyn DiskFile>, u64),
+        time_index: (Arc<dyn DiskFile>, u64),
+    ) {
+        self.offset_index = Some(offset_index);
+        self.time_index = Some(time_index);
+    }
+
     /// Greatest timestamp of the first batch; `None` where there is no batch.
     pub fn first_timestamp(
         &mut self,

@@ -101,7 +101,7 @@ impl Log {
     fn before_cut(&mut self, end: Offset) -> Result<(), LogError> {
         self.generation += 1;
         self.compacted_end = self.compacted_end.min(end);
-        self.abandon_swap()
+        self.end_pending_swap()
     }
 
     fn after_cut(&mut self, now: Millis) -> Result<(), LogError> {

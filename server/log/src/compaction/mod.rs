@@ -4,8 +4,8 @@
 //! the keys of the new part and rewrites group after group of closed segments
 //! ([`Compaction::rewrite_next`]), but none of which nothing is to be dropped; the owner puts each
 //! [`Rewritten`] segment in the place of the former ones ([`Log::begin_swap`],
-//! [`Log::finish_swap`]), unless the log was cut meanwhile. Only one compaction of a log may be
-//! under way.
+//! [`Log::replace_segments`], [`Log::finish_swap`]), unless the log was cut meanwhile. Only one
+//! compaction of a log may be under way.
 //!
 //! Not here: which log is next and at what pace (`node`).
 

@@ -1,11 +1,10 @@
 //! Putting a rewritten segment in the place of others, so that a crash at any step loses nothing.
 //!
 //! The steps and names are Kafka's: the finished `.cleaned` files become `.swap`, then the former
-//! segments become `.deleted`, oldest first, then the `.swap` files get their real names. A
-//! directory sync after the first step lets no later one reach the disk before it. Opening a log
-//! takes a `.cleaned` file as never made, and finishes a swap that has a whole set of `.swap`
-//! files. Former segments behind the last offset of the new one may outlive a crash: all that is
-//! in them is superseded, and each outlives what supersedes it within them.
+//! segments become `.deleted`, oldest first, then the `.swap` files get their real names. Not every
+//! file system keeps the order of renames, so the directory is synced before each step. Readers
+//! have the new segment from the second step on, by the files that are open already. Opening a log
+//! takes a `.cleaned` file as never made, and finishes a swap that has a whole set of `.swap` files.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,7 +16,7 @@ use types::{Millis, Offset};
 use super::marked;
 use super::writer::{CLEANED, KINDS, Rewritten};
 use crate::Log;
-use crate::disk::{DirEntry, Disk, OpenMode, remove_if_exists, write_file};
+use crate::disk::{DirEntry, Disk, OpenMode, remove_if_exists, write_file_atomically};
 use crate::error::{IoContext, LogError};
 use crate::scan::Scanner;
 use crate::segment::{self, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX};
@@ -30,26 +29,28 @@ const REPLACED: [&str; 4] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX];
 /// What of a former segment goes where its name is free then.
 const REMOVED: [&str; 5] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT];
 
-/// A swap whose first step is done.
+/// A swap that is not finished.
 #[derive(Debug)]
 pub(crate) struct PendingSwap {
     base: Offset,
     kinds: Vec<&'static str>,
+    /// Whether the former segments are gone.
+    is_in_place: bool,
 }
 
-/// The directory to sync between the two steps of a swap.
+/// The directory to sync between two steps of a swap.
 #[derive(Debug)]
-#[must_use = "the swap is not finished before the sync"]
+#[must_use = "the swap does not go on before the sync"]
 pub struct SwapTicket {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
 }
 
 impl SwapTicket {
-    /// Forces the first step onto stable storage. Blocks.
+    /// Forces the step onto stable storage. Blocks.
     ///
     /// # Errors
-    /// The sync's own; hand it to [`Log::finish_swap`].
+    /// The sync's own; hand it to the next step.
     pub fn sync(self) -> io::Result<()> {
         self.disk.sync_dir(&self.dir)
     }
@@ -57,7 +58,7 @@ impl SwapTicket {
 
 impl Log {
     /// Begins to put a segment in place; `None` where the log was cut meanwhile, so that the
-    /// segment is of no use any more. After this, a crash finishes the swap.
+    /// segment is of no use any more. After the sync, a crash finishes the swap.
     ///
     /// # Errors
     /// [`LogError::Io`], which takes the log offline.
@@ -72,47 +73,64 @@ impl Log {
             self.failed |= renamed.is_err();
             renamed?;
         }
-        self.pending_swap = Some(PendingSwap { base, kinds: rewritten.kinds().collect() });
-        Ok(Some(SwapTicket { disk: Arc::clone(&self.disk), dir: self.dir.clone() }))
+        let kinds = rewritten.kinds().collect();
+        self.pending_swap = Some(PendingSwap { base, kinds, is_in_place: false });
+        Ok(Some(self.swap_ticket()))
     }
 
-    /// Finishes a swap with the outcome of its sync. Says whether the segment is in place; if not,
-    /// the log was cut meanwhile and the segment is gone.
+    /// Lets the segment take the place of the former ones, with the outcome of the sync; `None`
+    /// where the log was cut meanwhile and the segment is gone.
     ///
     /// # Errors
     /// [`LogError::Io`], which takes the log offline; opening it finishes the swap.
-    pub fn finish_swap(
+    pub fn replace_segments(
         &mut self,
         rewritten: Rewritten,
         synced: io::Result<()>,
         now: Millis,
-    ) -> Result<bool, LogError> {
+    ) -> Result<Option<SwapTicket>, LogError> {
         self.check_online()?;
         let place = self.place_of(&rewritten);
         let Some((first, _)) = place.zip(self.pending_swap.as_ref()) else {
-            self.abandon_swap()?;
-            return Ok(false);
+            self.end_pending_swap()?;
+            return Ok(None);
         };
-        let finished =
-            synced.context("sync", &self.dir).and_then(|()| self.swap(first, rewritten, now));
-        self.failed |= finished.is_err();
-        finished.map(|()| true)
+        let replaced =
+            synced.context("sync", &self.dir).and_then(|()| self.replace(first, rewritten, now));
+        self.failed |= replaced.is_err();
+        replaced?;
+        Ok(Some(self.swap_ticket()))
     }
 
-    fn swap(&mut self, first: usize, rewritten: Rewritten, now: Millis) -> Result<(), LogError> {
+    /// Gives the segment's files their names, with the outcome of the sync.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], which takes the log offline; opening it finishes the swap.
+    pub fn finish_swap(&mut self, synced: io::Result<()>) -> Result<(), LogError> {
+        self.check_online()?;
+        let finished = synced.context("sync", &self.dir).and_then(|()| self.end_pending_swap());
+        self.failed |= finished.is_err();
+        finished
+    }
+
+    fn replace(&mut self, first: usize, rewritten: Rewritten, now: Millis) -> Result<(), LogError> {
         let base = rewritten.base();
         for (former, _) in &rewritten.former {
             let kinds: &[&str] = if *former == base { &REPLACED } else { &REMOVED };
             self.delete_kinds(*former, kinds, now)?;
         }
-        for kind in rewritten.kinds() {
-            self.rename_marked(base, kind, SWAP, "")?;
+        if rewritten.has_txn_index {
+            // It is read by its name, the other files are open.
+            self.rename_marked(base, TXN_INDEX, SWAP, "")?;
         }
-        self.pending_swap = None;
         if rewritten.has_aborted
             && let Err(at) = self.txn_indexes.binary_search(&base)
         {
             self.txn_indexes.insert(at, base);
+        }
+        if let Some(pending) = &mut self.pending_swap {
+            pending.is_in_place = true;
+            pending.kinds.retain(|kind| *kind != TXN_INDEX);
         }
         let behind = first + rewritten.former.len();
         self.closed.splice(first..behind, [rewritten.segment]);
@@ -121,9 +139,15 @@ impl Log {
         Ok(())
     }
 
-    /// A cut of the log takes back a swap that is not finished.
-    pub(crate) fn abandon_swap(&mut self) -> Result<(), LogError> {
-        let Some(PendingSwap { base, kinds }) = self.pending_swap.take() else { return Ok(()) };
+    /// A swap comes to its end at once, forward or back, before the log is cut or closed.
+    pub(crate) fn end_pending_swap(&mut self) -> Result<(), LogError> {
+        let Some(PendingSwap { base, kinds, is_in_place }) = self.pending_swap.take() else {
+            return Ok(());
+        };
+        if is_in_place {
+            self.sync.dir_is_dirty = true;
+            return kinds.into_iter().try_for_each(|kind| self.rename_marked(base, kind, SWAP, ""));
+        }
         // With this name a crash drops the whole set.
         self.rename_marked(base, LOG, SWAP, CLEANED)?;
         for kind in kinds.into_iter().filter(|kind| *kind != LOG) {
@@ -132,6 +156,10 @@ impl Log {
         }
         let path = marked(&self.dir, base, LOG, CLEANED);
         remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)
+    }
+
+    fn swap_ticket(&self) -> SwapTicket {
+        SwapTicket { disk: Arc::clone(&self.disk), dir: self.dir.clone() }
     }
 
     /// Where the segments are whose place a rewritten one takes; `None` where they are not what
@@ -184,6 +212,10 @@ pub(crate) fn recover_swaps(
             recover_swap(disk, dir, base, entries)?;
         }
     }
+    if !unfinished.is_empty() {
+        // A `.swap` file that a crash brings back must not be taken for a whole set.
+        disk.sync_dir(dir).context("sync", dir)?;
+    }
     for base in unfinished {
         remove_marked(disk, dir, base, CLEANED)?;
     }
@@ -233,6 +265,8 @@ fn recover_swap(
             remove_if_exists(disk, &path).context("remove", &path)?;
         }
     }
+    // Without their rest, what the swap replaces cannot come back beside it.
+    disk.sync_dir(dir).context("sync", dir)?;
     for kind in KINDS {
         let path = marked(dir, base, kind, SWAP);
         match disk.rename(&path, &segment::path(dir, base, kind)) {
@@ -259,6 +293,5 @@ fn retain_aborted(
     }
     let path = segment::path(dir, base, TXN_INDEX);
     let content: Vec<u8> = known.into_iter().flat_map(AbortedTxn::to_bytes).collect();
-    let file = write_file(disk, &path, &content).context("write", &path)?;
-    file.sync_data().context("sync", &path)
+    write_file_atomically(disk, &path, &content).context("write", &path)
 }

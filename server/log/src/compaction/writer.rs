@@ -65,6 +65,13 @@ impl Rewritten {
     }
 }
 
+/// What a writer has when all is on stable storage.
+struct Finished {
+    offset_index: (Arc<dyn DiskFile>, u64),
+    time_index: (Arc<dyn DiskFile>, u64),
+    has_txn_index: bool,
+}
+
 /// A segment that is being written.
 pub(super) struct Writer<'a> {
     compaction: &'a Compaction,
@@ -120,7 +127,7 @@ impl<'a> Writer<'a> {
     /// Writes the rest and the indexes, and syncs all.
     pub fn finish(mut self, pace: Pace<'_>) -> Result<Rewritten, CompactionError> {
         match self.write_rest(pace) {
-            Ok(has_txn_index) => Ok(self.into_rewritten(has_txn_index)),
+            Ok(finished) => Ok(self.into_rewritten(finished)),
             Err(error) => {
                 self.discard()?;
                 Err(error)
@@ -128,14 +135,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Says whether the segment has a transaction index.
-    fn write_rest(&mut self, pace: Pace<'_>) -> Result<bool, CompactionError> {
+    fn write_rest(&mut self, pace: Pace<'_>) -> Result<Finished, CompactionError> {
         self.flush(pace)?;
         self.segment.push_newest();
-        let mut files = vec![
-            self.write(OFFSET_INDEX, &self.segment.offset_index.to_bytes())?,
-            self.write(TIME_INDEX, &self.segment.time_index.to_bytes())?,
-        ];
+        let offset_index = self.write_index(OFFSET_INDEX, &self.segment.offset_index.to_bytes())?;
+        let time_index = self.write_index(TIME_INDEX, &self.segment.time_index.to_bytes())?;
+        let mut files = vec![Arc::clone(&offset_index.0), Arc::clone(&time_index.0)];
         let bases = &self.compaction.txn_indexes;
         // An empty one, too, has to take the place of the former one.
         let had_txn_index = self.group.iter().any(|source| bases.contains(&source.base));
@@ -149,23 +154,29 @@ impl<'a> Writer<'a> {
         log.set_modified(self.modified()).context("set the time of", &path)?;
         files.push(Arc::clone(log));
         files.iter().try_for_each(|file| file.sync_data()).context("sync", &path)?;
+        // As long as one of them has this name, a crash drops all.
+        self.compaction.disk.sync_dir(&self.compaction.dir).context("sync", &path)?;
         // What replaces segments that nobody reads is not read either.
         let (before, now) = (self.tally_before, self.compaction.tally());
         if 2 * (now.bytes_cold - before.bytes_cold) > now.bytes_read - before.bytes_read {
             self.segment.file.drop_cached();
         }
         self.compaction.count(|tally| tally.bytes_written += self.segment.bytes);
-        Ok(has_txn_index)
+        Ok(Finished { offset_index, time_index, has_txn_index })
     }
 
-    fn into_rewritten(self, has_txn_index: bool) -> Rewritten {
+    fn into_rewritten(self, finished: Finished) -> Rewritten {
+        let Finished { offset_index, time_index, has_txn_index } = finished;
+        let former = self.group.iter().map(|source| (source.base, source.bytes)).collect();
         let modified = self.modified();
+        let mut segment = self.segment.into_closed(modified);
+        segment.hold_indexes(offset_index, time_index);
         Rewritten {
             disk: Arc::clone(&self.compaction.disk),
             dir: self.compaction.dir.clone(),
             generation: self.compaction.generation,
-            former: self.group.iter().map(|source| (source.base, source.bytes)).collect(),
-            segment: self.segment.into_closed(modified),
+            former,
+            segment,
             has_txn_index,
             has_aborted: !self.aborted.is_empty(),
         }
@@ -198,6 +209,15 @@ impl<'a> Writer<'a> {
             self.unsynced_bytes = 0;
         }
         if pace(bytes).is_break() { Err(CompactionError::Stopped) } else { Ok(()) }
+    }
+
+    /// The file and its length.
+    fn write_index(
+        &self,
+        kind: &str,
+        content: &[u8],
+    ) -> Result<(Arc<dyn DiskFile>, u64), LogError> {
+        Ok((self.write(kind, content)?, content.len() as u64))
     }
 
     fn write(&self, kind: &str, content: &[u8]) -> Result<Arc<dyn DiskFile>, LogError> {

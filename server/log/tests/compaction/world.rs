@@ -11,12 +11,10 @@ use records::{
     split_batches,
 };
 use thalweg_log::{
-    AppendOrigin, CleanerBuffers, Compaction, CompactionError, Disk, Log, LogConfig, Opening,
-    Rewritten,
+    AppendOrigin, CleanerBuffers, Compaction, CompactionError, Disk, FaultyDisk, Log, LogConfig,
+    Loss, Opening, Rewritten,
 };
 use types::{LeaderEpoch, Millis, Offset, ProducerId, Rng};
-
-use crate::disk::MortalDisk;
 
 const IDEMPOTENT: ProducerId = ProducerId(70);
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 1 << 20 };
@@ -35,7 +33,7 @@ pub struct Record {
 pub struct World {
     pub rng: Rng,
     dir: PathBuf,
-    pub disk: MortalDisk,
+    pub disk: FaultyDisk,
     log: Option<Log>,
     config: Arc<LogConfig>,
     pub now: Millis,
@@ -53,8 +51,11 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, dir: &Path) -> Self {
+    pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
+        let disk = FaultyDisk::new(seed);
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
         let config = LogConfig {
             segment_bytes: 300 + rng.below(2000),
             index_interval_bytes: rng.below(300),
@@ -67,8 +68,8 @@ impl World {
         };
         let mut world = Self {
             rng,
-            dir: dir.join("t-0"),
-            disk: MortalDisk::new(),
+            dir: PathBuf::from("/d/t-0"),
+            disk,
             log: None,
             config: Arc::new(config),
             now: Millis(1_000_000),
@@ -89,10 +90,29 @@ impl World {
     }
 
     fn open_log(&mut self, is_clean: bool) {
-        let (start, point, compacted) = self.log.take().map_or_else(Default::default, |log| {
-            (log.start_offset(), log.durable_end(), log.compacted_end())
-        });
-        self.reopen(Opening { start_offset: start, recovery_point: point, is_clean }, compacted);
+        let (opening, compacted) = self.checkpoints(is_clean);
+        self.log = None;
+        self.reopen(opening, compacted);
+    }
+
+    /// What the checkpoints say of the log, and up to where it was compacted.
+    fn checkpoints(&self, is_clean: bool) -> (Opening, Offset) {
+        let Some(log) = &self.log else {
+            return (Opening { is_clean, ..Opening::NEW }, Offset::ZERO);
+        };
+        let (start_offset, recovery_point) = (log.start_offset(), log.durable_end());
+        (Opening { start_offset, recovery_point, is_clean }, log.compacted_end())
+    }
+
+    /// As a crash, with another one after so many changes of the recovery.
+    pub fn crash_twice(&mut self, loss: Loss, changes: u64) {
+        self.disk.crash(loss);
+        self.disk.die_after(changes);
+        let (opening, _) = self.checkpoints(false);
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        // Whether it comes that far or not.
+        _ = Log::open(disk, self.dir.clone(), Arc::clone(&self.config), opening, self.now);
+        self.crash(loss, false);
     }
 
     fn reopen(&mut self, opening: Opening, compacted_end: Offset) {
@@ -112,15 +132,14 @@ impl World {
         self.reopen(Opening { start_offset: start, recovery_point, is_clean: true }, compacted);
     }
 
-    /// The process dies; what it wrote is there. Without its snapshots, the log itself must tell
-    /// the state of its producers.
-    pub fn crash(&mut self, lose_snapshots: bool) {
-        self.disk.die_after(i64::MAX);
+    /// The process dies or the power goes; what was not synced must not count for anything then.
+    /// Without its snapshots, the log itself must tell the state of its producers.
+    pub fn crash(&mut self, loss: Loss, lose_snapshots: bool) {
+        self.disk.crash(loss);
         if lose_snapshots {
-            for entry in std::fs::read_dir(&self.dir).unwrap() {
-                let path = entry.unwrap().path();
-                if path.extension().is_some_and(|extension| extension == "snapshot") {
-                    std::fs::remove_file(path).unwrap();
+            for entry in self.disk.list(&self.dir).unwrap() {
+                if entry.name.ends_with(".snapshot") {
+                    self.disk.remove_file(&self.dir.join(entry.name)).unwrap();
                 }
             }
         }
@@ -230,6 +249,12 @@ impl World {
         }
     }
 
+    /// Names of the files.
+    pub fn files(&self) -> Vec<String> {
+        let entries = self.disk.list(&self.dir).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect()
+    }
+
     /// Cuts what is not committed, as a follower does.
     pub fn truncate(&mut self) {
         let high_watermark = self.high_watermark.get();
@@ -299,7 +324,13 @@ impl World {
         let synced = ticket.sync();
         between(self);
         let now = self.now;
-        Ok(self.log().finish_swap(rewritten, synced, now)?)
+        let Some(ticket) = self.log().replace_segments(rewritten, synced, now)? else {
+            return Ok(false);
+        };
+        let synced = ticket.sync();
+        between(self);
+        self.log().finish_swap(synced)?;
+        Ok(true)
     }
 
     /// All bytes from `from` to before `until`, as one fetch after the other gets them.

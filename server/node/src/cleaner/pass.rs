@@ -170,14 +170,20 @@ async fn swap(
         return Err(CompactionError::Overtaken);
     };
     let synced = blocking(move || ticket.sync()).await;
-    let is_in_place = call(shard, owner, move |shard| match online(shard, id) {
+    let replaced = call(shard, owner, move |shard| match online(shard, id) {
         Some(partition) => {
-            partition.borrow_mut().log_mut().finish_swap(rewritten, synced, clock::wall())
+            let log = &mut partition.borrow_mut();
+            log.log_mut().replace_segments(rewritten, synced, clock::wall())
         }
-        None => Ok(false),
-    })
-    .await?;
-    if is_in_place { Ok(()) } else { Err(CompactionError::Overtaken) }
+        None => Ok(None),
+    });
+    let ticket = replaced.await?.ok_or(CompactionError::Overtaken)?;
+    let synced = blocking(move || ticket.sync()).await;
+    let finished = call(shard, owner, move |shard| match online(shard, id) {
+        Some(partition) => partition.borrow_mut().log_mut().finish_swap(synced),
+        None => Ok(()),
+    });
+    Ok(finished.await?)
 }
 
 fn online(shard: &Rc<Shard>, id: PartitionId) -> Option<SharedPartition> {
