@@ -1,19 +1,16 @@
 //! Opening a log: what the files say, and what of that may be trusted.
 //!
 //! After a clean stop no data is read but the end of the active segment. After a crash the
-//! segments from the recovery point on are read whole: each batch is checked, a torn tail is cut,
-//! indexes, producer state and leader epochs are rebuilt. A batch that is broken although it was
-//! synced is damage, and so is one before valid ones where no lost sector explains it: nothing is
-//! cut then, the log does not open.
+//! segments from the recovery point on are read whole (`unsynced`); indexes, producer state and
+//! leader epochs are rebuilt from them.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use records::{BatchError, BatchHeader, check_crc};
-use types::{LeaderEpoch, Millis, Offset};
+use records::{BatchError, BatchHeader};
+use types::{Millis, Offset};
 
-use crate::ahead::Ahead;
 use crate::checkpoint::read_epochs;
 use crate::compaction::recover_swaps;
 use crate::config::LogConfig;
@@ -21,7 +18,6 @@ use crate::disk::{Disk, DiskFile, OpenMode, read_file_if_exists, remove_if_exist
 use crate::error::{IoContext, LogError};
 use crate::leader_epochs::{CHECKPOINT_NAME, LeaderEpochs};
 use crate::log::{Log, Opening};
-use crate::lost_sectors::Loss;
 use crate::offset_index::{self, OffsetIndex};
 use crate::producer_state::{AppendOrigin, Marker, Updates};
 use crate::read::ReadHints;
@@ -31,8 +27,9 @@ use crate::segment::{
     TXN_INDEX,
 };
 use crate::sync::SyncState;
-use crate::tail::{is_zero, valid_batch_behind};
 use crate::time_index::{self, TimeIndex};
+
+mod unsynced;
 
 /// What a folder holds, by the names of its files.
 #[derive(Debug, Default)]
@@ -169,102 +166,6 @@ impl Log {
         self.sync.dir_is_dirty = true;
         self.closed.push(segment.into_closed(modified));
         Ok(())
-    }
-
-    /// Reads a whole segment, checks all batches and rebuilds its indexes; cuts a torn tail, and
-    /// with it the segments `behind`.
-    fn scan_segment(
-        &mut self,
-        segment: &Segment,
-        point: Offset,
-        behind: &mut VecDeque<Segment>,
-        now: Millis,
-    ) -> Result<ActiveSegment, LogError> {
-        let path = segment::path(&self.dir, segment.base, LOG);
-        let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
-        let mut rebuilt = ActiveSegment::empty(segment.base, Arc::clone(&file), now);
-        let mut scanner = Scanner::new(file.as_ref(), 0, segment.bytes);
-        let mut next = segment.base;
-        let fault = loop {
-            let (position, header) = match scanner.step().context("read", &path)? {
-                None => break None,
-                Some(Err(error)) => break Some(error.to_string()),
-                Some(Ok(step)) => step,
-            };
-            let batch = scanner.batch(position, &header).context("read", &path)?;
-            if let Some(reason) = fault_of(batch, &header, next, segment.base) {
-                break Some(reason);
-            }
-            rebuilt.note(&header, self.config.index_interval_bytes);
-            let epoch = LeaderEpoch(header.partition_leader_epoch);
-            if self.epochs.latest().is_none_or(|latest| latest < epoch) {
-                self.epochs.assign(epoch, header.base_offset());
-            }
-            next = header.next_offset();
-        };
-        self.end = next;
-        rebuilt.ahead = Ahead::after_crash(rebuilt.bytes);
-        let position = rebuilt.bytes;
-        let Some(reason) = fault else {
-            // Only compaction leaves gaps between segments.
-            let gap =
-                behind.front().filter(|next_one| next_one.base > next && !self.config.compact);
-            if let Some(next_one) = gap {
-                if next < point {
-                    let file = segment::path(&self.dir, next_one.base, LOG);
-                    let reason = format!("the segment before it ends at offset {next}");
-                    return Err(LogError::Damaged { file, position: 0, reason });
-                }
-                self.drop_behind(&path, "its end was not written", behind)?;
-            }
-            return Ok(rebuilt);
-        };
-        let tail = position..segment.bytes;
-        let is_empty = is_zero(file.as_ref(), tail.clone()).context("read", &path)?;
-        let is_damage = next < point || {
-            let loss = Loss::of(file.as_ref(), position, segment.bytes).context("read", &path)?;
-            let valid_behind = || {
-                valid_batch_behind(file.as_ref(), tail.clone(), next, self.epochs.latest())
-                    .context("read", &path)
-            };
-            match loss {
-                Loss::Sectors => false,
-                Loss::End => valid_behind()?,
-                Loss::Nothing => behind.iter().any(|later| later.bytes > 0) || valid_behind()?,
-            }
-        };
-        if is_damage {
-            return Err(LogError::Damaged { file: path, position, reason });
-        }
-        self.drop_behind(&path, &reason, behind)?;
-        let cut = segment.bytes - position;
-        if is_empty {
-            tracing::debug!(file = %path.display(), position, cut, "cutting zeros");
-        } else {
-            tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
-        }
-        file.set_len(position).context("truncate", &path)?;
-        Ok(rebuilt)
-    }
-
-    /// Removes the segments behind one whose end was lost, before that is cut: after another crash
-    /// they would follow a segment that looks whole.
-    fn drop_behind(
-        &mut self,
-        path: &Path,
-        reason: &str,
-        behind: &mut VecDeque<Segment>,
-    ) -> Result<(), LogError> {
-        for segment in behind.drain(..) {
-            let (base, bytes) = (segment.base, segment.bytes);
-            tracing::warn!(file = %path.display(), reason, %base, bytes, "dropping the segment behind");
-            for kind in [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX] {
-                let path = segment::path(&self.dir, base, kind);
-                remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
-            }
-            self.txn_indexes.retain(|other| *other != base);
-        }
-        self.disk.sync_dir(&self.dir).context("sync", &self.dir)
     }
 
     /// Takes a segment as it is: its indexes where they are sound, else rebuilt from the headers.
@@ -423,17 +324,6 @@ impl Log {
         }
         self.commit_producers(updates)
     }
-}
-
-/// Why a batch of a log file cannot be the next one.
-fn fault_of(batch: &[u8], header: &BatchHeader, next: Offset, base: Offset) -> Option<String> {
-    if header.base_offset < next.get() {
-        return Some(format!("offset {} where {next} is next", header.base_offset));
-    }
-    if header.last_offset() - base > i64::from(i32::MAX) {
-        return Some(format!("offset {} is out of the segment's reach", header.base_offset));
-    }
-    check_crc(batch, header).err().map(|error| error.to_string())
 }
 
 fn load_epochs(disk: &dyn Disk, dir: &Path) -> Result<LeaderEpochs, LogError> {

@@ -160,7 +160,7 @@ mod tests {
         let mut read = vec![0; 300_000];
         for at in [0, 500_000, 900_000, 1 << 20] {
             file.sync_data().unwrap();
-            file.drop_cached();
+            file.drop_cached(0);
             let filled = fill(&mut read, at, |into, at| Ok(file.read_once_at(into, at)?.bytes));
             let behind = &content[at as usize..];
             assert_eq!(read[..filled.unwrap()], behind[..behind.len().min(read.len())]);

@@ -43,8 +43,9 @@ pub trait DiskFile: Debug + Send + Sync {
         let bytes = self.read_at(into, at)?;
         Ok(Once { bytes, was_cached: true })
     }
-    /// Nobody is expected to read the file soon: what is synced of it may leave the memory.
-    fn drop_cached(&self) {}
+    /// What memory holds of the file from `from` on may leave it, unless it is still to be written:
+    /// nobody is expected to read it soon, or the device is to say what it has.
+    fn drop_cached(&self, _from: u64) {}
     /// Writes some of `parts` at `at` and says how many bytes it took.
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize>;
     /// Asks for blocks for `bytes` from `at` on, without making the file longer. Only a hint: where

@@ -14,6 +14,9 @@ use types::Millis;
 
 use super::{DirEntry, DirLock, Disk, DiskFile, Once, OpenMode};
 
+/// At least what a page of the page cache has.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -129,8 +132,10 @@ impl DiskFile for RealFile {
         Ok(Once { bytes, was_cached: false })
     }
 
-    fn drop_cached(&self) {
-        _ = rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed);
+    fn drop_cached(&self, from: u64) {
+        // Pages that the range holds only in part would stay.
+        let from = from - from % PAGE_BYTES;
+        _ = rustix::fs::fadvise(&self.0, from, None, Advice::DontNeed);
     }
 
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {

@@ -1,6 +1,6 @@
 //! Crashes and clean stops: what is there afterwards.
 
-use types::ErrorCode;
+use types::{ErrorCode, LeaderEpoch};
 
 use super::*;
 use crate::segment::LOG;

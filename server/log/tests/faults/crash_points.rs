@@ -5,7 +5,7 @@ use thalweg_log::Loss;
 use crate::simulation::named;
 use crate::world::{Failure, World};
 
-const LOSSES: [Loss; 4] = [Loss::Sectors, Loss::Whole, Loss::Pages, Loss::Process];
+pub const LOSSES: [Loss; 4] = [Loss::Sectors, Loss::Whole, Loss::Pages, Loss::Process];
 
 /// One thing that happens to a log.
 pub fn step(world: &mut World) -> Result<(), Failure> {
@@ -42,7 +42,8 @@ pub fn recover(world: &mut World, loss: Loss) {
     world.tell("recovered");
 }
 
-fn workload(world: &mut World, steps: u32) -> Result<(), Failure> {
+/// A start and some steps.
+pub fn workload(world: &mut World, steps: u32) -> Result<(), Failure> {
     world.open()?;
     (0..steps).try_for_each(|_| step(world))
 }

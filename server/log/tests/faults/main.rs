@@ -7,6 +7,7 @@
 
 mod check;
 mod crash_points;
+mod errors;
 mod model;
 mod simulation;
 mod world;

@@ -66,6 +66,12 @@ impl DiskFile for FaultyFile {
         self.read(&mut state, into, at)
     }
 
+    fn drop_cached(&self, from: u64) {
+        if let (Ok(mut state), Ok(from)) = (self.state(), usize::try_from(from)) {
+            state.volume.file(self.id).drop_clean(from);
+        }
+    }
+
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
         self.change(Op::Write, |state| state.write(self.id, parts, at))
     }

@@ -79,6 +79,18 @@ impl Content {
         self.stable.resize(self.cached.len(), 0);
     }
 
+    /// Reads anew from the platters what is not to be written, from the sector of `from` on.
+    pub fn drop_clean(&mut self, from: usize) {
+        let sectors = from / SECTOR_BYTES..self.cached.len().div_ceil(SECTOR_BYTES);
+        for sector in sectors.filter(|sector| !self.dirty.contains(sector)) {
+            let begin = sector * SECTOR_BYTES;
+            let end = (begin + SECTOR_BYTES).min(self.cached.len());
+            for at in begin..end {
+                self.cached[at] = self.stable.get(at).copied().unwrap_or(0);
+            }
+        }
+    }
+
     /// What a failed sync leaves: pages that count as clean although they were not written.
     pub fn forget_dirty(&mut self) {
         self.dirty.clear();
