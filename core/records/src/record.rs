@@ -74,6 +74,7 @@ pub(crate) struct RawRecord<'a> {
 }
 
 /// Takes one record off the front of `bytes`; they stay as they are where that fails.
+#[inline]
 pub(crate) fn take_record<'a>(bytes: &mut &'a [u8]) -> Result<RawRecord<'a>, RecordFault> {
     let mut rest = *bytes;
     let claimed = take_varint(&mut rest)?;
@@ -88,6 +89,7 @@ pub(crate) fn take_record<'a>(bytes: &mut &'a [u8]) -> Result<RawRecord<'a>, Rec
     Ok(record)
 }
 
+#[inline]
 fn parse_body(mut body: &[u8]) -> Result<RawRecord<'_>, RecordFault> {
     // The attributes of a record have no meaning yet; Kafka ignores them.
     let (_attributes, rest) = body.split_first().ok_or(RecordFault::Truncated)?;
@@ -114,6 +116,7 @@ fn take_header<'a>(bytes: &mut &'a [u8]) -> Result<Header<'a>, RecordFault> {
     Ok(Header { key, value })
 }
 
+#[inline]
 fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, RecordFault> {
     let length = take_varint(bytes)?;
     if length == -1 {

@@ -4,6 +4,8 @@
 //! window that stays small, so a bomb costs time up to its limit, not memory.
 //! What a log knows about the past (sequences, epochs, offsets) is checked by the log.
 
+use std::ops::RangeInclusive;
+
 use types::Millis;
 
 use crate::compression::{BoundedReader, CHUNK_BYTES, Compression, DecompressLimits};
@@ -176,9 +178,12 @@ fn check_client_header(header: &BatchHeader) -> Result<(), BatchError> {
 }
 
 /// The walk over the records of one batch.
-struct Walk<'l> {
+struct Walk {
     header: BatchHeader,
-    limits: &'l ValidateLimits,
+    is_control: bool,
+    require_keys: bool,
+    /// The timestamps that the topic takes, beside the -1 that means none.
+    allowed: Option<RangeInclusive<i64>>,
     index: i32,
     max_timestamp: i64,
     max_timestamp_delta: i32,
@@ -186,11 +191,17 @@ struct Walk<'l> {
     errors: Vec<RecordError>,
 }
 
-impl<'l> Walk<'l> {
-    fn new(header: &BatchHeader, limits: &'l ValidateLimits) -> Self {
+impl Walk {
+    fn new(header: &BatchHeader, limits: &ValidateLimits) -> Self {
+        // Kafka's own producers refuse times before 1970, except for the -1 that means none.
+        let allowed = limits.timestamps.map(|TimestampLimits { now, before_max, after_max }| {
+            (now - before_max).get().max(0)..=(now + after_max).get()
+        });
         Self {
             header: *header,
-            limits,
+            is_control: header.attributes.is_control(),
+            require_keys: limits.require_keys,
+            allowed,
             index: 0,
             max_timestamp: i64::MIN,
             max_timestamp_delta: 0,
@@ -244,6 +255,7 @@ impl<'l> Walk<'l> {
         }
     }
 
+    #[inline]
     fn record(&mut self, record: &RawRecord<'_>) -> Result<(), BatchError> {
         let (index, delta) = (self.index, record.offset_delta);
         if delta != index {
@@ -254,31 +266,37 @@ impl<'l> Walk<'l> {
             self.max_timestamp = timestamp;
             self.max_timestamp_delta = index;
         }
-        if self.header.attributes.is_control() {
+        if self.is_control {
             ControlRecordType::parse_key(record.key.unwrap_or_default())
                 .ok_or_else(|| self.broken(RecordFault::Control))?;
         }
         if let Some(reason) = self.refusal(record, timestamp) {
-            self.refused += 1;
-            if self.errors.len() < RECORD_ERRORS_MAX {
-                self.errors.push(RecordError { index, reason });
-            }
+            self.refuse(reason);
         }
         self.index += 1;
         Ok(())
     }
 
+    #[cold]
+    fn refuse(&mut self, reason: RecordErrorReason) {
+        self.refused += 1;
+        if self.errors.len() < RECORD_ERRORS_MAX {
+            self.errors.push(RecordError { index: self.index, reason });
+        }
+    }
+
     /// Why the topic does not take this record. A missing key counts before a bad timestamp.
+    #[inline]
     fn refusal(&self, record: &RawRecord<'_>, timestamp: i64) -> Option<RecordErrorReason> {
-        if self.limits.require_keys && record.key.is_none() {
+        if self.require_keys && record.key.is_none() {
             return Some(RecordErrorReason::NoKey);
         }
-        let TimestampLimits { now, before_max, after_max } = self.limits.timestamps?;
-        // Kafka's own producers refuse times before 1970, except for the -1 that means none.
-        let earliest = (now - before_max).get().max(0);
-        let latest = (now + after_max).get();
-        let allowed = timestamp == -1 || (earliest..=latest).contains(&timestamp);
-        (!allowed).then_some(RecordErrorReason::Timestamp { timestamp, earliest, latest })
+        let allowed = self.allowed.as_ref()?;
+        if timestamp == -1 || allowed.contains(&timestamp) {
+            return None;
+        }
+        let (earliest, latest) = (*allowed.start(), *allowed.end());
+        Some(RecordErrorReason::Timestamp { timestamp, earliest, latest })
     }
 
     fn finish(self) -> Result<ValidBatch, BatchError> {
@@ -292,6 +310,7 @@ impl<'l> Walk<'l> {
         })
     }
 
+    #[cold]
     fn broken(&self, fault: RecordFault) -> BatchError {
         BatchError::Record { index: self.index, fault }
     }

@@ -8,13 +8,10 @@ pub(crate) const VARINT_BYTES_MAX: usize = 5;
 pub(crate) const VARLONG_BYTES_MAX: usize = 10;
 
 /// Takes an INT32 off the front of `bytes`.
+#[inline]
 pub(crate) fn take_varint(bytes: &mut &[u8]) -> Result<i32, RecordFault> {
-    // Nearly all numbers in records are lengths and deltas below 64.
-    if let [byte, rest @ ..] = *bytes
-        && byte & 0x80 == 0
-    {
-        *bytes = rest;
-        let zigzag = u32::from(*byte);
+    // Nearly all numbers in records are lengths and deltas of one or two bytes.
+    if let Some(zigzag) = take_short(bytes) {
         return Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed());
     }
     let zigzag = take_bits(bytes, VARINT_BYTES_MAX)?;
@@ -24,11 +21,32 @@ pub(crate) fn take_varint(bytes: &mut &[u8]) -> Result<i32, RecordFault> {
 }
 
 /// Takes an INT64 off the front of `bytes`.
+#[inline]
 pub(crate) fn take_varlong(bytes: &mut &[u8]) -> Result<i64, RecordFault> {
+    if let Some(zigzag) = take_short(bytes) {
+        return Ok(((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed()).into());
+    }
     let zigzag = take_bits(bytes, VARLONG_BYTES_MAX)?;
     Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
 }
 
+/// Takes the bits of a number of one or two bytes, and nothing of a longer one.
+#[inline]
+fn take_short(bytes: &mut &[u8]) -> Option<u32> {
+    match *bytes {
+        [low @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u32::from(*low))
+        }
+        [low, high @ ..0x80, rest @ ..] => {
+            *bytes = rest;
+            Some(u32::from(low & 0x7f) | u32::from(*high) << 7)
+        }
+        _ => None,
+    }
+}
+
+#[cold]
 fn take_bits(bytes: &mut &[u8], bytes_max: usize) -> Result<u64, RecordFault> {
     let mut bits = 0;
     for (i, &byte) in bytes.iter().take(bytes_max).enumerate() {

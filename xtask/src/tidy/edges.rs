@@ -53,8 +53,8 @@ const ROOMS: &[Room] = &[
 /// All that code under `core/` may take from outside: no runtime, no clock, no randomness.
 const CORE_EXTERNAL: &[&str] =
     &["base64", "bytes", "crc-fast", "flate2", "lz4", "snap", "thiserror", "zstd"];
-/// What tests and examples under `core/` may use on top.
-const CORE_TESTS: &[&str] = &["anyhow", "kafka-protocol", "peak_alloc", "proptest"];
+/// What tests, benches and examples under `core/` may use on top.
+const CORE_TESTS: &[&str] = &["anyhow", "divan", "kafka-protocol", "peak_alloc", "proptest"];
 
 /// One crypto provider for the whole house, and none that brings a system library.
 const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "native-tls", "openssl", "openssl-sys"];
