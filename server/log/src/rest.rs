@@ -34,6 +34,8 @@ pub struct Size {
     pub bytes: u64,
     /// How many there are.
     pub segments: usize,
+    /// Where the last one begins.
+    pub active_base: Offset,
 }
 
 impl Rested {
@@ -43,7 +45,7 @@ impl Rested {
         end_offset: Offset::ZERO,
         compacted_end: Offset::ZERO,
         latest_epoch: None,
-        size: Size { bytes: 0, segments: 1 },
+        size: Size { bytes: 0, segments: 1, active_base: Offset::ZERO },
     };
 
     /// How it is opened again.
@@ -59,9 +61,10 @@ impl Rested {
 pub fn measure(disk: &dyn Disk, folder: &Path) -> Result<Size, LogError> {
     let mut size = Size::default();
     for entry in disk.list(folder).context("list", folder)? {
-        if matches!(segment::parse_name(&entry.name), Some((_, LOG))) {
+        if let Some((base, LOG)) = segment::parse_name(&entry.name) {
             size.bytes += entry.bytes;
             size.segments += 1;
+            size.active_base = size.active_base.max(base);
         }
     }
     Ok(size)
@@ -85,6 +88,6 @@ mod tests {
             write_file(&RealDisk, &dir.path().join(name), &vec![0; bytes]).unwrap();
         }
         let size = measure(&RealDisk, dir.path()).unwrap();
-        assert_eq!(size, Size { bytes: 110, segments: 2 });
+        assert_eq!(size, Size { bytes: 110, segments: 2, active_base: Offset::new(42) });
     }
 }

@@ -8,9 +8,9 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime, Runtime};
 
 use crate::shard::Sleep;
 
-/// How far behind others work in the background stands: a hundredth of a processor that is wanted
-/// by others, all of one that is not.
-const BACKGROUND_NICE: i32 = 19;
+/// How far behind others work in the background stands: it has a tenth of a processor that others
+/// want, and all of one that nobody wants. Less would let it starve beside a busy neighbour.
+const BACKGROUND_NICE: i32 = 10;
 
 /// A runtime for the tasks of one thread.
 ///

@@ -7,17 +7,20 @@
 //!
 //! Not here: what compaction does (`log`), which keys are in force for a topic (`config`).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{CleanerBuffers, CompactionNeed};
+use rustc_hash::FxHashSet;
 use tokio::task::JoinSet;
 use types::{Millis, TopicPartition};
 
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
+use crate::threads::blocking;
 
 mod pass;
 mod status;
@@ -62,6 +65,8 @@ struct Cleaner {
     looked_at: Option<Instant>,
     /// Whether a log was compacted since, which may be in need again.
     has_worked: bool,
+    /// Logs that are closed and have nothing to compact.
+    at_rest: BTreeMap<usize, FxHashSet<PartitionId>>,
 }
 
 /// Compacts log after log until the shard ends. For the first shard.
@@ -92,6 +97,7 @@ impl Cleaner {
             queue: VecDeque::new(),
             looked_at: None,
             has_worked: false,
+            at_rest: BTreeMap::new(),
         }
     }
 
@@ -135,6 +141,7 @@ impl Cleaner {
     async fn look(&mut self) {
         let mut found = Vec::new();
         for index in 0..self.shard.shared.mailboxes.shards() {
+            self.wake(index).await;
             let ids = call(&self.shard, index, compacted_ids).await;
             for ids in ids.chunks(LOGS_AT_ONCE) {
                 let ids = ids.to_vec();
@@ -152,6 +159,35 @@ impl Cleaner {
         self.queue = found.into();
         self.looked_at = Some(Instant::now());
         self.has_worked = false;
+    }
+
+    /// Has some closed logs of a shard opened that hold more than was compacted: what nobody uses
+    /// after a restart is compacted, too. The names of their files tell.
+    async fn wake(&mut self, index: usize) {
+        let mut closed = call(&self.shard, index, |shard| shard.closed_compacted()).await;
+        let known = self.at_rest.entry(index).or_default();
+        let still: FxHashSet<_> = closed.iter().map(|(id, _, _)| *id).collect();
+        known.retain(|id| still.contains(id));
+        closed.retain(|(id, _, _)| !known.contains(id));
+        closed.truncate(LOGS_AT_ONCE);
+        if closed.is_empty() {
+            return;
+        }
+        let disk = Arc::clone(&self.shard.shared.dirs.disk);
+        let (dirty, clean): (Vec<_>, Vec<_>) = blocking(move || {
+            let dirty = |folder: &Path, end| {
+                // Who opens a log says what is wrong with it.
+                log::measure(disk.as_ref(), folder).is_ok_and(|size| size.active_base > end)
+            };
+            let judged = closed.into_iter().map(|(id, folder, end)| (id, dirty(&folder, end)));
+            judged.partition(|(_, is_dirty)| *is_dirty)
+        })
+        .await;
+        known.extend(clean.into_iter().map(|(id, _)| id));
+        call(&self.shard, index, move |shard| {
+            dirty.into_iter().for_each(|(id, _)| shard.when_open(id, |_| {}));
+        })
+        .await;
     }
 
     /// Lets compaction try again what it had set aside.

@@ -169,6 +169,19 @@ pub async fn measure_closed(shared: &Arc<Shared>) {
 }
 
 impl Shard {
+    /// Closed partitions that are to be compacted by their settings, their folders, and up to
+    /// where they are compacted.
+    pub fn closed_compacted(&self) -> Vec<(PartitionId, PathBuf, Offset)> {
+        let closed = self.closed.borrow();
+        let dirs = self.shared.dirs.data();
+        let compacted = closed.iter().filter(|(id, one)| {
+            one.may_have_folder() && self.settings_of(**id, &one.name.topic).log.compact
+        });
+        compacted
+            .map(|(id, one)| (*id, dirs[one.dir].log_dir.folder(&one.name), one.compacted_end()))
+            .collect()
+    }
+
     /// Closed partitions of which the size is not known, and their folders.
     fn unmeasured(&self) -> Vec<(PartitionId, PathBuf)> {
         let closed = self.closed.borrow();

@@ -112,6 +112,25 @@ fn a_compacted_topic_keeps_the_latest_of_each_key() {
 }
 
 #[test]
+fn what_nobody_uses_after_a_restart_is_compacted_too() {
+    let mut node = TestNode::start_with(EAGER);
+    let mut client = node.client();
+    create(&mut client, "c");
+    let policy =
+        |client: &mut Client, value| set(client, TOPIC, "c", "cleanup.policy", Some(value));
+    assert_eq!(policy(&mut client, "delete"), ErrorCode::None);
+    let key = "retention.ms";
+    assert_eq!(set(&mut client, TOPIC, "c", key, Some("-1")), ErrorCode::None);
+    fill(&mut client, "c");
+    drop(client);
+    node.restart();
+    let folder = folder(&node, "c");
+    assert_eq!(counts(&folder).unwrap().values().sum::<usize>(), RECORDS as usize);
+    assert_eq!(policy(&mut node.client(), "compact"), ErrorCode::None);
+    wait_until_compacted(&folder);
+}
+
+#[test]
 fn a_damaged_log_is_set_aside_and_others_are_compacted() {
     let node = TestNode::start_with(EAGER);
     let mut client = node.client();
