@@ -24,6 +24,7 @@ const ROOMS: &[Room] = &[
     Room { name: "protocol", uses: &["types"] },
     Room { name: "records", uses: &["types"] },
     Room { name: "config", uses: &["types"] },
+    Room { name: "raft", uses: &["types", "protocol"] },
     Room { name: "metadata", uses: &["types", "protocol", "records", "config"] },
     Room { name: "replication", uses: &["types", "protocol", "records", "config"] },
     Room { name: "coordinator", uses: &["types", "protocol", "records", "config"] },

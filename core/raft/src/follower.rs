@@ -1,0 +1,135 @@
+//! A replica that follows: it fetches, appends, and trusts its leader for a while.
+
+use types::{BrokerId, ErrorCode, Millis, Offset};
+
+use crate::log_view::{LogPosition, LogView};
+use crate::message::{FetchReply, Output, Request};
+use crate::quorum::{Raft, Role};
+use crate::snapshot::Taking;
+use crate::voters::Endpoint;
+
+/// The role's state.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    leader: BrokerId,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// When a voter stops trusting the leader.
+    deadline: Millis,
+    has_fetched: bool,
+    /// What the leader has committed, as far as it said.
+    committed: Option<Offset>,
+    /// The snapshot that is being taken over.
+    pub(crate) taking: Option<Taking>,
+}
+
+impl Follower {
+    pub(crate) fn new(leader: BrokerId, endpoints: Vec<Endpoint>, deadline: Millis) -> Self {
+        Self { leader, endpoints, deadline, has_fetched: false, committed: None, taking: None }
+    }
+
+    /// Whom it follows.
+    pub fn leader(&self) -> BrokerId {
+        self.leader
+    }
+
+    /// Where the leader listens.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Whether the leader has answered in this epoch.
+    pub(crate) fn has_fetched(&self) -> bool {
+        self.has_fetched
+    }
+
+    pub(crate) fn hurry(&mut self, by: Millis) {
+        self.deadline = self.deadline.min(by);
+        // It has said itself that it leads no more.
+        self.has_fetched = false;
+    }
+
+    pub(crate) fn heard(&mut self, deadline: Millis) {
+        self.deadline = deadline;
+        self.has_fetched = true;
+    }
+}
+
+impl Raft {
+    pub(crate) fn poll_follower(&mut self, log: &impl LogView, now: Millis) -> Millis {
+        let Role::Follower(state) = &self.role else { return now };
+        let (leader, deadline, taking) = (state.leader, state.deadline, state.taking);
+        if deadline <= now {
+            if self.is_electable() {
+                self.become_prospective(now);
+            } else {
+                self.become_unattached(self.election.epoch, None, now);
+            }
+            return now;
+        }
+        let to = Some(leader);
+        if self.requests.is_free(to, now) {
+            let endpoints = state.endpoints.clone();
+            let request = match taking {
+                Some(taking) => Request::FetchSnapshot(self.fetch_snapshot_request(taking)),
+                None => Request::Fetch(self.fetch(log)),
+            };
+            self.send(to, endpoints, request, now);
+        }
+        self.requests.free_at(to).min(deadline)
+    }
+
+    pub(crate) fn fetch_answered(
+        &mut self,
+        from: Option<BrokerId>,
+        reply: FetchReply,
+        log: &impl LogView,
+        now: Millis,
+    ) {
+        let FetchReply { answer, endpoints, diverging, snapshot, high_watermark, records } = reply;
+        let before = self.election.epoch;
+        if !self.observe(&answer, endpoints, now) {
+            return self.requests.rest(from, now + self.config.retry_backoff);
+        }
+        let deadline = now + self.config.fetch_timeout;
+        let Role::Follower(state) = &mut self.role else {
+            return self.requests.rest(from, now + self.config.retry_backoff);
+        };
+        // What was asked in another epoch, or of somebody else, was answered for another log.
+        if self.election.epoch != before || from != Some(state.leader) {
+            return;
+        }
+        if answer.error != ErrorCode::None {
+            return self.requests.rest(from, now + self.config.retry_backoff);
+        }
+        state.heard(deadline);
+        state.committed = state.committed.max(high_watermark);
+        if let Some(snapshot) = snapshot {
+            state.taking = Some(Taking { snapshot, position: 0 });
+        } else if let Some(diverging) = diverging {
+            self.cut(diverging, log);
+        } else if records.is_empty() {
+            self.commit_fetched(log);
+        } else {
+            self.outputs.push(Output::AppendFetched(records));
+        }
+    }
+
+    /// What the leader has committed is committed here as far as this log reaches.
+    pub(crate) fn commit_fetched(&mut self, log: &impl LogView) {
+        let Role::Follower(state) = &self.role else { return };
+        if let Some(committed) = state.committed {
+            self.commit(committed.min(log.durable_end()));
+        }
+    }
+
+    /// Cuts the log where it parts from the leader's.
+    fn cut(&mut self, theirs: LogPosition, log: &impl LogView) {
+        let ours = log.end_of_epoch(theirs.epoch);
+        let end =
+            if ours.epoch == theirs.epoch { ours.offset.min(theirs.offset) } else { ours.offset };
+        let committed = self.high_watermark.unwrap_or(log.start());
+        assert!(end >= committed, "a leader lacks what was committed: {end} is before {committed}");
+        self.voters.truncate(end);
+        self.outputs.push(Output::Truncate(end));
+    }
+}

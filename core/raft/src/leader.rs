@@ -1,0 +1,326 @@
+//! The leader of an epoch: how far each replica is, what is therefore committed, whether a majority
+//! still listens, and the one change of voters that may be under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::internal::raft::{LeaderChangeMessage, leader_change_message};
+use types::{BrokerId, ErrorCode, Millis, Offset, Uuid};
+
+use crate::election::Election;
+use crate::log_view::LogView;
+use crate::message::{BeginQuorumEpoch, ControlRecord, EpochAnswer, Output, Request};
+use crate::quorum::{Raft, Role};
+use crate::voters::{ReplicaKey, Voter, VoterSet, VoterSetError};
+
+/// A replica that did not catch up for longer than this cannot become a voter.
+const CAUGHT_UP_MAX: Millis = Millis(3_600_000);
+/// Readers that are no voters are forgotten when they have not read for this long.
+const OBSERVER_MAX: Millis = Millis(300_000);
+
+/// How far a replica is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Progress {
+    /// The end of what it has on disk, once it has fetched.
+    pub end: Option<Offset>,
+    /// When it fetched last, in monotonic time.
+    pub last_fetch: Option<Millis>,
+    /// The last time by which it had everything the leader then had.
+    pub last_caught_up: Option<Millis>,
+    /// Where the leader's log ended at its fetch before.
+    end_at_last_fetch: Offset,
+}
+
+/// The role's state.
+#[derive(Clone, Debug)]
+pub struct Leader {
+    /// Where the epoch begins; only what lies behind can commit by itself.
+    epoch_start: Offset,
+    progress: BTreeMap<ReplicaKey, Progress>,
+    /// Voters heard of since the deadline was set.
+    heard: BTreeSet<BrokerId>,
+    /// When the leader resigns unless a majority is heard of.
+    deadline: Millis,
+    /// The end of the change of voters that is not committed yet.
+    changing: Option<Offset>,
+}
+
+impl Leader {
+    /// How far each replica is that has fetched in this epoch.
+    pub fn progress(&self) -> impl Iterator<Item = (ReplicaKey, Progress)> + '_ {
+        self.progress.iter().map(|(key, progress)| (*key, *progress))
+    }
+
+    /// Where its epoch begins.
+    pub fn epoch_start(&self) -> Offset {
+        self.epoch_start
+    }
+
+    fn entry(&mut self, key: ReplicaKey) -> &mut Progress {
+        self.progress.entry(key).or_insert(Progress {
+            end: None,
+            last_fetch: None,
+            last_caught_up: None,
+            end_at_last_fetch: Offset::ZERO,
+        })
+    }
+
+    /// A replica has fetched from `end` while the leader's log ended at `leader_end`.
+    pub(crate) fn fetched(
+        &mut self,
+        key: ReplicaKey,
+        end: Offset,
+        leader_end: Offset,
+        now: Millis,
+    ) {
+        let progress = self.entry(key);
+        if end >= leader_end {
+            progress.last_caught_up = Some(now);
+        } else if end >= progress.end_at_last_fetch && progress.last_fetch.is_some() {
+            progress.last_caught_up = progress.last_caught_up.max(progress.last_fetch);
+        }
+        progress.end = Some(end);
+        progress.last_fetch = Some(now);
+        progress.end_at_last_fetch = leader_end;
+        self.progress.retain(|_, one| one.last_fetch.is_none_or(|at| now - at < OBSERVER_MAX));
+    }
+
+    /// A replica is there, but its log says nothing yet.
+    pub(crate) fn heard_of(&mut self, key: ReplicaKey, now: Millis) {
+        self.entry(key).last_fetch = Some(now);
+    }
+
+    pub(crate) fn heard_from_voter(&mut self, id: BrokerId, needed: usize, deadline: Millis) {
+        self.heard.insert(id);
+        if self.heard.len() >= needed {
+            self.heard.clear();
+            self.deadline = deadline;
+        }
+    }
+
+    /// How far a voter is; a static one is known by its id alone.
+    fn end_of(&self, voter: &Voter) -> Option<Offset> {
+        let is_it = |key: &ReplicaKey| {
+            key.id == voter.key.id
+                && (voter.key.directory.is_none() || key.directory == voter.key.directory)
+        };
+        self.progress.iter().filter(|(key, _)| is_it(key)).filter_map(|(_, one)| one.end).max()
+    }
+
+    /// Those replicas, the most complete log first.
+    pub(crate) fn by_progress(&self, replicas: &[ReplicaKey]) -> Vec<ReplicaKey> {
+        let mut sorted = replicas.to_vec();
+        let end = |key: &ReplicaKey| {
+            self.progress
+                .iter()
+                .filter(|(one, _)| one.id == key.id)
+                .filter_map(|(_, one)| one.end)
+                .max()
+        };
+        sorted.sort_by_key(|key| std::cmp::Reverse(end(key)));
+        sorted
+    }
+}
+
+impl Raft {
+    pub(crate) fn become_leader(&mut self, log: &impl LogView, now: Millis) {
+        let Role::Candidate(state) = &self.role else { return };
+        let granting: Vec<BrokerId> = state.tally.granted().collect();
+        self.persist(Election { leader: Some(self.local.id), ..self.election });
+        let epoch_start = log.end().offset;
+        let voters = self.voters.latest();
+        let all = voters.iter().map(|voter| told(voter.key));
+        let granted = granting.iter().filter_map(|id| voters.get(*id)).map(|voter| told(voter.key));
+        let change = LeaderChangeMessage {
+            leader_id: self.local.id.0,
+            voters: all.collect(),
+            granting_voters: granted.collect(),
+            ..Default::default()
+        };
+        let epoch = self.election.epoch;
+        let half = Millis(self.config.fetch_timeout.get() / 2);
+        self.enter(Role::Leader(Leader {
+            epoch_start,
+            progress: BTreeMap::new(),
+            heard: BTreeSet::new(),
+            deadline: now + self.config.fetch_timeout + half,
+            // A change that another leader began commits with this epoch, or never.
+            changing: self.voters.latest_offset().map(Offset::next),
+        }));
+        let records = vec![ControlRecord::LeaderChange(change)];
+        self.outputs.push(Output::AppendControl { epoch, records });
+    }
+
+    pub(crate) fn poll_leader(&mut self, now: Millis) -> Millis {
+        let Role::Leader(state) = &self.role else { return now };
+        let others = self.other_voters();
+        let needs_others = self.voters.latest().majority() > usize::from(self.is_voter());
+        let deadline = if needs_others { state.deadline } else { Millis::MAX };
+        if deadline <= now {
+            self.resign(now);
+            return now;
+        }
+        let quiet = Millis(self.config.fetch_timeout.get() / 2);
+        let silent: BTreeSet<BrokerId> = others
+            .iter()
+            .map(|(key, _)| key.id)
+            .filter(|id| {
+                let last = state.progress.iter().filter(|(key, _)| key.id == *id);
+                let last = last.filter_map(|(_, one)| one.last_fetch).max();
+                last.is_none_or(|at| now - at >= quiet)
+            })
+            .collect();
+        let mut next = deadline.min(now + quiet);
+        for (key, endpoints) in others {
+            if !silent.contains(&key.id) {
+                continue;
+            }
+            if self.requests.is_free(Some(key.id), now) {
+                let request = BeginQuorumEpoch {
+                    voter: Some(key),
+                    leader: self.local.id,
+                    epoch: self.election.epoch,
+                    endpoints: self.endpoints.clone(),
+                };
+                self.send(Some(key.id), endpoints, Request::BeginQuorumEpoch(request), now);
+            }
+            next = next.min(self.requests.free_at(Some(key.id)));
+        }
+        next
+    }
+
+    pub(crate) fn begin_answered(
+        &mut self,
+        from: Option<BrokerId>,
+        answer: EpochAnswer,
+        now: Millis,
+    ) {
+        self.observe(&answer, vec![], now);
+        if matches!(self.role, Role::Leader(_)) {
+            // It knows now, and will fetch.
+            self.requests.rest(from, now + Millis(self.config.fetch_timeout.get() / 2));
+        }
+    }
+
+    /// Moves the high watermark to what a majority has on disk.
+    pub(crate) fn advance_leader(&mut self, log: &impl LogView, now: Millis) {
+        let is_voter = self.is_voter();
+        let voters = self.voters.latest();
+        let majority = voters.majority();
+        let Role::Leader(state) = &self.role else { return };
+        let end = |voter: &Voter| {
+            let is_self = is_voter && voter.key.id == self.local.id;
+            if is_self { Some(log.durable_end()) } else { state.end_of(voter) }
+        };
+        let mut ends: Vec<Offset> = voters.iter().filter_map(end).collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        let Some(&reached) = majority.checked_sub(1).and_then(|at| ends.get(at)) else { return };
+        // Records of earlier epochs commit only together with one of this epoch.
+        if reached > state.epoch_start {
+            self.commit(reached);
+        }
+        self.end_change(now);
+    }
+
+    /// Once a change of voters is committed the next may begin, and a leader that it left out goes.
+    fn end_change(&mut self, now: Millis) {
+        let (committed, is_voter) = (self.high_watermark, self.is_voter());
+        let Role::Leader(state) = &mut self.role else { return };
+        if state.changing.is_some_and(|end| committed >= Some(end)) {
+            state.changing = None;
+        }
+        if state.changing.is_none() && !is_voter {
+            self.resign(now);
+        }
+    }
+
+    /// Makes an observer a voter (KIP-853). The driver answers once the returned offset is
+    /// committed; it has asked the new voter for its versions before.
+    ///
+    /// # Errors
+    /// NOT_LEADER_OR_FOLLOWER, REQUEST_TIMED_OUT while nothing of the epoch or another change is
+    /// not committed, DUPLICATE_VOTER, INVALID_REQUEST for one that has not caught up.
+    pub fn add_voter(
+        &mut self,
+        voter: Voter,
+        log: &impl LogView,
+        now: Millis,
+    ) -> Result<Offset, ErrorCode> {
+        let state = self.check_changing()?;
+        let caught_up = state.progress.get(&voter.key).and_then(|one| one.last_caught_up);
+        let next = self.voters.latest().with(voter).map_err(refusal)?;
+        if caught_up.is_none_or(|at| now - at > CAUGHT_UP_MAX) {
+            return Err(ErrorCode::RequestTimedOut);
+        }
+        Ok(self.change_voters(next, log))
+    }
+
+    /// Takes a voter's vote away.
+    ///
+    /// # Errors
+    /// As [`Raft::add_voter`]; VOTER_NOT_FOUND, INVALID_REQUEST for the last voter.
+    pub fn remove_voter(
+        &mut self,
+        key: ReplicaKey,
+        log: &impl LogView,
+    ) -> Result<Offset, ErrorCode> {
+        self.check_changing()?;
+        let next = self.voters.latest().without(key).map_err(refusal)?;
+        Ok(self.change_voters(next, log))
+    }
+
+    /// Replaces a voter's endpoints and versions; `None` where nothing changes.
+    ///
+    /// # Errors
+    /// As [`Raft::add_voter`]; VOTER_NOT_FOUND.
+    pub fn update_voter(
+        &mut self,
+        voter: Voter,
+        log: &impl LogView,
+    ) -> Result<Option<Offset>, ErrorCode> {
+        self.check_changing()?;
+        let next = self.voters.latest().updated(voter).map_err(refusal)?;
+        if next == *self.voters.latest() {
+            return Ok(None);
+        }
+        Ok(Some(self.change_voters(next, log)))
+    }
+
+    /// A change may begin when this epoch has committed something and no other change is open:
+    /// then any two majorities, before and after, share a voter.
+    fn check_changing(&self) -> Result<&Leader, ErrorCode> {
+        let Role::Leader(state) = &self.role else { return Err(ErrorCode::NotLeaderOrFollower) };
+        let has_committed = self.high_watermark.is_some_and(|end| end > state.epoch_start);
+        if !has_committed || state.changing.is_some() {
+            return Err(ErrorCode::RequestTimedOut);
+        }
+        Ok(state)
+    }
+
+    fn change_voters(&mut self, next: VoterSet, log: &impl LogView) -> Offset {
+        let at = log.end().offset;
+        let epoch = self.election.epoch;
+        let records = vec![ControlRecord::Voters(next.to_record())];
+        self.voters.push(at, next);
+        self.outputs.push(Output::AppendControl { epoch, records });
+        if let Role::Leader(state) = &mut self.role {
+            state.changing = Some(at.next());
+        }
+        at.next()
+    }
+}
+
+fn refusal(error: VoterSetError) -> ErrorCode {
+    match error {
+        VoterSetError::Duplicate(_) => ErrorCode::DuplicateVoter,
+        VoterSetError::NotFound(_) => ErrorCode::VoterNotFound,
+        VoterSetError::Last(_) => ErrorCode::InvalidRequest,
+    }
+}
+
+fn told(key: ReplicaKey) -> leader_change_message::Voter {
+    leader_change_message::Voter {
+        voter_id: key.id.0,
+        voter_directory_id: key.directory.unwrap_or(Uuid::ZERO),
+        ..Default::default()
+    }
+}
