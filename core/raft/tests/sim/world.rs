@@ -39,6 +39,10 @@ pub struct World {
     cut: Vec<(usize, usize)>,
     loss_percent: u32,
     delay_max: u32,
+    /// A disk syncs about once in so many milliseconds.
+    sync_every: u32,
+    /// Something goes wrong about once in so many milliseconds.
+    fault_every: u32,
     sets: Vec<VoterSet>,
     values: u64,
     /// What has been seen as committed, by offset.
@@ -60,6 +64,8 @@ impl World {
             cut: vec![],
             loss_percent: 0,
             delay_max: 10,
+            sync_every: 4,
+            fault_every: 300,
             sets: vec![],
             values: 0,
             committed: vec![],
@@ -87,14 +93,18 @@ impl World {
         }
     }
 
+    /// Runs on a slow or fast network and disk, with seldom or frequent faults.
     pub fn run_with_faults(&mut self, millis: i64) {
+        self.delay_max = 1 << (1 + self.rng.below(9));
+        self.sync_every = 1 << self.rng.below(9);
+        self.fault_every = 30 << self.rng.below(4);
         let end = self.now + Millis(millis);
         while self.now < end {
             self.step();
             if self.rng.below(50) == 0 {
                 self.propose();
             }
-            if self.rng.below(300) == 0 {
+            if self.rng.below(self.fault_every) == 0 {
                 self.disturb();
             }
         }
@@ -115,7 +125,7 @@ impl World {
                 self.act(at, |_, _, _| ());
             }
             // A disk takes its time.
-            if self.is_up(at) && self.rng.below(4) == 0 {
+            if self.is_up(at) && self.rng.below(self.sync_every) == 0 {
                 self.sync(at);
             }
         }
@@ -157,6 +167,7 @@ impl World {
     }
 
     pub fn heal(&mut self) {
+        (self.delay_max, self.sync_every) = (10, 4);
         self.cut.clear();
         self.loss_percent = 0;
         for at in 0..self.nodes.len() {
