@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -21,6 +23,10 @@ use crate::warnings::{Kind, Warnings};
 
 /// How long accepting rests after the process ran out of descriptors or the kernel of memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors that connections leave for files, of the process's limit: one in so many.
+const DESCRIPTORS_LEFT_ONE_IN: u64 = 8;
+/// No more than this are left.
+const DESCRIPTORS_LEFT_MAX: u64 = 1024;
 /// Accepted sockets that may wait for one shard to pick them up.
 const INBOX_SOCKETS: usize = 256;
 
@@ -33,6 +39,8 @@ pub struct Net {
     gate: Arc<Gate>,
     shards: Vec<ShardLink>,
     next_peer_id: AtomicU64,
+    /// Connections have descriptors below this.
+    descriptors_end: u64,
     /// When connections must be closed at the latest; `None` while the node serves.
     drain: watch::Sender<Option<Instant>>,
 }
@@ -100,6 +108,7 @@ impl Net {
             gate: Arc::default(),
             shards: links,
             next_peer_id: AtomicU64::new(1),
+            descriptors_end: descriptors_end(),
             drain: watch::Sender::new(None),
         });
         let inboxes = receivers.into_iter().map(|it| Inbox::new(net.clone(), it)).collect();
@@ -208,6 +217,20 @@ impl Net {
                 }
             }
         };
+        // The system gives the lowest number that is free: this one tells how many are left.
+        let descriptor = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
+        if descriptor >= self.descriptors_end {
+            listener.counters.count_refused();
+            self.warnings.warn(Kind::Exhausted, || {
+                format!(
+                    "listener {}: connections are refused, the descriptors left are for files: \
+                     raise the limit of open files (LimitNOFILE, ulimit -n)",
+                    listener.name
+                )
+            });
+            drop(stream);
+            return tokio::time::sleep(EXHAUSTED_PAUSE).await;
+        }
         // A socket that fails here was closed by its client already.
         let Ok(stream) = stream.into_std() else { return };
         let (Ok(()), Ok(local_address)) = (bind::tune(&stream), stream.local_addr()) else {
@@ -245,4 +268,10 @@ impl Net {
         let loads = self.shards.iter().map(|shard| shard.connections.load(Ordering::Relaxed));
         loads.enumerate().min_by_key(|&(_, load)| load).map_or(0, |(shard, _)| shard)
     }
+}
+
+/// A node that has no descriptor left for its files can write nothing.
+fn descriptors_end() -> u64 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit - (limit / DESCRIPTORS_LEFT_ONE_IN).min(DESCRIPTORS_LEFT_MAX)
 }

@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use config::{BrokerLayers, NodeConfig, StaticConfig};
 use log::RealDisk;
 use net::{Inbox, Listener, ListenerOptions, Net};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use types::Rng;
 
 use crate::cleaner::CleanerStatus;
@@ -58,6 +59,7 @@ impl Node {
     /// # Errors
     /// With the cause and, where there is one, the setting to change.
     pub fn start(options: StartOptions) -> anyhow::Result<Self> {
+        raise_descriptor_limit();
         let fixed = Arc::new(options.fixed);
         let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed))?;
         config.refuse_secured_listeners()?;
@@ -168,6 +170,18 @@ impl Node {
         let ended = self.shared.controller.stop(self.controller);
         upkeep::mark_clean(&self.shared, &closed, epoch, ended.is_ok())?;
         ended
+    }
+}
+
+/// Takes as many descriptors as the process may have: the usual soft limit is for programs that
+/// cannot count beyond 1,024.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!("cannot raise the limit of open files: {error}");
     }
 }
 

@@ -9,4 +9,5 @@ pub mod hostile;
 pub mod load;
 pub mod process;
 pub mod verdict;
+pub mod volume;
 pub mod wire;

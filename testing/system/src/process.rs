@@ -30,6 +30,9 @@ pub struct NodeSpec {
     pub port: u16,
     /// What `server.properties` says.
     pub properties: BTreeMap<String, String>,
+    /// Shell commands that run before the node, in a mount namespace that is the node's own. It
+    /// has none without any.
+    pub prelude: String,
 }
 
 /// A running node. Dropping it kills the process.
@@ -119,6 +122,7 @@ impl NodeSpec {
             folder: folder.to_owned(),
             port,
             properties: properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            prelude: String::new(),
         })
     }
 
@@ -150,7 +154,8 @@ impl NodeSpec {
     /// If the process cannot be started.
     pub fn spawn(&self) -> anyhow::Result<Node> {
         let file = self.write_properties()?;
-        let mut child = Command::new(&self.binary)
+        let mut child = self
+            .command()
             .arg("server")
             .arg(&file)
             .env_remove("RUST_LOG")
@@ -166,6 +171,17 @@ impl NodeSpec {
         Ok(Node { child, address, output, readers })
     }
 
+    fn command(&self) -> Command {
+        if self.prelude.is_empty() {
+            return Command::new(&self.binary);
+        }
+        // Each of them takes the place of the one before, so that the process is the node.
+        let mut command = Command::new("unshare");
+        let script = format!("{}exec \"$0\" \"$@\"", self.prelude);
+        command.args(["-m", "--propagation", "private", "sh", "-c", &script]).arg(&self.binary);
+        command
+    }
+
     fn write_properties(&self) -> anyhow::Result<PathBuf> {
         fs::create_dir_all(&self.folder)?;
         let lines = self.properties.iter().map(|(key, value)| format!("{key}={value}\n"));
@@ -176,6 +192,11 @@ impl NodeSpec {
 }
 
 impl Node {
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address

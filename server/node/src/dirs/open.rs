@@ -158,22 +158,50 @@ impl Dirs {
         if self.data_dirs == 0 {
             bail!("none of log.dirs can be used");
         }
-        for (at, partition) in found
-            .into_iter()
-            .enumerate()
-            .flat_map(|(at, found)| found.into_iter().map(move |partition| (at, partition)))
-        {
-            let name = partition.to_string();
-            if let Some(other) = self.found.insert(partition, at) {
-                let (first, second) = (self.all[other].path(), self.all[at].path());
-                bail!(
-                    "partition {name} lies in both {} and {}: remove one of the two",
-                    first.display(),
-                    second.display()
-                );
+        for (at, partitions) in found.into_iter().enumerate() {
+            for partition in partitions {
+                let at = match self.found.get(&partition) {
+                    Some(&other) => self.choose(&partition, [other, at], image, node)?,
+                    None => at,
+                };
+                self.found.insert(partition, at);
             }
         }
         Ok(())
+    }
+
+    /// Which of two directories has a partition that lies in both, as a crash at the end of a move
+    /// leaves it: the one that the cluster knows. The other folder is set aside.
+    fn choose(
+        &self,
+        partition: &TopicPartition,
+        found: [usize; 2],
+        image: &Image,
+        node: BrokerId,
+    ) -> anyhow::Result<usize> {
+        let topic = image.topic(&partition.topic);
+        let replica = topic.and_then(|topic| topic.partition(partition.partition));
+        let recorded = replica.and_then(|replica| replica.directory_of(node));
+        let [first, second] = found.map(|at| &self.all[at]);
+        let (at, other) = match recorded {
+            Some(id) if id == first.id => (found[0], second),
+            Some(id) if id == second.id => (found[1], first),
+            Some(_) | None => bail!(
+                "partition {partition} lies in both {} and {}: remove one of the two",
+                first.path().display(),
+                second.path().display()
+            ),
+        };
+        let folder = other.log_dir.folder(partition);
+        let unique = topic.map_or(Uuid::ZERO, |topic| topic.id);
+        let stray = other.log_dir.folder_of_kind(partition, FolderKind::Stray, unique);
+        tracing::warn!(
+            "{} was moved to {}, set aside",
+            folder.display(),
+            self.all[at].path().display()
+        );
+        self.disk.rename(&folder, &stray)?;
+        Ok(at)
     }
 
     /// Makes sure that a directory is this node's, clears away what moves and deletions left in

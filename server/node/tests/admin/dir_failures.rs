@@ -177,3 +177,23 @@ fn a_cordoned_directory_keeps_what_it_has_and_gets_nothing_new() {
     assert_eq!(directories(&mut client), [FINE, FINE]);
     eventually("the controller to place", || (create_u(&mut client) == 0).then_some(()));
 }
+
+#[test]
+fn a_log_that_lies_in_two_directories_is_served_from_the_one_that_the_cluster_knows() {
+    let mut node = TestNode::start();
+    let mut client = node.client();
+    topic_in_each(&node, &mut client);
+    drop(client);
+    let [a, b] = node.log_dirs();
+    // As a crash at the end of a move leaves it, only that nobody could want this copy.
+    node.restart_after(|_| {
+        fs::create_dir(a.join("y-0")).unwrap();
+        fs::copy(b.join("y-0/partition.metadata"), a.join("y-0/partition.metadata")).unwrap();
+    });
+    let mut client = node.client();
+    assert_eq!(end_of(&mut client, "y"), (ErrorCode::None, 3));
+    assert_eq!(client.produce("y", 1, 1, -1), 3);
+    assert!(!a.join("y-0").exists());
+    let names = fs::read_dir(&a).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.filter(|name| name.to_str().unwrap().ends_with("-stray")).count(), 1);
+}

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod crash;
+mod disks;
 mod files;
 mod limits;
 mod metrics;

@@ -3,7 +3,7 @@
 use crate::key::{Check, ConfigKey, keys};
 
 keys! {
-    list("cordoned.log.dirs", "").per_broker():
+    list("cordoned.log.dirs", "").per_broker().acting():
         "Directories that get no new partitions; * means all of them.";
     list("log.cleanup.policy", "delete")
         .check(Check::Entries { of: &["compact", "delete"], none_allowed: true }).cluster_wide()
