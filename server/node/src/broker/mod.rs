@@ -2,6 +2,7 @@
 //!
 //! [`serve`] is where every frame enters; `api` has one file per API.
 
+mod answers;
 pub mod api;
 mod excerpt;
 mod group_call;
@@ -11,4 +12,5 @@ mod request;
 mod resolve;
 mod stand_in;
 
+pub use answers::Answers;
 pub use request::{Context, serve};

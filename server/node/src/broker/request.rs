@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::rc::Rc;
+use std::task::{self, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use log::FileSlice;
@@ -9,7 +10,7 @@ use net::{Peer, Response, Served};
 use protocol::wire::{DecodeError, Reader, Segments, Sink};
 use protocol::{ApiKey, Message};
 
-use super::{api, stand_in};
+use super::{answers, api, stand_in};
 use crate::shard::Shard;
 
 /// Who asks, for what, and how the answer must be framed.
@@ -108,6 +109,39 @@ where
     let answer = handle(context.clone(), request);
     let future = Box::pin(async move { context.respond(&answer.await) });
     Served::Later { future, pipelined: false, until: None }
+}
+
+/// As [`later`], of a handler whose answer follows from the request and the image alone whenever
+/// it is there without waiting. Such an answer is kept for all who ask the same.
+pub fn remembered<Q, R, F, W>(context: Context, body: BytesMut, handle: F) -> Served
+where
+    Q: Message,
+    R: Message,
+    F: FnOnce(Context, Q) -> W,
+    W: Future<Output = R> + 'static,
+{
+    let (shard, image) = (Rc::clone(&context.shard), context.shard.image());
+    let key = answers::key(&context, &body);
+    if let Some(buffers) = shard.answers.find(&image, &key, context.correlation_id) {
+        return Served::Now(Response::new(buffers));
+    }
+    let request = match decode::<Q>(body, context.version) {
+        Ok(request) => request,
+        Err(error) => return Served::Close(format!("{}: {error}", context.api.name()).into()),
+    };
+    let mut answer = Box::pin(handle(context.clone(), request));
+    let Poll::Ready(message) = answer.as_mut().poll(&mut task::Context::from_waker(Waker::noop()))
+    else {
+        let future = Box::pin(async move { context.respond(&answer.await) });
+        return Served::Later { future, pipelined: false, until: None };
+    };
+    match context.encode(&message) {
+        Some(buffers) => {
+            shard.answers.keep(&image, &key, &buffers);
+            Served::Now(Response::new(buffers))
+        }
+        None => Served::Now(Response::close()),
+    }
 }
 
 /// Decodes a request body. Bytes behind it are passed over, as Kafka does: librdkafka sends some

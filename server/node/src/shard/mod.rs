@@ -37,7 +37,7 @@ pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId
 pub use settings::log_config;
 pub use sync::{CommitQueue, SharedPartition};
 
-use crate::broker;
+use crate::broker::{self, Answers};
 use crate::dynamic;
 use crate::groups::Groups;
 use crate::metrics::ShardMetrics;
@@ -52,6 +52,8 @@ pub struct Shard {
     pub shared: Arc<Shared>,
     /// Fetch sessions of this shard's connections.
     pub sessions: RefCell<FetchSessions>,
+    /// Answers that clients ask for again and again.
+    pub answers: Answers,
     /// Partitions whose appends are to be committed.
     pub commits: CommitQueue,
     /// Group coordinators of this shard's partitions of `__consumer_offsets`.
@@ -94,6 +96,7 @@ impl Shard {
             index,
             shared,
             sessions: RefCell::new(FetchSessions::new(slots)),
+            answers: Answers::default(),
             commits: CommitQueue::default(),
             groups: Groups::default(),
             producer_ids: ProducerIds::default(),

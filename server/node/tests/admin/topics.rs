@@ -130,3 +130,15 @@ fn every_version_of_a_creation_is_answered() {
         assert_eq!(codes, [0, ErrorCode::InvalidTopicException.to_wire()], "version {version}");
     }
 }
+
+#[test]
+fn what_is_asked_again_is_answered_alike_until_something_changes() {
+    let node = TestNode::start();
+    let mut client = node.client();
+    client.create_topic("a", 1);
+    let first = describe(&mut client, &[], 10, None);
+    assert_eq!(describe(&mut node.client(), &[], 10, None), first);
+    assert_eq!(page(&describe(&mut client, &["a"], 10, None)).0, ["a:0"]);
+    client.create_topic("b", 1);
+    assert_eq!(page(&describe(&mut client, &[], 10, None)).0, ["a:0", "b:0"]);
+}

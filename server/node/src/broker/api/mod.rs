@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use net::Served;
 use protocol::ApiKey;
 
-use super::request::{Context, later};
+use super::request::{Context, later, remembered};
 
 mod add_raft_voter;
 mod alter_configs;
@@ -53,9 +53,14 @@ pub fn is_served_by_controller(api: ApiKey) -> bool {
 
 /// Makes the dispatch and the list that ApiVersions advertises from one table, so that they agree.
 macro_rules! served {
-    (direct { $($hot:ident => $serve:path,)+ } requests { $($key:ident => $handle:path,)+ }) => {
+    (
+        direct { $($hot:ident => $serve:path,)+ }
+        remembered { $($same:ident => $describe:path,)+ }
+        requests { $($key:ident => $handle:path,)+ }
+    ) => {
         /// Every API that is served, at the versions of Kafka 4.3.
-        pub const SERVED: &[ApiKey] = &[$(ApiKey::$hot,)+ $(ApiKey::$key,)+];
+        pub const SERVED: &[ApiKey] =
+            &[$(ApiKey::$hot,)+ $(ApiKey::$same,)+ $(ApiKey::$key,)+];
 
         /// Serves one request; `body` is what follows the header.
         pub fn serve(context: Context, body: BytesMut) -> Served {
@@ -65,6 +70,7 @@ macro_rules! served {
             }
             match context.api {
                 $(ApiKey::$hot => $serve(context, body),)+
+                $(ApiKey::$same => remembered(context, body, $describe),)+
                 $(ApiKey::$key => later(context, body, $handle),)+
                 other => Served::Close(format!("{} is not served", other.name()).into()),
             }
@@ -78,14 +84,16 @@ served! {
         Fetch => fetch::serve,
         ApiVersions => api_versions::serve,
     }
+    remembered {
+        Metadata => metadata::handle,
+        DescribeTopicPartitions => describe_topic_partitions::handle,
+    }
     requests {
         ListOffsets => list_offsets::handle,
-        Metadata => metadata::handle,
         CreateTopics => create_topics::handle,
         DeleteTopics => delete_topics::handle,
         CreatePartitions => create_partitions::handle,
         DeleteRecords => delete_records::handle,
-        DescribeTopicPartitions => describe_topic_partitions::handle,
         DescribeCluster => describe_cluster::handle,
         DescribeConfigs => describe_configs::handle,
         IncrementalAlterConfigs => incremental_alter_configs::handle,
