@@ -6,7 +6,7 @@
 mod world;
 
 use thalweg_log::{CleanerBuffers, Loss};
-use types::Millis;
+use types::{Millis, Offset};
 use world::World;
 
 const SEEDS: std::ops::Range<u64> = 0..40;
@@ -99,6 +99,24 @@ fn readers_and_producers_notice_nothing_of_compactions() {
 fn cuts_void_what_is_compacted_meanwhile() {
     let compacted: u32 = SEEDS.map(|seed| run(seed, true)).sum();
     assert!(compacted > 30, "only {compacted} compactions");
+}
+
+#[test]
+fn what_is_cut_in_the_middle_of_a_swap_stays_cut() {
+    for seed in 0..12 {
+        for loss in [Loss::Whole, Loss::Sectors] {
+            let mut world = synced_world(seed);
+            let memory = world.memory();
+            let outcome = world.compact(memory, |world| {
+                // As a follower does after an unclean election.
+                world.high_watermark = Offset::ZERO;
+                world.truncate();
+                world.disk.die_after(0);
+            });
+            world.crash(loss, false);
+            world.check(&format!("seed {seed}, {loss:?}, {outcome:?}"));
+        }
+    }
 }
 
 /// A log of several segments, all of it synced and committed.
