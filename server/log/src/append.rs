@@ -276,7 +276,13 @@ impl Log {
             || reach > i64::from(i32::MAX)
             || self.active.index_is_full(self.config.segment_index_bytes)
             || self.is_old(newest, now);
-        if is_due { self.roll_to(first.header.base_offset(), now) } else { Ok(()) }
+        if !is_due {
+            return Ok(());
+        }
+        // Where a segment ends before the next one begins, its end was lost: a gap that the leader
+        // has goes into the new one, if offsets reach across.
+        let fits = last.header.last_offset() - self.end <= i64::from(i32::MAX);
+        self.roll_to(if fits { self.end } else { first.header.base_offset() }, now)
     }
 
     /// `segment.bytes`, as far as positions in an index reach.

@@ -29,14 +29,20 @@ pub struct Opening {
     pub start_offset: Offset,
     /// `recovery-point-offset-checkpoint`; 0 where it says nothing. Everything before it was synced.
     pub recovery_point: Offset,
+    /// `cleaner-offset-checkpoint`; 0 where it says nothing. Before it, offsets may be missing.
+    pub compacted_end: Offset,
     /// Whether the directory was stopped cleanly: then no data is read.
     pub is_clean: bool,
 }
 
 impl Opening {
     /// A log that is made now, or of which nothing is known.
-    pub const NEW: Self =
-        Self { start_offset: Offset::ZERO, recovery_point: Offset::ZERO, is_clean: false };
+    pub const NEW: Self = Self {
+        start_offset: Offset::ZERO,
+        recovery_point: Offset::ZERO,
+        compacted_end: Offset::ZERO,
+        is_clean: false,
+    };
 }
 
 /// One partition's log. Whoever owns it is the only one to use its folder.

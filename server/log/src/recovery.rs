@@ -103,7 +103,7 @@ impl Log {
             hints: ReadHints::default(),
             generation: 0,
             pending_swap: None,
-            compacted_end: Offset::ZERO,
+            compacted_end: opening.compacted_end,
             is_uncleanable: false,
             failed: false,
             scanned: Size::default(),

@@ -55,7 +55,12 @@ impl Rested {
 
     /// How it is opened again.
     pub fn opening(&self) -> Opening {
-        Opening { start_offset: self.start_offset, recovery_point: self.end_offset, is_clean: true }
+        Opening {
+            start_offset: self.start_offset,
+            recovery_point: self.end_offset,
+            is_clean: true,
+            ..Opening::NEW
+        }
     }
 }
 

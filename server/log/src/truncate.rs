@@ -12,7 +12,10 @@ use crate::segment::{self, ActiveSegment, LOG};
 
 impl Log {
     /// Drops everything from `end` on; a batch that spans it goes whole. Says whether anything
-    /// was cut. Blocks.
+    /// was cut. Blocks, as what is appended next must not be found behind what was cut.
+    ///
+    /// A recovery point behind `end` must be lowered in the checkpoint before: after a crash, what
+    /// is missing before it is damage.
     ///
     /// # Errors
     /// [`LogError::Io`], which takes the log offline.

@@ -75,6 +75,7 @@ impl World {
             start_offset: Offset::new(self.start),
             recovery_point: Offset::new(self.durable),
             is_clean,
+            ..Opening::NEW
         };
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let config = Arc::clone(&self.config);

@@ -50,7 +50,9 @@ fn future_log_takes_the_place_of_the_current_one() {
     assert_eq!(to.folders().unwrap()[0].kind, FolderKind::Current);
 
     let recovery_point = future.close().unwrap();
-    let moved =
-        open(to.folder(&partition), Opening { start_offset, recovery_point, is_clean: true });
+    let moved = open(
+        to.folder(&partition),
+        Opening { start_offset, recovery_point, is_clean: true, ..Opening::NEW },
+    );
     assert_eq!((moved.start_offset(), moved.end_offset()), (Offset::new(7), Offset::new(20)));
 }

@@ -147,7 +147,7 @@ fn small_segments() -> LogConfig {
 }
 
 /// What opening says after `spoil` has changed the first of two segments, and how many are left.
-fn open_spoiled(spoil: impl Fn(&mut Vec<u8>)) -> (Result<Log, LogError>, usize) {
+fn open_spoiled(spoil: impl Fn(&mut Vec<u8>), opening: Opening) -> (Result<Log, LogError>, usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), small_segments());
     for seed in 0..5 {
@@ -160,7 +160,7 @@ fn open_spoiled(spoil: impl Fn(&mut Vec<u8>)) -> (Result<Log, LogError>, usize) 
     let mut bytes = std::fs::read(&path).unwrap();
     spoil(&mut bytes);
     std::fs::write(&path, &bytes).unwrap();
-    let opened = open(dir.path(), small_segments(), Opening::NEW);
+    let opened = open(dir.path(), small_segments(), opening);
     let is_log = |name: &std::path::Path| name.extension().is_some_and(|kind| kind == "log");
     let files = std::fs::read_dir(dir.path().join("t-0")).unwrap();
     (opened, files.filter(|file| is_log(&file.as_ref().unwrap().path())).count())
@@ -175,15 +175,24 @@ fn segment_whose_end_was_not_written_goes_with_those_behind() {
         bytes[from..].fill(0);
     };
     for spoil in [&one_less as &dyn Fn(&mut Vec<u8>), &one_batch_less, &zeros] {
-        let (log, _) = open_spoiled(spoil);
+        let (log, _) = open_spoiled(spoil, Opening::NEW);
         let log = log.unwrap();
         assert_eq!((log.end_offset(), log.segment_count()), (Offset::new(4), 1));
     }
 }
 
 #[test]
+fn gap_that_compaction_left_between_segments_stays() {
+    let one_batch_less = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 3 * 2);
+    let compacted = Opening { compacted_end: Offset::new(6), ..Opening::NEW };
+    let (log, _) = open_spoiled(one_batch_less, compacted);
+    let log = log.unwrap();
+    assert_eq!((log.end_offset(), log.segment_count()), (Offset::new(10), 2));
+}
+
+#[test]
 fn broken_batch_before_another_segment_is_damage() {
-    let (opened, files) = open_spoiled(|bytes| *bytes.last_mut().unwrap() ^= 1);
+    let (opened, files) = open_spoiled(|bytes| *bytes.last_mut().unwrap() ^= 1, Opening::NEW);
     let error = opened.unwrap_err();
     assert!(matches!(error, LogError::Damaged { .. }), "{error}");
     assert_eq!(files, 2, "nothing is removed");

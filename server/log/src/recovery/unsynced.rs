@@ -37,9 +37,10 @@ impl Log {
         let next = self.end;
         let position = rebuilt.bytes;
         let Some(reason) = fault else {
-            // Only compaction leaves gaps between segments.
-            let gap =
-                behind.front().filter(|next_one| next_one.base > next && !self.config.compact);
+            // Only compaction leaves gaps between segments, which a checkpoint that is behind
+            // does not know yet.
+            let may_have_gaps = self.config.compact || next < self.compacted_end;
+            let gap = behind.front().filter(|next_one| next_one.base > next && !may_have_gaps);
             if let Some(next_one) = gap {
                 if next < point {
                     let file = segment::path(&self.dir, next_one.base, LOG);

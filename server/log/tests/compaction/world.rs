@@ -101,7 +101,7 @@ impl World {
             return (Opening { is_clean, ..Opening::NEW }, Offset::ZERO);
         };
         let (start_offset, recovery_point) = (log.start_offset(), log.durable_end());
-        (Opening { start_offset, recovery_point, is_clean }, log.compacted_end())
+        (Opening { start_offset, recovery_point, is_clean, ..Opening::NEW }, log.compacted_end())
     }
 
     /// As a crash, with another one after so many changes of the recovery.
@@ -129,7 +129,9 @@ impl World {
         let log = self.log.take().unwrap();
         let (start, compacted) = (log.start_offset(), log.compacted_end());
         let recovery_point = log.close().unwrap();
-        self.reopen(Opening { start_offset: start, recovery_point, is_clean: true }, compacted);
+        let opening =
+            Opening { start_offset: start, recovery_point, is_clean: true, ..Opening::NEW };
+        self.reopen(opening, compacted);
     }
 
     /// The process dies or the power goes; what was not synced must not count for anything then.

@@ -11,6 +11,7 @@ pub const LOSSES: [Loss; 4] = [Loss::Sectors, Loss::Whole, Loss::Pages, Loss::Pr
 pub fn step(world: &mut World) -> Result<(), Failure> {
     let draw = world.rng.below(24);
     world.tell(format!("step {draw}"));
+    world.hear();
     match draw {
         0 => world.restart(),
         1 => world.roll(),

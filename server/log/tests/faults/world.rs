@@ -129,7 +129,7 @@ impl World {
         let start = start_offset.get();
         assert!((self.told_start..=self.start).contains(&start), "start {start}");
         let recovery_point = Offset::new(point);
-        let opening = Opening { start_offset, recovery_point, is_clean };
+        let opening = Opening { start_offset, recovery_point, is_clean, ..Opening::NEW };
         let config = Arc::clone(&self.config);
         self.log = Some(Log::open(Arc::clone(&disk), folder(), config, opening, self.now_ms())?);
         self.log_dir = Some(log_dir);
@@ -286,7 +286,9 @@ impl World {
             return Ok(());
         };
         let end = ticket.end_offset().get();
+        self.hear();
         meanwhile(self)?;
+        self.hear();
         let synced = ticket.sync();
         self.log().synced(synced)?;
         let has_cut = self.former.len() > formers;
@@ -298,6 +300,14 @@ impl World {
         assert!(has_cut || self.told_durable == expected, "{} {expected}", self.told_durable);
         assert!(self.told_durable <= expected, "what was cut or never synced is no durable end");
         Ok(())
+    }
+
+    /// Whoever asks is told that so much is durable, at any time.
+    pub fn hear(&mut self) {
+        if let Some(log) = &self.log {
+            let durable = log.durable_end().get().min(self.now.end());
+            self.told_durable = self.told_durable.max(durable);
+        }
     }
 
     /// Writes the recovery points and starts, as a node does now and then.

@@ -295,6 +295,7 @@ fn open_log(folder: &Path, opening: &Opening<'_>, checkpoint_end: Offset) -> any
         start_offset: Offset::ZERO,
         recovery_point: checkpoint_end,
         is_clean: opening.is_clean,
+        ..log::Opening::NEW
     };
     let disk = Arc::new(RealDisk);
     let log = Log::open(disk, folder.to_owned(), Arc::new(config), state, opening.now)?;

@@ -80,9 +80,11 @@ pub struct Dirs {
 impl Dir {
     /// What the checkpoints say of a log that is to be opened.
     pub fn opening(&self, partition: &TopicPartition) -> log::Opening {
+        let known = |offsets: &OffsetCheckpoint| offsets.get(partition).copied();
         log::Opening {
-            start_offset: self.start_offsets.get(partition).copied().unwrap_or(Offset::ZERO),
-            recovery_point: self.recovery_points.get(partition).copied().unwrap_or(Offset::ZERO),
+            start_offset: known(&self.start_offsets).unwrap_or(Offset::ZERO),
+            recovery_point: known(&self.recovery_points).unwrap_or(Offset::ZERO),
+            compacted_end: known(&self.compacted_ends).unwrap_or(Offset::ZERO),
             is_clean: self.is_clean(),
         }
     }
