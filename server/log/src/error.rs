@@ -79,6 +79,15 @@ impl LogError {
             | Self::Foreign { .. } => None,
         }
     }
+
+    /// What a reader sees. Of damage it must hear: a storage error has it ask again for ever
+    /// without a word, and this one reaches the application, which may seek past the place.
+    pub fn read_code(&self) -> ErrorCode {
+        match self {
+            Self::Damaged { .. } => ErrorCode::CorruptMessage,
+            other => other.code(),
+        }
+    }
 }
 
 /// Whether an error passes and leaves what was on disk: no room, no quota, no descriptor, no
@@ -195,7 +204,7 @@ impl ReadError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            Self::Log(error) => error.code(),
+            Self::Log(error) => error.read_code(),
         }
     }
 }

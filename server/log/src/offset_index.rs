@@ -60,16 +60,17 @@ impl OffsetIndex {
         self.entries.push(OffsetEntry { relative, position });
     }
 
-    /// Where to begin looking for the offset.
-    pub fn lookup(&self, relative: u32) -> u32 {
+    /// The last entry at or before the offset; without one, the search begins at the front.
+    pub fn lookup_entry(&self, relative: u32) -> Option<OffsetEntry> {
         let behind = self.entries.partition_point(|entry| entry.relative <= relative);
-        behind.checked_sub(1).map_or(0, |at| self.entries[at].position)
+        behind.checked_sub(1).map(|at| self.entries[at])
     }
 
-    /// The position of the last batch that is known to begin at or before `reach`.
-    pub fn border(&self, reach: u64) -> Option<u32> {
-        let behind = self.entries.partition_point(|entry| u64::from(entry.position) <= reach);
-        behind.checked_sub(1).map(|at| self.entries[at].position)
+    /// Takes the entries of `rebuilt` for the first `limit` bytes of the log.
+    pub fn replace_before(&mut self, limit: u64, rebuilt: Self) {
+        let kept = self.entries.iter().filter(|entry| u64::from(entry.position) >= limit);
+        let entries = rebuilt.entries.iter().chain(kept).copied().collect();
+        self.entries = entries;
     }
 
     /// Number of entries.
@@ -83,32 +84,18 @@ impl OffsetIndex {
     }
 }
 
-/// [`OffsetIndex::lookup`] in a file of `bytes` bytes.
+/// [`OffsetIndex::lookup_entry`] in a file of `bytes` bytes.
 pub(crate) fn lookup_in_file(
     file: &dyn DiskFile,
     bytes: u64,
     relative: u32,
     read_at: ReadAt,
-) -> io::Result<u32> {
+) -> io::Result<Option<OffsetEntry>> {
     let count = bytes / ENTRY_BYTES as u64;
     let found = last_entry_where(file, count, read_at, |entry| {
         OffsetEntry::from_bytes(*entry).relative <= relative
     })?;
-    Ok(found.map_or(0, |entry| OffsetEntry::from_bytes(entry).position))
-}
-
-/// [`OffsetIndex::border`] in a file of `bytes` bytes.
-pub(crate) fn border_in_file(
-    file: &dyn DiskFile,
-    bytes: u64,
-    reach: u64,
-    read_at: ReadAt,
-) -> io::Result<Option<u32>> {
-    let count = bytes / ENTRY_BYTES as u64;
-    let found = last_entry_where(file, count, read_at, |entry| {
-        u64::from(OffsetEntry::from_bytes(*entry).position) <= reach
-    })?;
-    Ok(found.map(|entry| OffsetEntry::from_bytes(entry).position))
+    Ok(found.map(OffsetEntry::from_bytes))
 }
 
 #[cfg(test)]
@@ -132,10 +119,11 @@ mod tests {
         let cases =
             [(0, 0), (3, 0), (4, 100), (8, 100), (9, 200), (29, 200), (30, 5000), (99, 5000)];
         for (relative, position) in cases {
-            assert_eq!(index.lookup(relative), position, "{relative} in memory");
+            let place = |entry: Option<OffsetEntry>| entry.map_or(0, |entry| entry.position);
+            assert_eq!(place(index.lookup_entry(relative)), position, "{relative} in memory");
             let bytes = index.to_bytes().len() as u64;
             let found = lookup_in_file(file.as_ref(), bytes, relative, read_full_at).unwrap();
-            assert_eq!(found, position, "{relative} in the file");
+            assert_eq!(place(found), position, "{relative} in the file");
         }
     }
 

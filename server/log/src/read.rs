@@ -1,27 +1,38 @@
 //! Reading whole batches by offset.
 //!
 //! A read is planned on the owner's thread and tried there with what the page cache holds. Where
-//! the device is needed, the plan is handed out as a [`ColdRead`] for a thread that may block.
+//! the device is needed, a file must be opened or something looks wrong, the plan is handed out as
+//! a [`ColdRead`] for a thread that may block. What that finds out, the log learns.
+//!
+//! Not here: what is checked of the bytes (`plan`), the newest batches in memory (`tail`).
+
+mod buffer;
+mod cold;
+mod plan;
+pub(crate) mod repair;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use records::{BatchError, BatchHeader, HEADER_BYTES};
-use types::Offset;
+use types::{LeaderEpoch, Offset};
 
+pub(crate) use self::cold::Failure;
+use self::cold::{Behind, Rebuilt};
+pub use self::cold::{ColdRead, Learned};
+use self::plan::{Fault, Found, Plan, Start};
 use crate::Log;
-use crate::disk::{Disk, DiskFile, OpenMode, read_full_at, read_full_cached_at};
-use crate::error::{IoContext, LogError, ReadError};
-use crate::index_file::ReadAt;
-use crate::offset_index;
+use crate::disk::read_full_cached_at;
+use crate::error::{LogError, ReadError};
 use crate::segment::{self, LOG};
 
-/// Read beside what was asked for: the index leads to a place somewhat before the offset.
-const LEAD_BYTES: usize = 4 << 10;
 /// Places remembered of each log: where its consumers read last.
 const HINTS: usize = 4;
+/// Read at once where a look-up goes through a segment.
+const LOOK_UP_BYTES: usize = 64 << 10;
+/// Damaged places remembered of each log. What is beyond is found anew by each read.
+const DAMAGES_MAX: usize = 64;
 
 /// Whole batches as they are in the log.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -37,22 +48,38 @@ pub struct Batches {
 pub enum Read {
     /// The batches; none where none is below the bound or within the size.
     Ready(Batches),
-    /// The device must be read; see [`ColdRead::run`].
-    Cold(ColdRead),
+    /// A thread that may block must read; see [`ColdRead::run`].
+    Cold(Box<ColdRead>),
 }
 
-/// Where consumers of a log stopped reading, so that going on needs no search.
+/// What reads have found out about a log.
 #[derive(Debug, Default)]
 pub(crate) struct ReadHints {
+    /// Where consumers stopped reading, so that going on needs no search.
     places: [Option<Place>; HINTS],
     oldest: usize,
+    /// Counts how often the files became others: what was planned before is void.
+    turn: u64,
+    damages: Vec<Damage>,
 }
 
+/// Where a batch begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub offset: Offset,
     pub segment: Offset,
     pub position: u64,
+}
+
+/// Offsets that cannot be read since the file does not hold them any more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Damage {
+    pub segment: Offset,
+    pub position: u64,
+    pub first: Offset,
+    /// The last one that was asked for in vain; those behind it may be lost, too.
+    pub last: Offset,
+    pub reason: String,
 }
 
 impl ReadHints {
@@ -73,198 +100,13 @@ impl ReadHints {
         self.places[slot] = Some(place);
     }
 
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Forgets everything, since the files are others now.
     pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// Where a read begins in the file.
-#[derive(Debug)]
-enum Start {
-    Position(u64),
-    Search { index: Arc<dyn DiskFile>, bytes: u64, relative: u32 },
-}
-
-/// A read of one segment.
-#[derive(Debug)]
-struct Plan {
-    file: Arc<dyn DiskFile>,
-    segment: Offset,
-    /// Bytes of the file that hold batches.
-    limit: u64,
-    start: Start,
-    from: Offset,
-    until: Offset,
-    bytes_max: usize,
-    min_one: bool,
-}
-
-/// A read that needs the device, for a thread that may wait for it.
-#[derive(Debug)]
-pub struct ColdRead {
-    plan: Plan,
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    /// Base and length of the segments behind the one to read, the next one last. A closed one is
-    /// read to its end, whatever that is by then: compaction may put another in its place.
-    behind: Vec<(Offset, Option<u64>)>,
-}
-
-impl ColdRead {
-    /// Reads. Blocks.
-    ///
-    /// # Errors
-    /// [`LogError::Io`], and [`LogError::Damaged`] where the file holds no batch.
-    pub fn run(mut self) -> Result<Batches, LogError> {
-        loop {
-            let found = self.plan.find(read_full_at);
-            match found.map_err(|fault| fault.explain(&self.dir, self.plan.segment))? {
-                Found::Batches { batches, .. } => return Ok(batches),
-                Found::Exhausted => {}
-            }
-            // Compaction may have emptied the end of a segment.
-            let Some((base, bytes)) = self.behind.pop() else {
-                return Ok(Batches { bytes: Bytes::new(), next_offset: self.plan.from });
-            };
-            let path = segment::path(&self.dir, base, LOG);
-            self.plan.file = match self.disk.open(&path, OpenMode::Read) {
-                // Compacted into another one or deleted since: the reader asks again.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Batches { bytes: Bytes::new(), next_offset: self.plan.from });
-                }
-                opened => opened.context("open", &path)?,
-            };
-            self.plan.segment = base;
-            let written = self.plan.file.len().context("read", &path)?;
-            self.plan.limit = bytes.map_or(written, |bytes| bytes.min(written));
-            self.plan.start = Start::Position(0);
-        }
-    }
-}
-
-/// What a segment has for a read.
-enum Found {
-    /// Batches, possibly none, and the position behind them.
-    Batches { batches: Batches, position: u64 },
-    /// All its batches are before the offset.
-    Exhausted,
-}
-
-impl Plan {
-    fn find(&self, read_at: ReadAt) -> Result<Found, Fault> {
-        let mut position = match &self.start {
-            Start::Position(position) => *position,
-            Start::Search { index, bytes, relative } => {
-                offset_index::lookup_in_file(index.as_ref(), *bytes, *relative, read_at)?.into()
-            }
-        };
-        // An index that is older than its log may lead astray; the beginning never does.
-        if position > self.limit {
-            position = 0;
-        }
-        let mut wanted = self.bytes_max.saturating_add(LEAD_BYTES);
-        loop {
-            let buffer = self.fill(position, wanted, read_at)?;
-            let (skipped, first) = self.skip(&buffer, position)?;
-            position += skipped as u64;
-            let Some(first) = first else {
-                if position >= self.limit {
-                    return Ok(Found::Exhausted);
-                }
-                continue;
-            };
-            let too_large = first.batch_bytes() > self.bytes_max && !self.min_one;
-            if too_large {
-                let batches = Batches { bytes: Bytes::new(), next_offset: self.from };
-                return Ok(Found::Batches { batches, position });
-            }
-            if skipped + first.batch_bytes() > buffer.len() {
-                // What was skipped took the room: once more, from the batch itself.
-                if skipped == 0 && buffer.len() as u64 >= self.limit - position {
-                    let (expected, found) = (first.batch_bytes(), buffer.len());
-                    return Err(Fault::batch(position, BatchError::Truncated { expected, found }));
-                }
-                wanted = self.bytes_max.max(first.batch_bytes());
-                continue;
-            }
-            return self.cut(Bytes::from(buffer).slice(skipped..), position);
-        }
-    }
-
-    /// At most `wanted` bytes at `position`.
-    fn fill(&self, position: u64, wanted: usize, read_at: ReadAt) -> Result<Vec<u8>, Fault> {
-        let left = usize::try_from(self.limit.saturating_sub(position)).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; wanted.min(left)];
-        let read = read_at(self.file.as_ref(), &mut buffer, position)?;
-        if read < buffer.len() {
-            return Err(Fault::Io(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(buffer)
-    }
-
-    /// Bytes before the first batch that reaches the offset, and its header if that is in `buffer`.
-    fn skip(&self, buffer: &[u8], position: u64) -> Result<(usize, Option<BatchHeader>), Fault> {
-        let mut at = 0;
-        let left = usize::try_from(self.limit - position).unwrap_or(usize::MAX);
-        while at < left {
-            let rest = buffer.get(at..).unwrap_or_default();
-            if rest.len() < HEADER_BYTES && at > 0 && at + rest.len() < left {
-                return Ok((at, None));
-            }
-            let header = BatchHeader::parse(rest)
-                .map_err(|error| Fault::batch(position + at as u64, error))?;
-            if header.last_offset() >= self.from {
-                return Ok((at, Some(header)));
-            }
-            at += header.batch_bytes();
-        }
-        Ok((at, None))
-    }
-
-    /// Takes the batches off `bytes` that are whole, below the bound and within the size.
-    fn cut(&self, bytes: Bytes, position: u64) -> Result<Found, Fault> {
-        let mut end = 0;
-        let mut next_offset = self.from;
-        while bytes.len() - end >= HEADER_BYTES {
-            let header = BatchHeader::parse(&bytes[end..])
-                .map_err(|error| Fault::batch(position + end as u64, error))?;
-            let behind = end + header.batch_bytes();
-            let fits = behind <= self.bytes_max || end == 0;
-            if behind > bytes.len() || !fits || header.last_offset() >= self.until {
-                break;
-            }
-            end = behind;
-            next_offset = header.next_offset();
-        }
-        let batches = Batches { bytes: bytes.slice(..end), next_offset };
-        Ok(Found::Batches { batches, position: position + end as u64 })
-    }
-}
-
-enum Fault {
-    Io(io::Error),
-    Batch { position: u64, error: BatchError },
-}
-
-impl Fault {
-    fn batch(position: u64, error: BatchError) -> Self {
-        Self::Batch { position, error }
-    }
-
-    fn explain(self, dir: &Path, segment: Offset) -> LogError {
-        let file = segment::path(dir, segment, LOG);
-        match self {
-            Self::Io(source) => LogError::Io { action: "read", path: file, source },
-            Self::Batch { position, error } => {
-                LogError::Damaged { file, position, reason: error.to_string() }
-            }
-        }
-    }
-}
-
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        *self = Self { turn: self.turn + 1, ..Self::default() };
     }
 }
 
@@ -274,7 +116,8 @@ impl Log {
     /// first. Waits for no device: what is not in memory comes back as [`Read::Cold`].
     ///
     /// # Errors
-    /// [`ReadError::OutOfRange`] where `from` is not between the log's start and end.
+    /// [`ReadError::OutOfRange`] where `from` is not between the log's start and end;
+    /// [`LogError::Damaged`] where a read has found before that the offset is lost.
     pub fn read(
         &mut self,
         from: Offset,
@@ -291,9 +134,9 @@ impl Log {
         if from >= until.min(self.written_end()) {
             return Ok(Read::Ready(nothing));
         }
+        self.check_damage(from)?;
         for at in self.segment_of(from)..=self.closed.len() {
-            let place = self.place_in(at, from)?;
-            let plan = Plan { until, bytes_max, min_one, ..place };
+            let plan = Plan { until, bytes_max, min_one, ..self.place_in(at, from) };
             match plan.find(read_full_cached_at) {
                 Ok(Found::Batches { batches, position }) => {
                     if !batches.bytes.is_empty() {
@@ -305,10 +148,14 @@ impl Log {
                 }
                 // Compaction may have emptied the end of a segment.
                 Ok(Found::Exhausted) => {}
-                Err(Fault::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Read::Cold(self.hand_out(plan, at)));
+                Err(Fault::Io(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                    let path = segment::path(&self.dir, plan.segment, LOG);
+                    let action = "read";
+                    return Err(LogError::Io { action, path, source: error }.into());
                 }
-                Err(fault) => return Err(fault.explain(&self.dir, plan.segment).into()),
+                Err(Fault::Io(_) | Fault::Index(_) | Fault::Batch { .. }) => {
+                    return Ok(Read::Cold(Box::new(self.hand_out(plan, at))));
+                }
             }
         }
         Ok(Read::Ready(nothing))
@@ -327,19 +174,114 @@ impl Log {
     ) -> Result<Batches, ReadError> {
         match self.read(from, bytes_max, until, min_one)? {
             Read::Ready(batches) => Ok(batches),
-            Read::Cold(read) => Ok(read.run()?),
+            Read::Cold(read) => {
+                let (result, learned) = read.run();
+                self.learn(learned);
+                Ok(result?)
+            }
         }
+    }
+
+    /// Takes note of what a cold read found out. Whether it still holds: the files may have become
+    /// others since, and then what it failed at does not count.
+    pub fn learn(&mut self, learned: Learned) -> bool {
+        let Learned { turn, from, segment, file, index, place, rebuilt, damage } = learned;
+        let at = self.segment_of(segment);
+        let base = self.closed.get(at).map_or(self.active.base, |segment| segment.base);
+        if turn != self.hints.turn || base != segment {
+            return false;
+        }
+        match (self.closed.get_mut(at), rebuilt) {
+            (Some(closed), rebuilt) => closed.adopt(file, index, rebuilt.is_some()),
+            (None, Some(Rebuilt { index, limit })) => {
+                self.active.offset_index.replace_before(limit, index);
+            }
+            (None, None) => {}
+        }
+        if let Some(place) = place {
+            self.hints.note(from, place);
+        }
+        if let Some(damage) = damage {
+            self.note_damage(damage);
+        }
+        true
+    }
+
+    /// Places that were found damaged.
+    pub fn damage_count(&self) -> usize {
+        self.hints.damages.len()
+    }
+
+    fn note_damage(&mut self, damage: Damage) {
+        let damages = &mut self.hints.damages;
+        let same = |known: &&mut Damage| {
+            known.segment == damage.segment && known.position == damage.position
+        };
+        if let Some(known) = damages.iter_mut().find(same) {
+            known.first = known.first.min(damage.first);
+            known.last = known.last.max(damage.last);
+            return;
+        }
+        let Damage { segment, position, first, ref reason, .. } = damage;
+        let file = segment::path(&self.dir, segment, LOG);
+        tracing::error!(
+            file = %file.display(), position, %first, reason,
+            "a log file is damaged; what cannot be read from this offset on is not served, the rest \
+             is: stop the node and bring the file back from a backup, or seek the readers past it"
+        );
+        if damages.len() < DAMAGES_MAX {
+            damages.push(damage);
+        }
+    }
+
+    fn check_damage(&self, from: Offset) -> Result<(), LogError> {
+        let holds = |damage: &&Damage| (damage.first..=damage.last).contains(&from);
+        let Some(damage) = self.hints.damages.iter().find(holds) else { return Ok(()) };
+        let Damage { segment, position, ref reason, .. } = *damage;
+        let file = segment::path(&self.dir, segment, LOG);
+        Err(LogError::Damaged { file, position, reason: reason.clone() })
+    }
+
+    /// A read of all of one segment from the offset on, as it is run for a look-up.
+    pub(crate) fn read_of_segment(&self, at: usize, from: Offset) -> ColdRead {
+        let until = self.end_of(at);
+        let place = self.place_in(at, from);
+        let plan = Plan { until, bytes_max: LOOK_UP_BYTES, min_one: true, ..place };
+        ColdRead { behind: Vec::new(), ..self.hand_out(plan, at) }
     }
 
     /// A plan as another thread can run it.
     fn hand_out(&self, plan: Plan, at: usize) -> ColdRead {
-        let closed = self.closed.iter().skip(at + 1).map(|segment| (segment.base, None));
-        let mut behind: Vec<_> = closed.collect();
+        let mut behind = Vec::new();
         if at < self.closed.len() {
-            behind.push((self.active.base, Some(self.written_bytes())));
+            let (base, bytes) = (self.active.base, Some(self.written_bytes()));
+            behind.push(Behind { base, end: self.end, bytes });
         }
-        behind.reverse();
-        ColdRead { plan, disk: Arc::clone(&self.disk), dir: self.dir.clone(), behind }
+        for next in (at + 1..self.closed.len()).rev() {
+            let (base, end) = (self.closed[next].base, self.end_of(next));
+            behind.push(Behind { base, end, bytes: None });
+        }
+        let learned = Learned {
+            turn: self.hints.turn,
+            from: plan.from,
+            segment: plan.segment,
+            file: None,
+            index: None,
+            place: None,
+            rebuilt: None,
+            damage: None,
+        };
+        ColdRead {
+            plan,
+            disk: Arc::clone(&self.disk),
+            dir: self.dir.clone(),
+            index_interval_bytes: self.config.index_interval_bytes,
+            index: self.closed.get(at).and_then(|segment| segment.open_offset_index().cloned()),
+            is_active: at == self.closed.len(),
+            behind,
+            at_end: false,
+            learned,
+        }
     }
 
     /// Which segment holds the offset, the active one counted last.
@@ -350,32 +292,42 @@ impl Log {
         self.closed.partition_point(|segment| segment.base <= offset).saturating_sub(1)
     }
 
+    /// The leader epochs that batches from the offset on can have, as far as it is known.
+    fn epochs_from(&self, base: Offset) -> RangeInclusive<i32> {
+        let epoch_or = |epoch: Option<LeaderEpoch>, other| epoch.map_or(other, |epoch| epoch.0);
+        let first = epoch_or(self.epochs.epoch_of(base), i32::MIN);
+        first..=epoch_or(self.epochs.latest(), i32::MAX)
+    }
+
     /// Where to begin looking for the offset in a segment.
-    fn place_in(&mut self, at: usize, from: Offset) -> Result<Plan, LogError> {
-        let disk = self.disk.as_ref();
+    fn place_in(&self, at: usize, from: Offset) -> Plan {
         let base = self.closed.get(at).map_or(self.active.base, |segment| segment.base);
-        // Past the end of the segment before, the search begins at the front.
-        let relative = u32::try_from(from - base).unwrap_or(0);
-        let known = self.hints.find(from, base).map(Start::Position);
-        let (file, limit, start) = match self.closed.get_mut(at) {
+        let known = self.hints.find(from, base).map(Start::Stopped);
+        let (file, limit, start) = match self.closed.get(at) {
             Some(segment) => {
-                let start = match known {
-                    Some(start) => start,
-                    None => {
-                        let (index, bytes) = segment.offset_index(disk, &self.dir)?.clone();
-                        Start::Search { index, bytes, relative }
-                    }
-                };
-                (Arc::clone(segment.file(disk, &self.dir)?), segment.bytes, start)
+                let search = || Start::Search(segment.open_offset_index().cloned());
+                (segment.open_file().cloned(), segment.bytes, known.unwrap_or_else(search))
             }
             None => {
-                let search = || Start::Position(self.active.offset_index.lookup(relative).into());
-                let start = known.unwrap_or_else(search);
-                (Arc::clone(&self.active.file), self.written_bytes(), start)
+                let relative = u32::try_from(from - base).unwrap_or(0);
+                let search = || Start::Entry(self.active.offset_index.lookup_entry(relative));
+                let file = Some(Arc::clone(&self.active.file));
+                (file, self.written_bytes(), known.unwrap_or_else(search))
             }
         };
-        let (until, bytes_max, min_one) = (from, 0, false);
-        Ok(Plan { file, segment: base, limit, start, from, until, bytes_max, min_one })
+        Plan {
+            file,
+            segment: base,
+            limit,
+            behind: self.end_of(at),
+            start,
+            skip_max: plan::skip_max(self.config.index_interval_bytes),
+            epochs: self.epochs_from(base),
+            from,
+            until: from,
+            bytes_max: 0,
+            min_one: false,
+        }
     }
 }
 

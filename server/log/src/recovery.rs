@@ -274,7 +274,11 @@ impl Log {
     /// Producer state from the newest snapshot and the batches behind it.
     pub(crate) fn rebuild_producers(&mut self, now: Millis) -> Result<(), LogError> {
         let from = self.load_snapshot(now)?;
-        let first = self.closed.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        if from >= self.end {
+            // As after a clean stop: nothing is read.
+            return Ok(());
+        }
+        let first = (0..self.closed.len()).take_while(|at| self.end_of(*at) <= from).count();
         let disk = Arc::clone(&self.disk);
         for at in first..self.closed.len() {
             let segment = &mut self.closed[at];

@@ -53,7 +53,7 @@ pub(crate) struct Segment {
     /// When the log file changed last.
     pub modified: Millis,
     file: Option<Arc<dyn DiskFile>>,
-    offset_index: Option<(Arc<dyn DiskFile>, u64)>,
+    offset_index: Option<Arc<dyn DiskFile>>,
     time_index: Option<(Arc<dyn DiskFile>, u64)>,
     newest: Option<Option<Newest>>,
     first_timestamp: Option<Option<i64>>,
@@ -82,14 +82,28 @@ impl Segment {
         Ok(self.file.as_ref().expect("it was opened above"))
     }
 
-    /// The offset index file and its length.
-    pub fn offset_index(
+    /// The log file, if it is open.
+    pub fn open_file(&self) -> Option<&Arc<dyn DiskFile>> {
+        self.file.as_ref()
+    }
+
+    /// The offset index file, if it is open.
+    pub fn open_offset_index(&self) -> Option<&Arc<dyn DiskFile>> {
+        self.offset_index.as_ref()
+    }
+
+    /// Keeps what a read has opened. Where it wrote the indexes anew, they are looked at anew.
+    pub fn adopt(
         &mut self,
-        disk: &dyn Disk,
-        dir: &Path,
-    ) -> Result<&(Arc<dyn DiskFile>, u64), LogError> {
-        let path = path(dir, self.base, OFFSET_INDEX);
-        open_index(&mut self.offset_index, disk, &path)
+        file: Option<Arc<dyn DiskFile>>,
+        index: Option<Arc<dyn DiskFile>>,
+        is_rebuilt: bool,
+    ) {
+        if is_rebuilt {
+            (self.offset_index, self.time_index, self.newest) = (None, None, None);
+        }
+        self.file = self.file.take().or(file);
+        self.offset_index = self.offset_index.take().or(index);
     }
 
     /// The time index file and its length.
@@ -108,8 +122,18 @@ impl Segment {
         offset_index: (Arc<dyn DiskFile>, u64),
         time_index: (Arc<dyn DiskFile>, u64),
     ) {
-        self.offset_index = Some(offset_index);
+        self.offset_index = Some(offset_index.0);
         self.time_index = Some(time_index);
+    }
+
+    /// What [`Segment::newest`] gives, if that is known.
+    pub fn known_newest(&self) -> Option<Option<Newest>> {
+        self.newest
+    }
+
+    /// Keeps what a look-up has found out about the greatest timestamp.
+    pub fn note_newest(&mut self, newest: Option<Newest>) {
+        self.newest = Some(newest);
     }
 
     /// Greatest timestamp of the first batch; `None` where there is no batch.

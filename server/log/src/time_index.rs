@@ -80,18 +80,18 @@ impl TimeIndex {
     }
 }
 
-/// [`TimeIndex::lookup`] in a file of `bytes` bytes.
+/// The entry that [`TimeIndex::lookup`] finds, in a file of `bytes` bytes.
 pub(crate) fn lookup_in_file(
     file: &dyn DiskFile,
     bytes: u64,
     timestamp: i64,
     read_at: ReadAt,
-) -> io::Result<u32> {
+) -> io::Result<Option<TimeEntry>> {
     let count = bytes / ENTRY_BYTES as u64;
     let found = last_entry_where(file, count, read_at, |entry| {
         TimeEntry::from_bytes(*entry).timestamp <= timestamp
     })?;
-    Ok(found.map_or(0, |entry| TimeEntry::from_bytes(entry).relative))
+    Ok(found.map(TimeEntry::from_bytes))
 }
 
 #[cfg(test)]
@@ -113,6 +113,7 @@ mod tests {
             assert_eq!(index.lookup(timestamp), relative, "{timestamp} in memory");
             let bytes = content.len() as u64;
             let found = lookup_in_file(file.as_ref(), bytes, timestamp, read_full_at).unwrap();
+            let found = found.map_or(0, |entry| entry.relative);
             assert_eq!(found, relative, "{timestamp} in the file");
         }
         assert_eq!(TimeIndex::from_bytes(&content), Some(index));

@@ -17,14 +17,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::accept::Net;
 use crate::counters::{Closed, ListenerCounters, Traffic};
-use crate::handler::{FileRange, Handler, Response, Served};
+use crate::handler::{Handler, Response, Served};
 use crate::inbound::{FrameError, Inbound};
 use crate::limits::CachedLimits;
 use crate::memory::{Account, LITTLE_BYTES};
@@ -282,9 +282,6 @@ impl<'a, H: Handler> Connection<'a, H> {
     }
 
     fn write_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if let Some(range) = self.outbound.file() {
-            return send_file(&self.stream, cx, &range);
-        }
         let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
         let count = self.outbound.fill(&mut slices);
         Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count])
@@ -419,25 +416,5 @@ impl<'a, H: Handler> Connection<'a, H> {
             let Peer { listener, address, .. } = &*self.peer;
             format!("listener {listener}: connection of {address} closed: {why}")
         });
-    }
-}
-
-/// Has the kernel send what it can of a stretch of a file; 0 bytes mean that the file has shrunk.
-fn send_file(
-    stream: &TcpStream,
-    cx: &mut Context<'_>,
-    range: &FileRange,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        let send = || {
-            let mut position = range.position;
-            Ok(rustix::fs::sendfile(stream, &range.file, Some(&mut position), range.bytes)?)
-        };
-        match stream.try_io(Interest::WRITABLE, send) {
-            // The socket is full; asked again, it will say when it has room.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            sent => return Poll::Ready(sent),
-        }
     }
 }

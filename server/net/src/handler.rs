@@ -1,11 +1,9 @@
 //! The seam between a connection and the node: a frame goes in, an answer comes out.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
@@ -47,7 +45,7 @@ pub enum Served {
 #[derive(Debug, Default)]
 pub struct Response {
     /// What follows the length prefix, in order. Empty: nothing is sent.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<Bytes>,
     /// Close the connection once this response is written.
     pub close_after: bool,
     /// Throttle: serve no further frame of this connection for so long (KIP-219).
@@ -57,11 +55,6 @@ pub struct Response {
 impl Response {
     /// An ordinary response of these bytes.
     pub fn new(segments: Vec<Bytes>) -> Self {
-        Self::of(segments.into_iter().map(Segment::Bytes).collect())
-    }
-
-    /// A response of bytes and files.
-    pub fn of(segments: Vec<Segment>) -> Self {
         Self { segments, ..Self::default() }
     }
 
@@ -71,41 +64,6 @@ impl Response {
     }
 
     pub(crate) fn body_bytes(&self) -> usize {
-        self.segments.iter().map(Segment::len).sum()
-    }
-
-    /// The part of the body that is in memory.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        let in_memory = |segment: &&Segment| matches!(segment, Segment::Bytes(_));
-        self.segments.iter().filter(in_memory).map(Segment::len).sum()
-    }
-}
-
-/// A piece of a response.
-#[derive(Clone, Debug)]
-pub enum Segment {
-    /// Bytes in memory.
-    Bytes(Bytes),
-    /// A stretch of a file, which the kernel sends by itself.
-    File(FileRange),
-}
-
-/// A stretch of a file. It must not shrink before it is sent: the connection is closed then.
-#[derive(Clone, Debug)]
-pub struct FileRange {
-    /// The file.
-    pub file: Arc<File>,
-    /// Where the stretch begins.
-    pub position: u64,
-    /// How long it is.
-    pub bytes: usize,
-}
-
-impl Segment {
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::File(range) => range.bytes,
-        }
+        self.segments.iter().map(Bytes::len).sum()
     }
 }

@@ -32,7 +32,7 @@ mod warnings;
 pub use accept::Net;
 pub use bind::{BindError, Listener, ListenerOptions};
 pub use counters::{Closed, ListenerCounters};
-pub use handler::{FileRange, Handler, Response, Segment, Served};
+pub use handler::{Handler, Response, Served};
 pub use limits::{Limits, ListenerLimits};
 pub use memory::InFlight;
 pub use peer::{ClientSoftware, Peer};

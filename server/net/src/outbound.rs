@@ -1,10 +1,11 @@
-//! Answers on their way out: a queue of segments that leaves uncopied, by vectored writes where it
-//! is bytes and by the kernel's own hand where it is a stretch of a file.
+//! Answers on their way out: a queue of segments that leaves uncopied, by vectored writes.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use crate::handler::{FileRange, Response, Segment as Body};
+use bytes::Bytes;
+
+use crate::handler::Response;
 
 /// Segments of one write call.
 pub(crate) const SEGMENTS_PER_WRITE: usize = 64;
@@ -16,6 +17,7 @@ pub(crate) struct Outbound {
     /// How much of the first segment is sent.
     sent_of_first: usize,
     bytes: usize,
+    /// A buffer is free when all of it is sent.
     memory_bytes: usize,
 }
 
@@ -23,23 +25,14 @@ pub(crate) struct Outbound {
 enum Segment {
     /// A frame's length; held in place to spare an allocation for each response.
     Length([u8; 4]),
-    Body(Body),
+    Body(Bytes),
 }
 
 impl Segment {
-    fn len(&self) -> usize {
+    fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Length(bytes) => bytes.len(),
-            Self::Body(body) => body.len(),
-        }
-    }
-
-    /// The bytes, where they are in memory.
-    fn as_slice(&self) -> Option<&[u8]> {
-        match self {
-            Self::Length(bytes) => Some(bytes),
-            Self::Body(Body::Bytes(bytes)) => Some(bytes),
-            Self::Body(Body::File(_)) => None,
+            Self::Length(bytes) => bytes,
+            Self::Body(bytes) => bytes,
         }
     }
 }
@@ -50,7 +43,7 @@ impl Outbound {
         self.bytes
     }
 
-    /// Bytes of memory held. A buffer is free when all of it is sent; a file is not in memory.
+    /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
@@ -68,27 +61,19 @@ impl Outbound {
         if body_bytes == 0 {
             return;
         }
-        self.memory_bytes += 4 + response.memory_bytes();
+        self.memory_bytes += 4 + body_bytes;
         let length = i32::try_from(body_bytes).expect("responses are smaller than 2 GiB");
         self.segments.push_back(Segment::Length(length.to_be_bytes()));
-        let bodies = response.segments.into_iter().filter(|segment| segment.len() > 0);
+        let bodies = response.segments.into_iter().filter(|segment| !segment.is_empty());
         self.segments.extend(bodies.map(Segment::Body));
         self.bytes += 4 + body_bytes;
     }
 
-    /// The stretch of a file that is to be sent next, if it is one.
-    pub(crate) fn file(&self) -> Option<FileRange> {
-        let Some(Segment::Body(Body::File(range))) = self.segments.front() else { return None };
-        let FileRange { file, position, bytes } = range;
-        let (position, bytes) = (position + self.sent_of_first as u64, bytes - self.sent_of_first);
-        Some(FileRange { file: file.clone(), position, bytes })
-    }
-
-    /// Points `slices` at the bytes to be sent next, up to a file, and tells how many are used.
+    /// Points `slices` at the bytes to be sent next and tells how many are used.
     pub(crate) fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
         for (slice, segment) in slices.iter_mut().zip(&self.segments) {
-            let Some(bytes) = segment.as_slice() else { break };
+            let bytes = segment.as_slice();
             let skip = if count == 0 { self.sent_of_first } else { 0 };
             *slice = IoSlice::new(&bytes[skip..]);
             count += 1;
@@ -101,10 +86,11 @@ impl Outbound {
         self.bytes -= bytes;
         self.sent_of_first += bytes;
         while let Some(first) = self.segments.front()
-            && first.len() <= self.sent_of_first
+            && let first_bytes = first.as_slice().len()
+            && first_bytes <= self.sent_of_first
         {
-            self.sent_of_first -= first.len();
-            self.memory_bytes -= first.as_slice().map_or(0, <[u8]>::len);
+            self.sent_of_first -= first_bytes;
+            self.memory_bytes -= first_bytes;
             self.segments.pop_front();
         }
     }
@@ -112,8 +98,6 @@ impl Outbound {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn drain(outbound: &mut Outbound, per_write: usize) -> Vec<u8> {
@@ -150,25 +134,5 @@ mod tests {
         }
         let mut slices = [IoSlice::new(&[]); SEGMENTS_PER_WRITE];
         assert_eq!(outbound.fill(&mut slices), SEGMENTS_PER_WRITE);
-    }
-
-    #[test]
-    fn a_file_keeps_its_place_between_bytes() {
-        let file = std::sync::Arc::new(std::fs::File::open("/dev/null").unwrap());
-        let mut outbound = Outbound::default();
-        let text = |text: &'static [u8]| Body::Bytes(Bytes::from_static(text));
-        let range = FileRange { file, position: 2, bytes: 5 };
-        outbound.push(Response::of(vec![text(b"a"), Body::File(range), text(b"b")]));
-        let mut slices = [IoSlice::new(&[]); 3];
-        assert_eq!((outbound.fill(&mut slices), outbound.bytes()), (2, 11), "up to the file");
-        assert!(outbound.file().is_none());
-        outbound.advance(5);
-        outbound.advance(3);
-        let left = outbound.file().unwrap();
-        assert_eq!((left.position, left.bytes), (5, 2), "what is sent of it is behind us");
-        outbound.advance(2);
-        assert_eq!(outbound.memory_bytes(), 1, "a file takes no memory");
-        assert!(outbound.file().is_none());
-        assert_eq!(drain(&mut outbound, 9), b"b");
     }
 }

@@ -65,7 +65,7 @@ impl Requests {
     }
 
     pub(crate) fn push_ready(&mut self, response: Response) {
-        self.response_bytes += response.memory_bytes();
+        self.response_bytes += response.body_bytes();
         self.queue.push_back(Request { answer: Answer::Ready(response), frame_bytes: 0 });
     }
 
@@ -108,7 +108,7 @@ impl Requests {
         }
         match self.queue.pop_front()?.answer {
             Answer::Ready(response) => {
-                self.response_bytes -= response.memory_bytes();
+                self.response_bytes -= response.body_bytes();
                 Some(response)
             }
             Answer::Waiting(_) => unreachable!("handled above"),

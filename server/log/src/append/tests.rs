@@ -50,7 +50,7 @@ fn log_append_time_replaces_the_producers() {
     let header = headers(&mut log)[0];
     assert_eq!(header.max_timestamp, 5000);
     assert_eq!(header.attributes.timestamp_type(), timestamp_type);
-    let found = log.offset_for_timestamp(5000).unwrap().unwrap();
+    let found = log.look_up_time(crate::TimeWanted::Since(5000)).unwrap().unwrap();
     assert_eq!((found.offset, found.timestamp), (Offset::ZERO, 5000));
 }
 

@@ -4,7 +4,6 @@
 //! corrupts what was not synced. Calls block unless they say otherwise.
 
 use std::fmt::Debug;
-use std::fs::File;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
@@ -59,10 +58,6 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Sets when the content changed last, in wall time.
     fn set_modified(&self, at: Millis) -> io::Result<()>;
-    /// The operating system's file, where there is one that it may send by itself.
-    fn system_file(&self) -> Option<Arc<File>> {
-        None
-    }
 }
 
 /// What [`DiskFile::read_once_at`] has read.

@@ -25,7 +25,7 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).write(mode != OpenMode::Read).create(mode == OpenMode::Create);
-        Ok(Arc::new(RealFile(Arc::new(options.open(path)?))))
+        Ok(Arc::new(RealFile(options.open(path)?)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -96,7 +96,7 @@ struct RealLock {
 impl DirLock for RealLock {}
 
 #[derive(Debug)]
-struct RealFile(Arc<File>);
+struct RealFile(File);
 
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
@@ -157,9 +157,5 @@ impl DiskFile for RealFile {
     fn set_modified(&self, at: Millis) -> io::Result<()> {
         let since = Duration::from_millis(u64::try_from(at.get()).unwrap_or(0));
         self.0.set_modified(UNIX_EPOCH + since)
-    }
-
-    fn system_file(&self) -> Option<Arc<File>> {
-        Some(Arc::clone(&self.0))
     }
 }

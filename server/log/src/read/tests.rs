@@ -87,9 +87,9 @@ fn cold_read_gives_what_the_log_gives() {
     let (mut log, _) = log(dir.path());
     log.flush_writes().unwrap();
     let cold = |log: &mut Log, at, from| {
-        let place = log.place_in(at, Offset::new(from)).unwrap();
+        let place = log.place_in(at, Offset::new(from));
         let plan = Plan { until: Offset::MAX, bytes_max: 9999, min_one: true, ..place };
-        offsets(&log.hand_out(plan, at).run().unwrap())
+        offsets(&log.hand_out(plan, at).run().0.unwrap())
     };
     assert_eq!(cold(&mut log, 1, 9), [8, 10, 12, 14]);
     // As if compaction had emptied the rest of the first segment.

@@ -235,7 +235,7 @@ fn missing_and_broken_indexes_are_rebuilt() {
     let mut log = open(dir.path(), small_segments(), clean(point)).unwrap();
     assert_eq!(content(&mut log), whole);
     assert_eq!(std::fs::read(index(0, OFFSET_INDEX)).unwrap(), good);
-    assert_eq!(log.max_timestamp_offset().unwrap().unwrap().timestamp, 1007);
+    assert_eq!(log.look_up_time(crate::TimeWanted::Greatest).unwrap().unwrap().timestamp, 1007);
 }
 
 #[test]

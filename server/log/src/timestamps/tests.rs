@@ -42,7 +42,7 @@ fn lookup_finds_the_first_record_of_that_time_or_later() {
         (201, None),
     ];
     for (timestamp, expected) in cases {
-        let found = log.offset_for_timestamp(timestamp).unwrap();
+        let found = log.look_up_time(TimeWanted::Since(timestamp)).unwrap();
         let pair = found.map(|found| (found.offset.get(), found.timestamp));
         assert_eq!(pair, expected, "{timestamp}");
         assert!(found.is_none_or(|found| found.leader_epoch == Some(LeaderEpoch(2))));
@@ -54,7 +54,7 @@ fn lookup_never_gives_what_was_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = log(dir.path());
     log.delete_records(Offset::new(3), log.end_offset()).unwrap();
-    let found = log.offset_for_timestamp(0).unwrap().unwrap();
+    let found = log.look_up_time(TimeWanted::Since(0)).unwrap().unwrap();
     assert_eq!((found.offset.get(), found.timestamp), (3, 110));
 }
 
@@ -62,16 +62,16 @@ fn lookup_never_gives_what_was_deleted() {
 fn greatest_timestamp_is_the_first_record_that_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = log(dir.path());
-    let found = log.max_timestamp_offset().unwrap().unwrap();
+    let found = log.look_up_time(TimeWanted::Greatest).unwrap().unwrap();
     assert_eq!((found.offset.get(), found.timestamp), (6, 200));
     append(&mut log, Compression::None, &[199]);
-    assert_eq!(log.max_timestamp_offset().unwrap(), Some(found));
+    assert_eq!(log.look_up_time(TimeWanted::Greatest).unwrap(), Some(found));
 }
 
 #[test]
 fn empty_log_has_no_timestamps() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), LogConfig::default());
-    assert_eq!(log.max_timestamp_offset().unwrap(), None);
-    assert_eq!(log.offset_for_timestamp(0).unwrap(), None);
+    assert_eq!(log.look_up_time(TimeWanted::Greatest).unwrap(), None);
+    assert_eq!(log.look_up_time(TimeWanted::Since(0)).unwrap(), None);
 }

@@ -153,7 +153,7 @@ impl World {
         }
         let times: Vec<i64> = self.now.batches.iter().flat_map(|b| b.timestamps.clone()).collect();
         let time = times[self.rng.below(u32::try_from(times.len()).unwrap()) as usize];
-        let found = self.log().offset_for_timestamp(time).unwrap();
+        let found = self.log().look_up_time(thalweg_log::TimeWanted::Since(time)).unwrap();
         let found = found.map(|found| (found.offset.get(), found.timestamp));
         assert_eq!(found, self.now.first_at(start, time), "first record since {time}");
     }

@@ -9,17 +9,17 @@
 //! the node's budget has left: many readers at once must not cost more memory than the node has.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use log::{AbortedTxn, ColdRead, FileSlice, Log, Read, ReadError};
+use log::{AbortedTxn, Batches, ColdRead, Learned, LogError, Read, ReadError};
 use net::InFlight;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use types::{ErrorCode, LeaderEpoch, Offset};
 
-use super::stand_in;
 use crate::broker::Context;
 use crate::shard::{Call, Partition, PartitionId, Reply, Shard};
 use crate::threads;
@@ -27,6 +27,10 @@ use crate::threads;
 /// What a shard reads for a fetch even where nothing is left of the node's budget, so that
 /// readers move on. One batch always comes, however large it is.
 const LEAST_BYTES: usize = 64 << 10;
+
+/// The most that one partition brings, unless one batch alone is longer: what consumers ask for by
+/// default, and what is read into memory that is used again.
+const PARTITION_BYTES_MAX: usize = 1 << 20;
 
 /// One partition to read.
 #[derive(Clone, Debug)]
@@ -91,29 +95,31 @@ pub struct Answer {
     pub held: Option<InFlight>,
 }
 
-/// Batches, read or as they lie in a file.
-#[derive(Clone, Debug)]
-pub enum Records {
-    /// In memory.
-    Memory(Bytes),
-    /// In a file, for the kernel to send.
-    File(FileSlice),
+/// Whole batches, in the pieces in which they lie in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// The pieces, in order. None is empty.
+    pub pieces: Vec<Bytes>,
+    bytes: usize,
 }
 
 impl Records {
-    const NONE: Self = Self::Memory(Bytes::new());
-
     /// How many bytes they are.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Memory(bytes) => bytes.len(),
-            Self::File(slice) => slice.bytes,
-        }
+        self.bytes
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.bytes == 0
+    }
+}
+
+impl From<Bytes> for Records {
+    fn from(bytes: Bytes) -> Self {
+        let len = bytes.len();
+        let pieces = if len == 0 { Vec::new() } else { vec![bytes] };
+        Self { pieces, bytes: len }
     }
 }
 
@@ -130,7 +136,7 @@ impl Answer {
         if let Some(held) = &mut self.held {
             held.set(records.len());
         }
-        self.records = Records::Memory(records);
+        self.records = records.into();
     }
 
     /// An answer that is only an error.
@@ -140,7 +146,7 @@ impl Answer {
             high_watermark: None,
             last_stable: None,
             log_start: None,
-            records: Records::NONE,
+            records: Records::default(),
             is_cut: false,
             diverging: None,
             aborted: vec![],
@@ -150,7 +156,7 @@ impl Answer {
 }
 
 /// An answer whose records may have to be read from the device still.
-type Found = (Ask, Answer, Option<ColdRead>);
+type Found = (Ask, Answer, Option<Box<ColdRead>>);
 
 /// Reads all partitions; the answers come with their place within the request, in its order.
 pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(usize, Answer)> {
@@ -158,9 +164,15 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
     let mut open = asks;
     while !open.is_empty() {
         let mut again = Vec::new();
-        for (mut ask, mut answer, cold) in read_everywhere(context, open, bounds).await {
+        let found = read_everywhere(context, open, bounds).await;
+        // All of them at once: one after the other, each would wait for the disk by itself.
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|(ask, answer, cold)| (ask, answer, cold.map(start_cold)))
+            .collect();
+        for (mut ask, mut answer, cold) in found {
             if let Some(cold) = cold {
-                match run_cold(cold).await {
+                match end_cold(&context.shard, &ask, cold.await).await {
                     // Nothing in that stretch of the log: go on behind it.
                     Ok((records, next)) if records.is_empty() && next.get() > ask.offset => {
                         ask.offset = next.get();
@@ -180,12 +192,32 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
     answers
 }
 
-async fn run_cold(cold: ColdRead) -> Result<(Bytes, Offset), ErrorCode> {
-    match threads::blocking(move || cold.run()).await {
+/// What a read of the device gave, and what it found out.
+type ColdEnd = (Result<Batches, LogError>, Learned);
+
+fn start_cold(cold: Box<ColdRead>) -> impl Future<Output = ColdEnd> {
+    threads::blocking(move || cold.run())
+}
+
+/// Has the log learn what the read found out. The log is who knows whether damage is damage, or a
+/// file that was dropped while it was read: then the reader asks again.
+async fn end_cold(
+    shard: &Rc<Shard>,
+    ask: &Ask,
+    (result, learned): ColdEnd,
+) -> Result<(Bytes, Offset), ErrorCode> {
+    let id = ask.partition;
+    let holds = shard.call(id, move |shard| {
+        let partition = shard.partition(id);
+        partition.is_some_and(|partition| partition.borrow_mut().log_mut().learn(learned))
+    });
+    match result {
         Ok(batches) => Ok((batches.bytes, batches.next_offset)),
+        Err(fault @ LogError::Damaged { .. }) if holds.await => Err(fault.read_code()),
+        Err(LogError::Damaged { .. }) => Ok((Bytes::new(), Offset::new(ask.offset))),
         Err(fault) => {
             tracing::error!("cannot read: {fault}");
-            Err(fault.code())
+            Err(fault.read_code())
         }
     }
 }
@@ -195,7 +227,7 @@ fn trim(answers: &mut [(usize, Answer)], bytes_max: usize) {
     let mut spent = 0;
     for (_, answer) in answers {
         if spent > 0 && spent + answer.records.len() > bytes_max {
-            answer.records = Records::NONE;
+            answer.records = Records::default();
             answer.aborted.clear();
             answer.held = None;
         }
@@ -328,8 +360,8 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
         };
         let mut partition = partition.borrow_mut();
         let limits = ReadLimits {
-            bytes_max: ask.bytes_max.min(left),
-            memory_bytes_max: budget_left,
+            // No read takes more than the node's budget has left.
+            bytes_max: ask.bytes_max.min(PARTITION_BYTES_MAX).min(left).min(budget_left),
             min_one: total == 0,
         };
         let (mut answer, cold) = read_one(&mut partition, &ask, limits, bounds);
@@ -337,15 +369,11 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
         if bytes > 0 {
             shard.metrics.count_fetched(&partition, bytes as u64);
         }
-        let held = match &answer.records {
-            _ if cold.is_some() => limits.memory_bytes(),
-            Records::Memory(bytes) => bytes.len(),
-            Records::File(_) => 0,
-        };
+        let held = if cold.is_some() { limits.bytes_max } else { bytes };
         answer.held = (held > 0).then(|| net.hold_in_flight(held));
         budget_left = budget_left.saturating_sub(held);
         left = left.saturating_sub(bytes);
-        total += if cold.is_some() { limits.memory_bytes().max(1) } else { bytes };
+        total += if cold.is_some() { limits.bytes_max.max(1) } else { bytes };
         found.push((ask, answer, cold));
     }
     // What the device will give is not known yet: it may be too little.
@@ -366,16 +394,8 @@ fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
 #[derive(Clone, Copy)]
 struct ReadLimits {
     bytes_max: usize,
-    /// The same where it must be in memory: what the node's budget has left.
-    memory_bytes_max: usize,
     /// One batch comes even if it is longer.
     min_one: bool,
-}
-
-impl ReadLimits {
-    fn memory_bytes(self) -> usize {
-        self.bytes_max.min(self.memory_bytes_max)
-    }
 }
 
 fn read_one(
@@ -383,7 +403,7 @@ fn read_one(
     ask: &Ask,
     limits: ReadLimits,
     bounds: &Bounds,
-) -> (Answer, Option<ColdRead>) {
+) -> (Answer, Option<Box<ColdRead>>) {
     if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
         return (Answer::refused(error), None);
     }
@@ -403,8 +423,10 @@ fn read_one(
         return (answer, None);
     }
     let until = if bounds.read_committed { last_stable } else { high_watermark };
-    match read_log(partition.log_mut(), from, until, limits) {
-        Ok(Ok((records, next))) => {
+    match partition.log_mut().read(from, limits.bytes_max, until, limits.min_one) {
+        Ok(Read::Ready(batches)) => {
+            let next = batches.next_offset;
+            let records = Records::from(batches.bytes);
             if bounds.read_committed && !records.is_empty() {
                 match partition.log_mut().aborted_transactions(from, next) {
                     Ok(aborted) => answer.aborted = aborted,
@@ -415,29 +437,15 @@ fn read_one(
             answer.records = records;
             (answer, None)
         }
-        Ok(Err(cold)) => (answer, Some(cold)),
+        Ok(Read::Cold(cold)) => (answer, Some(cold)),
         Err(error) => {
-            if let ReadError::Log(fault) = &error {
+            // Damage was told of when it was found.
+            if let ReadError::Log(fault) = &error
+                && !matches!(fault, LogError::Damaged { .. })
+            {
                 tracing::error!(partition = %partition.name(), "cannot read: {fault}");
             }
             (Answer::refused(error.code()), None)
         }
     }
-}
-
-/// The records and the offset behind them, or what the device must be asked for.
-fn read_log(
-    log: &mut Log,
-    from: Offset,
-    until: Offset,
-    limits: ReadLimits,
-) -> Result<Result<(Records, Offset), ColdRead>, ReadError> {
-    if let Some(slice) = log.slice(from, limits.bytes_max.min(stand_in::BYTES_MAX), until)? {
-        let next = slice.next_offset;
-        return Ok(Ok((Records::File(slice), next)));
-    }
-    Ok(match log.read(from, limits.memory_bytes(), until, limits.min_one)? {
-        Read::Ready(batches) => Ok((Records::Memory(batches.bytes), batches.next_offset)),
-        Read::Cold(cold) => Err(cold),
-    })
 }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::task::{self, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use log::FileSlice;
 use net::{Peer, Response, Served};
 use protocol::wire::{DecodeError, Reader, Segments, Sink};
 use protocol::{ApiKey, Message};
@@ -43,9 +42,9 @@ impl Context {
         self.encode(message).map_or_else(Response::close, Response::new)
     }
 
-    /// As [`Context::respond`], where stand-ins in the message stand for `files`.
-    pub fn respond_with_files<M: Message>(&self, message: &M, files: Vec<FileSlice>) -> Response {
-        let place = |encoded| Response::of(stand_in::replace(encoded, files));
+    /// As [`Context::respond`], where stand-ins in the message stand for `records`.
+    pub fn respond_around<M: Message>(&self, message: &M, records: Vec<Vec<Bytes>>) -> Response {
+        let place = |encoded| Response::new(stand_in::replace(encoded, records));
         self.encode(message).map_or_else(Response::close, place)
     }
 

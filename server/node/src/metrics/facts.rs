@@ -27,6 +27,8 @@ pub struct PartitionFacts {
     pub segments: usize,
     /// Whether a write or sync failed.
     pub is_offline: bool,
+    /// Places of its log that reads found damaged.
+    pub damages: usize,
     /// Where compaction has failed: the directory, and the bytes that wait for it.
     pub uncleanable: Option<(PathBuf, u64)>,
 }
@@ -80,6 +82,7 @@ impl ShardFacts {
                 end: log.end_offset().get(),
                 segments: log.segment_count(),
                 is_offline: partition.is_offline(),
+                damages: log.damage_count(),
                 uncleanable: log.is_uncleanable().then(|| {
                     let dir = log.dir().parent().unwrap_or(log.dir());
                     (dir.to_owned(), log.uncleanable_bytes())
@@ -96,6 +99,7 @@ impl ShardFacts {
                 end: closed.recovery_point().get(),
                 segments: size.segments,
                 is_offline: false,
+                damages: 0,
                 uncleanable: None,
             }
         });

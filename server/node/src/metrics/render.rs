@@ -129,6 +129,9 @@ fn partitions(page: &mut Page, facts: &ShardFacts) {
         });
         page.gauges(&format!("kafka_log_log_{name}"), help, samples);
     }
+    let damages: usize = facts.partitions.iter().map(|one| one.damages).sum();
+    let help = "Places of log files that reads found damaged";
+    page.gauge("thalweg_log_damaged_places", help, damages as f64);
     let failed = facts.partitions.iter().filter(|one| one.is_offline).count();
     let offline = failed + facts.unopened;
     let count = facts.partitions.len() as f64;

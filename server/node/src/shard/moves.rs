@@ -86,7 +86,7 @@ impl Fault {
 /// What a turn has done.
 enum Step {
     Copied,
-    Cold(log::ColdRead),
+    Cold(Box<log::ColdRead>),
     /// Everything is copied and the log cannot be replaced at this moment.
     NotYet,
     Done,
@@ -207,8 +207,11 @@ async fn run(
         match step {
             Step::Copied => {}
             Step::Cold(cold) => {
-                let batches = threads::blocking(move || cold.run()).await?;
-                copy.borrow_mut().append(&batches)?;
+                let (batches, learned) = threads::blocking(move || cold.run()).await;
+                if let Some(partition) = shard.partition(id) {
+                    partition.borrow_mut().log_mut().learn(learned);
+                }
+                copy.borrow_mut().append(&batches?)?;
             }
             Step::NotYet => tokio::time::sleep(RETRY).await,
             Step::Done => return Ok(true),

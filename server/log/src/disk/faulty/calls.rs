@@ -60,7 +60,9 @@ impl DiskFile for FaultyFile {
 
     fn read_cached_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
         let mut state = self.state()?;
-        if state.rng.below(COLD_READ_EVERY) == 0 {
+        // Counted, not drawn: how much is read must not change what a crash loses.
+        state.cached_reads += 1;
+        if state.cached_reads.is_multiple_of(COLD_READ_EVERY) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.read(&mut state, into, at)

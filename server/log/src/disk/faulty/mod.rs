@@ -102,6 +102,7 @@ struct State {
     volume: Volume,
     now: Millis,
     changes: u64,
+    cached_reads: u32,
     dies_at: Option<u64>,
     is_dead: bool,
     /// Counts crashes: files that were opened before one are closed.
@@ -120,6 +121,7 @@ impl FaultyDisk {
             volume: Volume::new(),
             now: Millis::ZERO,
             changes: 0,
+            cached_reads: 0,
             dies_at: None,
             is_dead: false,
             era: 0,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use types::{ErrorCode, Offset, Uuid};
 
 use crate::broker::Context;
-use crate::broker::read::{self, Answer, Ask, Bounds, Records, Wait};
+use crate::broker::read::{self, Answer, Ask, Bounds, Wait};
 use crate::broker::resolve::{self, TopicRef};
 use crate::broker::stand_in;
 use crate::clock;
@@ -167,8 +167,8 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
     let mut sessions = context.shard.sessions.borrow_mut();
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut places: BTreeMap<&TopicKey, usize> = BTreeMap::new();
-    let mut files = Vec::new();
-    for (target, answer) in open.targets.iter().zip(answers) {
+    let mut scattered = Vec::new();
+    for (target, mut answer) in open.targets.iter().zip(answers) {
         let answered = Answered {
             error: answer.error,
             high_watermark: answer.high_watermark,
@@ -182,20 +182,23 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
             responses.push(topic_response(&target.key.topic));
             responses.len() - 1
         });
-        let records = match &answer.records {
-            Records::Memory(bytes) => bytes.clone(),
-            Records::File(slice) => {
-                files.push((at, slice.clone()));
-                stand_in::of(slice)
+        let bytes = answer.records.len();
+        let mut pieces = std::mem::take(&mut answer.records.pieces);
+        let records = match pieces.len() {
+            0 => Bytes::new(),
+            1 => pieces.remove(0),
+            _ => {
+                scattered.push((at, pieces));
+                stand_in::of(bytes)
             }
         };
         responses[at].partitions.push(partition_data(target.key.partition, answer, records));
     }
     // Encoded topic by topic, and within a topic in the order of the request.
-    files.sort_by_key(|(at, _)| *at);
-    let files = files.into_iter().map(|(_, slice)| slice).collect();
+    scattered.sort_by_key(|(at, _)| *at);
+    let scattered = scattered.into_iter().map(|(_, pieces)| pieces).collect();
     let response = FetchResponse { session_id: open.session_id, responses, ..Default::default() };
-    context.respond_with_files(&response, files)
+    context.respond_around(&response, scattered)
 }
 
 fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
@@ -209,7 +212,7 @@ fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
     }
 }
 
-/// What a partition answers; its records may be stand-ins for a stretch of a file.
+/// What a partition answers; its records may be a stand-in.
 fn partition_data(partition_index: i32, answer: Answer, records: Bytes) -> PartitionData {
     let wire = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
     let aborted = answer.aborted.into_iter().map(|txn| AbortedTransaction {

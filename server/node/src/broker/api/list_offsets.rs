@@ -1,5 +1,8 @@
 //! ListOffsets: offsets by timestamp and by the special values that stand for the ends of a log.
 
+use std::rc::Rc;
+
+use log::{LogError, TimeLookup, TimeWanted, TimestampedOffset};
 use protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
@@ -8,7 +11,8 @@ use types::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::broker::Context;
 use crate::broker::resolve::{self, TopicRef};
-use crate::shard::Partition;
+use crate::shard::{Partition, Shard};
+use crate::threads;
 
 /// The end of the log.
 const LATEST: i64 = -1;
@@ -56,13 +60,25 @@ async fn look_up(
         let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
         let id = resolve::led_here(shard, &topic, partition_index)?;
         let version = context.version;
-        let find = move |shard: &std::rc::Rc<crate::shard::Shard>| {
+        let find = move |shard: &Rc<Shard>| {
             let partition = shard.served_partition(id)?;
             let mut partition = partition.borrow_mut();
             partition.check_epoch(wanted.current_leader_epoch)?;
             find(&mut partition, wanted.timestamp, read_committed, version)
         };
-        shard.call(id, find).await
+        match shard.call(id, find).await? {
+            Outcome::Found(found) => Ok(found),
+            Outcome::LookUp { lookup, end } => {
+                let (found, learned) = threads::blocking(move || lookup.run()).await;
+                // For the next look-up; this one does not wait for it.
+                _ = shard.call(id, move |shard: &Rc<Shard>| {
+                    if let Some(partition) = shard.partition(id) {
+                        partition.borrow_mut().log_mut().learn_times(learned);
+                    }
+                });
+                found.map(|found| below(found, end)).map_err(|fault| refuse(&fault))
+            }
+        }
     };
     match found.await {
         Ok((timestamp, offset, epoch)) => ListOffsetsPartitionResponse {
@@ -83,38 +99,55 @@ async fn look_up(
     }
 }
 
+/// What is known at once, or what must be looked up where a thread may block.
+enum Outcome {
+    Found(Found),
+    LookUp { lookup: TimeLookup, end: Offset },
+}
+
 fn find(
     partition: &mut Partition,
     timestamp: i64,
     read_committed: bool,
     version: i16,
-) -> Result<Found, ErrorCode> {
+) -> Result<Outcome, ErrorCode> {
     let end =
         if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
     let epoch_at = |partition: &Partition, offset| partition.log().leader_epochs().epoch_of(offset);
     let start = partition.log().start_offset();
-    match timestamp {
-        LATEST => Ok((-1, Some(end), Some(partition.leader_epoch()))),
-        EARLIEST => Ok((-1, Some(start), epoch_at(partition, start))),
-        EARLIEST_LOCAL if version >= 8 => Ok((-1, Some(start), epoch_at(partition, start))),
-        LATEST_TIERED if version >= 9 => Ok((-1, None, None)),
-        EARLIEST_PENDING_UPLOAD if version >= 11 => Ok((-1, None, None)),
+    let found = match timestamp {
+        LATEST => (-1, Some(end), Some(partition.leader_epoch())),
+        EARLIEST => (-1, Some(start), epoch_at(partition, start)),
+        EARLIEST_LOCAL if version >= 8 => (-1, Some(start), epoch_at(partition, start)),
+        LATEST_TIERED if version >= 9 => (-1, None, None),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => (-1, None, None),
         MAX_TIMESTAMP if version >= 7 => {
-            let found = partition.log_mut().max_timestamp_offset();
-            below(found.map_err(|fault| fault.code())?, end)
+            return look_up_time(partition, TimeWanted::Greatest, end);
         }
-        _ if timestamp < 0 => Err(ErrorCode::UnsupportedVersion),
-        _ => {
-            let found = partition.log_mut().offset_for_timestamp(timestamp);
-            below(found.map_err(|fault| fault.code())?, end)
-        }
-    }
+        _ if timestamp < 0 => return Err(ErrorCode::UnsupportedVersion),
+        _ => return look_up_time(partition, TimeWanted::Since(timestamp), end),
+    };
+    Ok(Outcome::Found(found))
+}
+
+fn look_up_time(
+    partition: &mut Partition,
+    wanted: TimeWanted,
+    end: Offset,
+) -> Result<Outcome, ErrorCode> {
+    let lookup = partition.log_mut().time_lookup(wanted).map_err(|fault| refuse(&fault))?;
+    Ok(Outcome::LookUp { lookup, end })
+}
+
+fn refuse(fault: &LogError) -> ErrorCode {
+    tracing::error!("cannot look up a time: {fault}");
+    fault.read_code()
 }
 
 /// What was found, unless a reader may not see it yet.
-fn below(found: Option<log::TimestampedOffset>, end: Offset) -> Result<Found, ErrorCode> {
-    Ok(match found.filter(|found| found.offset < end) {
+fn below(found: Option<TimestampedOffset>, end: Offset) -> Found {
+    match found.filter(|found| found.offset < end) {
         Some(found) => (found.timestamp, Some(found.offset), found.leader_epoch),
         None => (-1, None, None),
-    })
+    }
 }
