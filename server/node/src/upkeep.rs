@@ -15,7 +15,7 @@ use log::{LogDir, LogError};
 use tokio::time::Instant;
 use types::{Millis, Offset, TopicPartition};
 
-use crate::shard::{Closed as ClosedPartition, Shard, SharedPartition};
+use crate::shard::{Closed as ClosedPartition, Partition, Shard, SharedPartition};
 use crate::shared::Shared;
 use crate::{cleaner, clock, threads};
 
@@ -124,7 +124,13 @@ fn clean(partition: &SharedPartition) {
         tracing::error!(partition = %name, "cannot delete old segments: {fault}");
         partition.take_fault(&fault);
     }
-    if let Some(removal) = partition.log_mut().take_removal(now) {
+    remove_due(&mut partition);
+}
+
+/// Removes what the log has deleted and kept for `file.delete.delay.ms`.
+pub fn remove_due(partition: &mut Partition) {
+    let name = partition.name().clone();
+    if let Some(removal) = partition.log_mut().take_removal(clock::wall()) {
         tokio::task::spawn_blocking(move || {
             if let Err(error) = removal.run() {
                 tracing::warn!(partition = %name, "cannot remove files of old segments: {error}");

@@ -7,16 +7,15 @@
 //!
 //! Not here: what compaction does (`log`), which keys are in force for a topic (`config`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::Path;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::{CleanerBuffers, CompactionNeed};
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use tokio::task::JoinSet;
-use types::{Millis, TopicPartition};
+use types::{Millis, Offset, TopicPartition};
 
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
@@ -44,6 +43,9 @@ struct Settings {
     bytes_per_second_max: f64,
 }
 
+/// Logs remembered to have been looked at while closed; beyond that, all are looked at anew.
+const AT_REST_MAX: usize = 1 << 20;
+
 /// A log in need of compaction.
 struct Candidate {
     shard: usize,
@@ -65,8 +67,8 @@ struct Cleaner {
     looked_at: Option<Instant>,
     /// Whether a log was compacted since, which may be in need again.
     has_worked: bool,
-    /// Logs that are closed and have nothing to compact.
-    at_rest: BTreeMap<usize, FxHashSet<PartitionId>>,
+    /// The ends of logs that were found closed and have been looked at.
+    at_rest: FxHashMap<PartitionId, Offset>,
 }
 
 /// Compacts log after log until the shard ends. For the first shard.
@@ -97,7 +99,7 @@ impl Cleaner {
             queue: VecDeque::new(),
             looked_at: None,
             has_worked: false,
-            at_rest: BTreeMap::new(),
+            at_rest: FxHashMap::default(),
         }
     }
 
@@ -165,27 +167,28 @@ impl Cleaner {
     /// after a restart is compacted, too. The names of their files tell.
     async fn wake(&mut self, index: usize) {
         let mut closed = call(&self.shard, index, |shard| shard.closed_compacted()).await;
-        let known = self.at_rest.entry(index).or_default();
-        let still: FxHashSet<_> = closed.iter().map(|(id, _, _)| *id).collect();
-        known.retain(|id| still.contains(id));
-        closed.retain(|(id, _, _)| !known.contains(id));
+        closed.retain(|(id, _, one)| self.at_rest.get(id) != Some(&one.recovery_point()));
         closed.truncate(LOGS_AT_ONCE);
         if closed.is_empty() {
             return;
         }
+        if self.at_rest.len() > AT_REST_MAX {
+            self.at_rest.clear();
+        }
+        // One that is not due when it is open need not be opened again before it has grown.
+        self.at_rest.extend(closed.iter().map(|(id, _, one)| (*id, one.recovery_point())));
         let disk = Arc::clone(&self.shard.shared.dirs.disk);
-        let (dirty, clean): (Vec<_>, Vec<_>) = blocking(move || {
-            let dirty = |folder: &Path, end| {
+        let dirty: Vec<PartitionId> = blocking(move || {
+            closed.retain(|(_, folder, one)| {
                 // Who opens a log says what is wrong with it.
-                log::measure(disk.as_ref(), folder).is_ok_and(|size| size.active_base > end)
-            };
-            let judged = closed.into_iter().map(|(id, folder, end)| (id, dirty(&folder, end)));
-            judged.partition(|(_, is_dirty)| *is_dirty)
+                let size = log::measure(disk.as_ref(), folder);
+                size.is_ok_and(|size| size.active_base > one.compacted_end())
+            });
+            closed.into_iter().map(|(id, _, _)| id).collect()
         })
         .await;
-        known.extend(clean.into_iter().map(|(id, _)| id));
         call(&self.shard, index, move |shard| {
-            dirty.into_iter().for_each(|(id, _)| shard.when_open(id, |_| {}));
+            dirty.into_iter().for_each(|id| shard.when_open(id, |_| {}));
         })
         .await;
     }

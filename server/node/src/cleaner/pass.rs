@@ -3,17 +3,17 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use log::{CleanerBuffers, Compaction, CompactionError, CompactionTally, LogError, Rewritten};
+use log::{CleanerBuffers, Compaction, CompactionError, CompactionTally, Log, LogError, Rewritten};
 use types::TopicPartition;
 
 use super::status::PassFacts;
 use super::throttle::Throttle;
 use super::{Candidate, Settings, call};
-use crate::clock;
 use crate::shard::{PartitionId, Shard, SharedPartition};
 use crate::threads::{blocking, in_background};
+use crate::{clock, upkeep};
 
 /// Why a log was not compacted.
 #[derive(Debug, thiserror::Error)]
@@ -138,10 +138,26 @@ async fn compact(
     call(shard, owner, move |shard| {
         if let Some(partition) = shard.partition(id) {
             partition.borrow_mut().log_mut().end_compaction(&compaction);
+            remove_former(shard, id);
         }
     })
     .await;
     Ok((before, after, tally))
+}
+
+/// Removes the former segments as soon as they may go: they are as large as the log was, and the
+/// next look of retention may be far away.
+fn remove_former(shard: &Rc<Shard>, id: PartitionId) {
+    let Some(partition) = shard.partition(id) else { return };
+    let delay = partition.borrow().log().config().file_delete_delay_ms;
+    let delay = Duration::from_millis(u64::try_from(delay.get()).unwrap_or(0) + 1);
+    let shard = Rc::clone(shard);
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(delay).await;
+        if let Some(partition) = online(&shard, id) {
+            upkeep::remove_due(&mut partition.borrow_mut());
+        }
+    });
 }
 
 fn plan(shard: &Rc<Shard>, id: PartitionId) -> Result<Option<Compaction>, LogError> {
@@ -158,11 +174,8 @@ async fn swap(
     rewritten: Rewritten,
 ) -> Result<(), CompactionError> {
     let (rewritten, ticket) = call(shard, owner, move |shard| {
-        let ticket = match online(shard, id) {
-            Some(partition) => partition.borrow_mut().log_mut().begin_swap(&rewritten),
-            None => Ok(None),
-        };
-        (rewritten, ticket)
+        let ticket = on_log(shard, id, |log| log.begin_swap(&rewritten));
+        (rewritten, ticket.map(Option::flatten))
     })
     .await;
     let Some(ticket) = ticket? else {
@@ -170,20 +183,30 @@ async fn swap(
         return Err(CompactionError::Overtaken);
     };
     let synced = blocking(move || ticket.sync()).await;
-    let replaced = call(shard, owner, move |shard| match online(shard, id) {
-        Some(partition) => {
-            let log = &mut partition.borrow_mut();
-            log.log_mut().replace_segments(rewritten, synced, clock::wall())
-        }
-        None => Ok(None),
+    let replaced = call(shard, owner, move |shard| {
+        on_log(shard, id, |log| log.replace_segments(rewritten, synced, clock::wall()))
     });
-    let ticket = replaced.await?.ok_or(CompactionError::Overtaken)?;
+    let ticket = replaced.await?.flatten().ok_or(CompactionError::Overtaken)?;
     let synced = blocking(move || ticket.sync()).await;
-    let finished = call(shard, owner, move |shard| match online(shard, id) {
-        Some(partition) => partition.borrow_mut().log_mut().finish_swap(synced),
-        None => Ok(()),
+    let finished = call(shard, owner, move |shard| {
+        on_log(shard, id, |log| log.finish_swap(synced)).map(|_| ())
     });
     Ok(finished.await?)
+}
+
+/// Does a step of a swap; `None` where the partition is gone. A failure is the partition's.
+fn on_log<T>(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    step: impl FnOnce(&mut Log) -> Result<T, LogError>,
+) -> Result<Option<T>, LogError> {
+    let Some(partition) = online(shard, id) else { return Ok(None) };
+    let mut partition = partition.borrow_mut();
+    let done = step(partition.log_mut());
+    if let Err(fault) = &done {
+        partition.take_fault(fault);
+    }
+    done.map(Some)
 }
 
 fn online(shard: &Rc<Shard>, id: PartitionId) -> Option<SharedPartition> {

@@ -174,16 +174,15 @@ pub async fn measure_closed(shared: &Arc<Shared>) {
 }
 
 impl Shard {
-    /// Closed partitions that are to be compacted by their settings, their folders, and up to
-    /// where they are compacted.
-    pub fn closed_compacted(&self) -> Vec<(PartitionId, PathBuf, Offset)> {
+    /// Closed partitions that are to be compacted by their settings, and their folders.
+    pub fn closed_compacted(&self) -> Vec<(PartitionId, PathBuf, Closed)> {
         let closed = self.closed.borrow();
         let dirs = self.shared.dirs.data();
         let compacted = closed.iter().filter(|(id, one)| {
             one.may_have_folder() && self.settings_of(**id, &one.name.topic).log.compact
         });
         compacted
-            .map(|(id, one)| (*id, dirs[one.dir].log_dir.folder(&one.name), one.compacted_end()))
+            .map(|(id, one)| (*id, dirs[one.dir].log_dir.folder(&one.name), one.clone()))
             .collect()
     }
 
