@@ -65,8 +65,8 @@ pub(crate) struct Accepted {
     pub seat: Seat,
     /// What has arrived of the next frame, of a connection that comes from another shard.
     pub inbound: Inbound,
-    /// Whether it comes from there.
-    pub moved: bool,
+    /// How often it has moved.
+    pub moves: u32,
 }
 
 /// A connection's place in the counts; dropping it makes room.
@@ -247,7 +247,7 @@ impl Net {
             authenticated: !listener.needs_authentication,
             software: None,
             inbound: Inbound::new(),
-            moved: false,
+            moves: 0,
             counters: listener.counters.clone(),
             seat: Seat { net: self.clone(), shard, _ticket: ticket },
         };

@@ -4,8 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Votes with which a connection moves to another shard: enough that one burst does not do it.
-const VOTES_TO_MOVE: u8 = 32;
+/// Votes with which a connection moves for the first time: so many wake-ups cost more than it does.
+const VOTES_TO_MOVE: u32 = 8;
+/// Each move doubles what the next one takes, this often at most, so that a connection whose
+/// requests go everywhere does not wander.
+const DOUBLINGS_MAX: u32 = 10;
 
 /// The other end of a connection.
 #[derive(Debug)]
@@ -52,14 +55,22 @@ impl Peer {
 #[derive(Debug, Default)]
 pub(crate) struct Pull {
     shard: Cell<usize>,
-    votes: Cell<u8>,
+    votes: Cell<u32>,
+    /// How often the connection has moved.
+    pub(crate) moves: u32,
     stays: Cell<bool>,
 }
 
 impl Pull {
+    /// No votes yet, on a connection that has moved so often.
+    pub(crate) fn after(moves: u32) -> Self {
+        Self { moves, ..Self::default() }
+    }
+
     /// The shard to move to, if there is one.
     pub(crate) fn won_by(&self) -> Option<usize> {
-        (self.votes.get() >= VOTES_TO_MOVE && !self.stays.get()).then(|| self.shard.get())
+        let needed = VOTES_TO_MOVE << self.moves.min(DOUBLINGS_MAX);
+        (self.votes.get() >= needed && !self.stays.get()).then(|| self.shard.get())
     }
 
     fn vote_for(&self, shard: usize) {
@@ -79,6 +90,18 @@ impl Pull {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_move_makes_the_next_one_harder() {
+        for (moves, expected) in [(0, 8), (1, 16), (2, 32), (10, 8192), (1000, 8192)] {
+            let pull = Pull::after(moves);
+            let needed = (1..).find(|_| {
+                pull.vote_for(1);
+                pull.won_by().is_some()
+            });
+            assert_eq!(needed, Some(expected), "after {moves}");
+        }
+    }
 
     #[test]
     fn only_a_clear_majority_moves_a_connection() {

@@ -55,7 +55,7 @@ impl Inbox {
 }
 
 async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) {
-    if !accepted.moved {
+    if accepted.moves == 0 {
         accepted.counters.count_opened();
     }
     loop {
@@ -68,7 +68,7 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
             listener: accepted.listener.clone(),
             authenticated: Cell::new(accepted.authenticated),
             software: RefCell::new(accepted.software.take()),
-            pull: Pull::default(),
+            pull: Pull::after(accepted.moves),
         });
         let (counters, inbound) = (accepted.counters.clone(), accepted.inbound);
         let serving =
@@ -83,7 +83,7 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
             inbound,
             authenticated: peer.authenticated.get(),
             software: peer.software.take(),
-            moved: true,
+            moves: peer.pull.moves.saturating_add(1),
             ..accepted
         };
         match net.move_to(shard, moving) {

@@ -29,11 +29,11 @@ fn each_shard_gets_as_many_connections_as_the_others() {
 fn a_connection_whose_requests_wake_another_shard_moves_there_with_what_has_arrived() {
     with_shards(2, async |net, shards, address| {
         let mut client = Client(TcpStream::connect(address).await.unwrap());
-        for _ in 0..31 {
+        for _ in 0..7 {
             client.ask("s").await;
         }
         assert_eq!(shards[1].served.borrow().len(), 0, "not before it is clear");
-        // The 32nd request, and the begin of another one.
+        // The 8th request, and the begin of another one.
         client.0.write_all(b"\0\0\0\x01s\0\0\0\x03xy").await.unwrap();
         assert_eq!(client.receive().await, "s");
         client.0.write_all(b"z").await.unwrap();
@@ -44,7 +44,7 @@ fn a_connection_whose_requests_wake_another_shard_moves_there_with_what_has_arri
         // The place that it left is the next to be taken.
         let mut other = Client(TcpStream::connect(address).await.unwrap());
         other.ask("e").await;
-        assert_eq!(shards[0].served.borrow().len(), 33);
+        assert_eq!(shards[0].served.borrow().len(), 9);
         drop((client, other));
         net.shut_down(std::time::Duration::ZERO);
     });
