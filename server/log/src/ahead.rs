@@ -20,8 +20,6 @@ use crate::segment::ActiveSegment;
 const ZEROS_FROM_BYTES: u64 = 256 << 10;
 /// Zeros end at multiples of this.
 const ZEROS_BYTES: u64 = 256 << 10;
-/// Below this a segment has no blocks reserved.
-const RESERVE_FROM_BYTES: u64 = 1 << 20;
 /// How much is reserved at once: an eighth of what is there, within these bounds.
 const RESERVE_BYTES_MIN: u64 = 1 << 20;
 const RESERVE_BYTES_MAX: u64 = 16 << 20;
@@ -42,8 +40,8 @@ pub(crate) struct Ahead {
 impl Ahead {
     /// Of a file with `bytes` of data that a process left when it crashed: what it had reserved is
     /// still there.
-    pub fn after_crash(bytes: u64) -> Self {
-        Self { exceeds: bytes >= RESERVE_FROM_BYTES, ..Self::default() }
+    pub fn after_crash(bytes: u64, reserve_from: u64) -> Self {
+        Self { exceeds: bytes >= reserve_from, ..Self::default() }
     }
 }
 
@@ -57,10 +55,12 @@ impl ActiveSegment {
         staged: &[Bytes],
         at: u64,
         with_zeros: bool,
-        segment_bytes_max: u64,
+        (reserve_from, segment_bytes_max): (u64, u64),
     ) -> io::Result<()> {
         let limit = segment_bytes_max.max(self.bytes);
-        self.reserve(at, limit);
+        if at >= reserve_from {
+            self.reserve(at, limit);
+        }
         if !with_zeros && self.ahead.zeros_end > at {
             self.file.set_len(at)?;
             self.ahead.zeros_end = 0;
@@ -94,7 +94,7 @@ impl ActiveSegment {
 
     fn reserve(&mut self, at: u64, limit: u64) {
         let ahead = &mut self.ahead;
-        if ahead.is_off || at < RESERVE_FROM_BYTES || self.bytes <= ahead.reserved_end {
+        if ahead.is_off || self.bytes <= ahead.reserved_end {
             return;
         }
         let step = (at / 8).clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);

@@ -5,6 +5,9 @@
 use records::{Compression, TimestampType};
 use types::Millis;
 
+/// Below this a segment has no blocks reserved: most logs are small and stay so.
+const RESERVE_FROM_BYTES: u64 = 1 << 20;
+
 /// The settings of one log. Changing them takes effect with the next append, roll or clean-up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
@@ -51,6 +54,8 @@ pub struct LogConfig {
     /// Whether acknowledgements wait for a sync (`thalweg.durability=sync`): then what a power cut
     /// may leave of the newest batches is a front part of them, and anything else is damage.
     pub sync_before_ack: bool,
+    /// From how many bytes on a segment has blocks reserved behind its end.
+    pub reserve_from_bytes: u64,
     /// `producer.id.expiration.ms`: a producer that was silent for so long is forgotten.
     pub producer_id_expiration_ms: Millis,
 }
@@ -81,6 +86,7 @@ impl Default for LogConfig {
             compression: None,
             compression_level: None,
             sync_before_ack: true,
+            reserve_from_bytes: RESERVE_FROM_BYTES,
             producer_id_expiration_ms: Millis(24 * HOUR),
         }
     }

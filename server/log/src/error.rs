@@ -65,6 +65,9 @@ impl LogError {
     /// trusted any more. A file that is missing or short says nothing of the others.
     pub fn failed_path(&self) -> Option<&Path> {
         match self {
+            // A sector that cannot be read says nothing of the others either; a disk that is gone
+            // takes no checkpoint.
+            Self::Io { action: "read", .. } => None,
             Self::Io { path, source, .. } => {
                 let kind = source.kind();
                 let is_its_own =

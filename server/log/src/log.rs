@@ -216,8 +216,9 @@ impl Log {
             return Ok(());
         }
         let at = self.written_bytes();
-        let (with_zeros, bytes_max) = (!self.config.sync_before_ack, self.segment_bytes_max());
-        if let Err(source) = self.active.write(&self.staged, at, with_zeros, bytes_max as u64) {
+        let with_zeros = !self.config.sync_before_ack;
+        let bounds = (self.config.reserve_from_bytes, self.segment_bytes_max() as u64);
+        if let Err(source) = self.active.write(&self.staged, at, with_zeros, bounds) {
             self.stalled = is_passing(&source);
             self.failed = !self.stalled;
             let path = segment::path(&self.dir, self.active.base, LOG);

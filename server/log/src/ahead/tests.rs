@@ -55,7 +55,9 @@ fn small_logs_are_as_long_as_their_data() {
 fn zeros_reach_to_the_next_border_until_the_log_is_closed() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), config(false));
-    for bytes in [ZEROS_FROM_BYTES + 1, 2 * ZEROS_FROM_BYTES, RESERVE_FROM_BYTES + 1] {
+    for bytes in
+        [ZEROS_FROM_BYTES + 1, 2 * ZEROS_FROM_BYTES, LogConfig::default().reserve_from_bytes + 1]
+    {
         append_until(&mut log, bytes);
         append(&mut log);
         assert_eq!(file_bytes(dir.path()), log.bytes().next_multiple_of(ZEROS_BYTES));

@@ -112,7 +112,7 @@ impl Log {
             next = header.next_offset();
         };
         self.end = next;
-        rebuilt.ahead = Ahead::after_crash(rebuilt.bytes);
+        rebuilt.ahead = Ahead::after_crash(rebuilt.bytes, self.config.reserve_from_bytes);
         Ok((rebuilt, fault))
     }
 

@@ -63,7 +63,12 @@ pub async fn run(
             tracing::warn!(partition = %name, "cannot compact for now, trying again: {fault}");
             return false;
         }
-        Err(fault) => fault,
+        Err(fault) => {
+            if let Fault::Compaction(CompactionError::Log(fault)) = &fault {
+                shard.shared.dirs.report(fault);
+            }
+            fault
+        }
     };
     if matches!(fault, Fault::Panicked) {
         shard.shared.cleaner.note_panic();

@@ -289,6 +289,8 @@ fn open_log(folder: &Path, opening: &Opening<'_>, checkpoint_end: Offset) -> any
         segment_ms: opening.quorum.segment_ms,
         // A segment goes only when a checkpoint covers it.
         delete: false,
+        // On a full disk there is room for what makes some: the deletion of a topic.
+        reserve_from_bytes: 0,
         ..LogConfig::default()
     };
     let state = log::Opening {

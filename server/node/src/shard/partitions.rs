@@ -115,7 +115,7 @@ impl Shard {
         if is_late {
             let shard = Rc::clone(self);
             tokio::task::spawn_local(async move {
-                while shard.closed.borrow().contains_key(&id) {
+                while !shard.is_at_hand(id) {
                     tokio::time::sleep(OPEN_RETRY).await;
                     shard.when_open(id, |_| {});
                 }

@@ -108,6 +108,7 @@ pub fn log_config(topic: &TopicConfig, node: &config::NodeConfig) -> LogConfig {
         timestamp_after_max_ms: topic.timestamp_after_max_ms,
         compression,
         compression_level,
+        reserve_from_bytes: LogConfig::default().reserve_from_bytes,
         sync_before_ack: topic.durability == Durability::Sync,
         producer_id_expiration_ms: node.upkeep.producer_id_expiration_ms,
     }

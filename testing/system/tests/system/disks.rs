@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use protocol::ApiKey;
+use protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use protocol::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use protocol::messages::produce::ProduceRequest;
 use records::{Batch, BatchBuilder, Compression, DecompressLimits, split_batches};
@@ -151,8 +152,9 @@ impl TwoDirs {
         ensure!(directories(&mut client)? == [ErrorCode::None, STORAGE]);
         self.safe.produce_some(&mut client)?;
         self.safe.verify(&mut client)?;
-        ensure!(node.output().contains("is offline until restart"), "{}", node.output());
-        Ok(())
+        wait_for("a line that says it", NOTICED_MAX, || {
+            Ok(node.output().contains("is offline until restart"))
+        })
     }
 
     /// What follows when the disk is back.
@@ -218,6 +220,41 @@ fn a_node_on_a_full_disk_refuses_records_and_goes_on_by_itself_once_there_is_roo
         let node = spec.start()?;
         topic.verify(&mut Client::connect(node.address())?)?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_topic_can_be_deleted_on_a_full_disk_and_makes_room() -> anyhow::Result<()> {
+    if !can_mount() {
+        eprintln!("skipped: no right to mount");
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let volume = Volume::new(folder.path(), "disk", 24)?;
+    let logs = volume.path.join("logs").display().to_string();
+    let spec = NodeSpec::new(folder.path())?.with("log.dirs", &logs);
+    let node = volume.mounted_by(spec.with("log.segment.delete.delay.ms", "0")).start()?;
+    let mut client = Client::connect(node.address())?;
+    let mut large = Topic::create(&mut client, "large")?;
+    for _ in 0..30 {
+        large.produce(&mut client, 100_000)?;
+    }
+    let mut topic = Topic::create(&mut client, "t")?;
+    topic.produce_some(&mut client)?;
+    volume.fill(&node)?;
+    topic.produce_until_refused(&mut client)?;
+    let question = DeleteTopicsRequest {
+        topic_names: vec!["large".to_owned()],
+        timeout_ms: 10_000,
+        ..Default::default()
+    };
+    let answer: DeleteTopicsResponse = client.connection.ask(ApiKey::DeleteTopics, 5, &question)?;
+    ensure!(answer.responses[0].error_code == 0, "{answer:?}\n{}", node.output());
+    let again = || Ok(code(topic.produce(&mut client, 1000))?.is_none());
+    wait_for("records to be taken again", NOTICED_MAX, again)?;
+    topic.produce_some(&mut client)?;
+    topic.verify(&mut client)?;
+    ensure!(node.stop()?.success());
     Ok(())
 }
 
