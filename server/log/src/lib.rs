@@ -25,6 +25,7 @@ mod partition_metadata;
 mod producer_snapshot;
 mod producer_state;
 mod read;
+mod recall;
 mod recovery;
 mod rest;
 mod retention;

@@ -73,6 +73,12 @@ impl OffsetIndex {
         self.entries = entries;
     }
 
+    /// The position of the last batch that is known to begin at or before `reach`.
+    pub fn border(&self, reach: u64) -> u64 {
+        let behind = self.entries.partition_point(|entry| u64::from(entry.position) <= reach);
+        behind.checked_sub(1).map_or(0, |at| self.entries[at].position.into())
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -124,6 +130,16 @@ mod tests {
             let bytes = index.to_bytes().len() as u64;
             let found = lookup_in_file(file.as_ref(), bytes, relative, read_full_at).unwrap();
             assert_eq!(place(found), position, "{relative} in the file");
+        }
+    }
+
+    #[test]
+    fn border_is_the_last_known_batch_within_reach() {
+        let mut index = OffsetIndex::default();
+        index.push(10, 100);
+        index.push(20, 250);
+        for (reach, expected) in [(0, 0), (99, 0), (100, 100), (249, 100), (250, 250), (900, 250)] {
+            assert_eq!(index.border(reach), expected, "{reach}");
         }
     }
 

@@ -47,6 +47,16 @@ pub struct BatchMetadata {
 }
 
 impl BatchMetadata {
+    /// What is remembered of a batch that lies in a log.
+    pub(crate) fn of(header: &BatchHeader) -> Self {
+        Self {
+            last_sequence: header.last_sequence(),
+            last_offset: header.last_offset().get(),
+            offset_delta: header.last_offset_delta,
+            timestamp: header.max_timestamp,
+        }
+    }
+
     /// Sequence of its first record.
     pub fn first_sequence(&self) -> i32 {
         let first = i64::from(self.last_sequence) - i64::from(self.offset_delta);
@@ -300,6 +310,21 @@ impl ProducerStates {
         self.producers.insert(producer, Box::new(entry));
     }
 
+    /// Adds to the one batch that a snapshot holds of a producer those before it; `batches` are in
+    /// the order of the log, and of no use where that one is not the last of them.
+    pub(crate) fn recall(&mut self, producer: i64, epoch: i16, batches: &[BatchMetadata]) {
+        let Some(entry) = self.producers.get_mut(&producer) else { return };
+        let offset = |batch: Option<&BatchMetadata>| batch.map(|batch| batch.last_offset);
+        if entry.epoch != epoch || offset(entry.batches().last()) != offset(batches.last()) {
+            return;
+        }
+        let last_timestamp = entry.last_timestamp;
+        entry.batch_count = 0;
+        batches.iter().for_each(|batch| entry.remember(*batch));
+        // A marker may be newer than the last batch.
+        entry.last_timestamp = last_timestamp;
+    }
+
     /// Forgets producers that were silent since `expiration` before `now`. One with an open
     /// transaction stays: its marker is still to come.
     pub fn remove_expired(&mut self, now: Millis, expiration: Millis) {
@@ -338,12 +363,8 @@ fn add_batch(
         entry.check_sequence(header)?;
     }
     entry.enter_epoch(header.producer_epoch);
-    entry.remember(BatchMetadata {
-        last_sequence: header.last_sequence(),
-        last_offset: base_offset.get() + i64::from(header.last_offset_delta),
-        offset_delta: header.last_offset_delta,
-        timestamp: header.max_timestamp,
-    });
+    let last_offset = base_offset.get() + i64::from(header.last_offset_delta);
+    entry.remember(BatchMetadata { last_offset, ..BatchMetadata::of(header) });
     match (entry.txn_first_offset, header.attributes.is_transactional()) {
         (Some(_), false) => {
             Err(ProducerError::InvalidTxnState { producer: ProducerId(header.producer_id) })

@@ -1,27 +1,24 @@
 //! Opening a log: what the files say, and what of that may be trusted.
 //!
 //! After a clean stop no data is read but the end of the active segment. After a crash the
-//! batches from the recovery point on are read whole (`unsynced`); indexes, producer state and
+//! segments from the recovery point on are read whole (`unsynced`); indexes, producer state and
 //! leader epochs are rebuilt from them.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use records::{BatchError, BatchHeader};
 use types::{Millis, Offset};
 
 use crate::checkpoint::read_epochs;
 use crate::compaction::recover_swaps;
 use crate::config::LogConfig;
-use crate::disk::{Disk, DiskFile, OpenMode, read_file_if_exists, remove_if_exists};
+use crate::disk::{Disk, OpenMode, read_file_if_exists, remove_if_exists};
 use crate::error::{IoContext, LogError};
 use crate::leader_epochs::{CHECKPOINT_NAME, LeaderEpochs};
 use crate::log::{Log, Opening};
 use crate::offset_index::{self, OffsetIndex};
-use crate::producer_state::{AppendOrigin, Marker, Updates};
 use crate::read::ReadHints;
-use crate::rest::Size;
 use crate::scan::Scanner;
 use crate::segment::{
     self, ActiveSegment, DELETED_SUFFIX, LOG, Newest, OFFSET_INDEX, SNAPSHOT, Segment, TIME_INDEX,
@@ -30,7 +27,6 @@ use crate::segment::{
 use crate::sync::SyncState;
 use crate::time_index::{self, TimeIndex};
 
-mod front;
 mod unsynced;
 
 /// What a folder holds, by the names of its files.
@@ -106,7 +102,6 @@ impl Log {
             compacted_end: opening.compacted_end,
             is_uncleanable: false,
             failed: false,
-            scanned: Size::default(),
         };
         log.recover(listing, opening, now)?;
         Ok(log)
@@ -255,7 +250,7 @@ impl Log {
         if !opening.is_clean {
             self.truncate_txn_indexes(self.end.min(opening.recovery_point))?;
         }
-        self.rebuild_producers(now)
+        self.rebuild_producers(opening.is_clean, now)
     }
 
     /// Keeps the snapshots that belong to a segment, and of the others that clean stops left the
@@ -269,67 +264,6 @@ impl Log {
                 && (opening.is_clean || offset <= opening.recovery_point)
                 && (Some(offset) == newest || bases.contains(&offset))
         })
-    }
-
-    /// Producer state from the newest snapshot and the batches behind it.
-    pub(crate) fn rebuild_producers(&mut self, now: Millis) -> Result<(), LogError> {
-        let from = self.load_snapshot(now)?;
-        if from >= self.end {
-            // As after a clean stop: nothing is read.
-            return Ok(());
-        }
-        let first = (0..self.closed.len()).take_while(|at| self.end_of(*at) <= from).count();
-        let disk = Arc::clone(&self.disk);
-        for at in first..self.closed.len() {
-            let segment = &mut self.closed[at];
-            let (base, bytes) = (segment.base, segment.bytes);
-            let file = Arc::clone(segment.file(disk.as_ref(), &self.dir)?);
-            self.replay_segment(file.as_ref(), base, bytes, from)?;
-        }
-        let file = Arc::clone(&self.active.file);
-        self.replay_segment(file.as_ref(), self.active.base, self.active.bytes, from)
-    }
-
-    fn replay_segment(
-        &mut self,
-        file: &dyn DiskFile,
-        base: Offset,
-        bytes: u64,
-        from: Offset,
-    ) -> Result<(), LogError> {
-        let path = segment::path(&self.dir, base, LOG);
-        let damaged = |position, error: BatchError| LogError::Damaged {
-            file: path.clone(),
-            position,
-            reason: error.to_string(),
-        };
-        let mut scanner = Scanner::new(file, 0, bytes);
-        while let Some(step) = scanner.step().context("read", &path)? {
-            let (position, header) = step.map_err(|error| damaged(scanner.at(), error))?;
-            if !header.has_producer_id() || header.last_offset() < from {
-                continue;
-            }
-            let marker = if header.attributes.is_control() {
-                let batch = scanner.batch(position, &header).context("read", &path)?;
-                crate::append::marker_of(batch, &header).map_err(|e| damaged(position, e))?
-            } else {
-                None
-            };
-            self.replay(&header, marker)?;
-        }
-        Ok(())
-    }
-
-    fn replay(&mut self, header: &BatchHeader, marker: Option<Marker>) -> Result<(), LogError> {
-        let mut updates = Updates::default();
-        let base = header.base_offset();
-        let origin = AppendOrigin::Replication;
-        if let Err(error) = self.producers.prepare(&mut updates, header, marker, base, origin) {
-            // Kafka's leaders refuse such batches; where one is there all the same, it is served.
-            tracing::warn!(log = %self.dir.display(), %base, %error, "producer state is odd");
-            return Ok(());
-        }
-        self.commit_producers(updates)
     }
 }
 

@@ -115,7 +115,7 @@ impl Log {
         self.retain_snapshots(|offset| offset <= end)?;
         self.truncate_txn_indexes(end)?;
         self.cap_durable(end);
-        self.rebuild_producers(now)
+        self.rebuild_producers(false, now)
     }
 
     /// Deletes all segments and begins an empty one at `offset`.

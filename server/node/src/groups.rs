@@ -280,6 +280,10 @@ fn load(partition: &SharedPartition) -> Result<Logged, String> {
                 replay(&mut logged, record.key, record.value);
             }
         }
+        if batches.bytes.is_empty() {
+            // Compaction took the last records away, or a power cut without syncs did.
+            break;
+        }
         if batches.next_offset <= next {
             return Err(format!("the log cannot be read at offset {next}"));
         }

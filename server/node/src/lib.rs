@@ -16,7 +16,6 @@ pub mod logging;
 mod metrics;
 mod node;
 mod producer_ids;
-mod recovery;
 mod registration;
 mod shard;
 mod shared;

@@ -64,6 +64,78 @@ fn every_cut_of_the_tail_leaves_the_whole_batches_before_it() {
     }
 }
 
+/// What a power cut right after a roll leaves: the next segment's empty file, and of the one before
+/// only what was synced.
+#[test]
+fn a_roll_whose_records_are_gone_leaves_no_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    append(&mut log, 3, 0);
+    sync(&mut log);
+    let (durable, bytes) = (log.durable_end(), log.bytes());
+    append(&mut log, 2, 1);
+    log.roll(Millis(0)).unwrap();
+    drop(log);
+    std::fs::File::options()
+        .write(true)
+        .open(log_file(dir.path(), 0))
+        .and_then(|file| file.set_len(bytes))
+        .unwrap();
+
+    let mut log = open(dir.path(), LogConfig::default(), crashed(durable)).unwrap();
+    assert_eq!((log.end_offset(), log.segment_count()), (durable, 1));
+    append(&mut log, 1, 2);
+    assert_eq!(content(&mut log).len() as u64, bytes + batch(1, 2).len() as u64);
+    let again = open(dir.path(), LogConfig::default(), crashed(durable)).unwrap();
+    assert_eq!(again.segment_count(), 1);
+}
+
+/// All that a client has in flight was written, a roll came, and then the crash: it sends all of it
+/// again.
+#[test]
+fn batches_before_a_snapshot_are_known_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    let send = |log: &mut Log, sequence: i32| {
+        let batch = idempotent(4, sequence, 1, 0);
+        let appended = log.append_as_leader(batch, EPOCH, AppendOrigin::Client, Millis(1000));
+        appended.map(|appended| appended.base_offset.get())
+    };
+    for sequence in 0..7 {
+        send(&mut log, sequence).unwrap();
+    }
+    log.roll(Millis(0)).unwrap();
+    sync(&mut log);
+    let durable = log.durable_end();
+    drop(log);
+    let mut log = open(dir.path(), LogConfig::default(), crashed(durable)).unwrap();
+    assert_eq!(log.segment_count(), 2);
+    for sequence in 2..7 {
+        assert_eq!(send(&mut log, sequence).unwrap(), i64::from(sequence), "sent again");
+    }
+    assert!(send(&mut log, 1).is_err(), "more than a client may have in flight");
+    assert_eq!(send(&mut log, 7).unwrap(), 7);
+}
+
+#[test]
+fn a_compacted_log_keeps_the_gap_before_its_last_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { compact: true, ..LogConfig::default() };
+    let mut log = open_new(dir.path(), config.clone());
+    append(&mut log, 3, 0);
+    let bytes = log.bytes();
+    append(&mut log, 2, 1);
+    log.roll(Millis(0)).unwrap();
+    drop(log);
+    std::fs::File::options()
+        .write(true)
+        .open(log_file(dir.path(), 0))
+        .and_then(|file| file.set_len(bytes))
+        .unwrap();
+    let log = open(dir.path(), config, Opening::NEW).unwrap();
+    assert_eq!((log.end_offset().get(), log.segment_count()), (5, 2));
+}
+
 #[test]
 fn zeros_and_garbage_behind_the_last_batch_are_cut() {
     for tail in [vec![0; 5000], vec![0xff; 61], b"not a batch, but longer than a header".repeat(9)]
