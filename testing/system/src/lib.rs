@@ -6,7 +6,9 @@
 
 pub mod client;
 pub mod hostile;
+pub mod keyed;
 pub mod load;
+pub mod power;
 pub mod process;
 pub mod verdict;
 pub mod volume;

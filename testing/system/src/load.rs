@@ -6,16 +6,18 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use bytes::Bytes;
 use protocol::ApiKey;
-use records::{Batch, BatchBuilder, Compression, DecompressLimits, Header, split_batches};
+use records::{Batch, BatchBuilder, Compression, DecompressLimits, Header, Record, split_batches};
 use types::{ProducerId, Rng};
 
-use crate::client::{Client, LATEST, PRODUCE_VERSION, produce_request, produced};
+use crate::client::{Client, EARLIEST, LATEST, PRODUCE_VERSION, produce_request, produced};
 use crate::verdict::{Acknowledged, Commits, Found};
 use crate::wire::Connection;
 
@@ -28,7 +30,12 @@ const LARGE_ONE_IN: u32 = 40;
 const LARGE_PADDING_BYTES: usize = 20_000;
 /// Keeps the log small enough to be read after every crash.
 const SEND_PAUSE: Duration = Duration::from_millis(3);
-const FIRST_TIMESTAMP: i64 = 1_700_000_000_000;
+/// Of each producer's record 0: when this process began. Nothing here is old enough to be deleted or
+/// forgotten for its age.
+static FIRST_TIMESTAMP: LazyLock<i64> = LazyLock::new(|| {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).expect("that is far away")
+});
 const CODECS: [Compression; 5] = [
     Compression::None,
     Compression::Gzip,
@@ -38,6 +45,8 @@ const CODECS: [Compression; 5] = [
 ];
 /// Batches come from the test itself, so any limit above theirs will do.
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 16 << 20 };
+
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// An idempotent producer that writes to all partitions of one topic.
 #[derive(Debug)]
@@ -97,7 +106,15 @@ impl Producer {
     /// # Errors
     /// If the node refuses something, or is silent.
     pub fn run(&mut self, address: SocketAddr) -> anyhow::Result<()> {
-        until_gone(self.produce(address, None))
+        self.run_until(address, &NEVER)
+    }
+
+    /// Produces until the node goes away. What it answers once `is_over` counts as not answered.
+    ///
+    /// # Errors
+    /// If the node refuses something, or is silent.
+    pub fn run_until(&mut self, address: SocketAddr, is_over: &AtomicBool) -> anyhow::Result<()> {
+        until_gone(self.produce_until(address, None, is_over))
     }
 
     /// Gets an answer to all that has none.
@@ -113,6 +130,19 @@ impl Producer {
     /// # Errors
     /// If the node refuses something or goes away.
     pub fn produce(&mut self, address: SocketAddr, batches: Option<usize>) -> anyhow::Result<()> {
+        self.produce_until(address, batches, &NEVER)
+    }
+
+    /// Produces so many new batches, or without end; at most until `is_over`.
+    ///
+    /// # Errors
+    /// If the node refuses something or goes away.
+    pub fn produce_until(
+        &mut self,
+        address: SocketAddr,
+        batches: Option<usize>,
+        is_over: &AtomicBool,
+    ) -> anyhow::Result<()> {
         let mut connection = Connection::open(address)?;
         for pending in &self.pending {
             self.send(&mut connection, pending)?;
@@ -129,7 +159,12 @@ impl Producer {
                 thread::sleep(SEND_PAUSE);
                 continue;
             }
-            self.take_answer(&mut connection)?;
+            let base_offset = produced(&mut connection)
+                .with_context(|| format!("producer {}: {:?}", self.index, self.pending.front()))?;
+            if is_over.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            self.note_answer(base_offset);
         }
         Ok(())
     }
@@ -139,9 +174,7 @@ impl Producer {
         connection.send(ApiKey::Produce, PRODUCE_VERSION, &question)
     }
 
-    fn take_answer(&mut self, connection: &mut Connection) -> anyhow::Result<()> {
-        let base_offset = produced(connection)
-            .with_context(|| format!("producer {}: {:?}", self.index, self.pending.front()))?;
+    fn note_answer(&mut self, base_offset: i64) {
         let Pending { partition, first_number, records, .. } =
             self.pending.pop_front().expect("an answer is taken only while one is missing");
         let producer = self.index;
@@ -152,7 +185,6 @@ impl Producer {
             first_number,
             records,
         });
-        Ok(())
     }
 
     fn new_batch(&mut self) -> Pending {
@@ -194,7 +226,15 @@ impl Committer {
     /// # Errors
     /// If the node refuses something, or is silent.
     pub fn run(&mut self, address: SocketAddr) -> anyhow::Result<()> {
-        until_gone(self.commit_all(address, usize::MAX))
+        self.run_until(address, &NEVER)
+    }
+
+    /// Commits until the node goes away. What it answers once `is_over` counts as not answered.
+    ///
+    /// # Errors
+    /// If the node refuses something, or is silent.
+    pub fn run_until(&mut self, address: SocketAddr, is_over: &AtomicBool) -> anyhow::Result<()> {
+        until_gone(self.commit_until(address, usize::MAX, is_over))
     }
 
     /// Commits in every partition, so many times.
@@ -202,12 +242,24 @@ impl Committer {
     /// # Errors
     /// If the node refuses something or goes away.
     pub fn commit_all(&mut self, address: SocketAddr, times: usize) -> anyhow::Result<()> {
+        self.commit_until(address, times, &NEVER)
+    }
+
+    fn commit_until(
+        &mut self,
+        address: SocketAddr,
+        times: usize,
+        is_over: &AtomicBool,
+    ) -> anyhow::Result<()> {
         let mut client = Client::connect(address)?;
         for _ in 0..times {
             for (&partition, commits) in &mut self.commits {
                 let offset = commits.attempted.map_or(0, |last| last + 1);
                 commits.attempted = Some(offset);
                 client.commit(&self.group, &self.topic, partition, offset)?;
+                if is_over.load(Ordering::SeqCst) {
+                    return Ok(());
+                }
                 commits.acknowledged = Some(offset);
             }
         }
@@ -235,31 +287,50 @@ impl Committer {
 /// # Errors
 /// If the node does not give all that it says there is.
 pub fn read_back(client: &mut Client, topic: &str, partition: i32) -> anyhow::Result<Vec<Found>> {
+    let mut found = Vec::new();
+    read_each(client, topic, partition, |record| found.push(recognize(partition, record)))?;
+    Ok(found)
+}
+
+/// Reads a whole partition, record by record.
+///
+/// # Errors
+/// If the node does not give all that it says there is.
+pub fn read_each(
+    client: &mut Client,
+    topic: &str,
+    partition: i32,
+    mut take: impl FnMut(&Record<'_>),
+) -> anyhow::Result<()> {
     let end = client.list_offset(topic, partition, LATEST)?;
-    let mut found: Vec<Found> = Vec::new();
-    let mut next = 0;
+    let mut next = client.list_offset(topic, partition, EARLIEST)?;
     while next < end {
         let data = client.fetch(topic, partition, next)?;
         let bytes = data.records.unwrap_or_default();
-        let before = found.len();
+        if bytes.is_empty() {
+            // Of a compacted log the last records may be gone.
+            break;
+        }
+        let before = next;
         for part in split_batches(&bytes) {
             // The last batch of an answer may be cut off.
-            let Ok((range, _)) = part else { break };
+            let Ok((range, header)) = part else { break };
             let batch = Batch::open(&bytes[range], LIMITS)?;
             for record in batch.records() {
                 let record = record?;
                 if record.offset.get() >= next {
-                    found.push(recognize(partition, &record));
+                    take(&record);
                 }
             }
+            // Compaction leaves gaps, also at the end of a batch.
+            next = next.max(header.last_offset().get() + 1);
         }
-        anyhow::ensure!(found.len() > before, "{topic}-{partition} gives nothing at {next}/{end}");
-        next = found.last().map_or(next, |last| last.offset + 1);
+        anyhow::ensure!(next > before, "{topic}-{partition} gives nothing at {next}/{end}");
     }
-    Ok(found)
+    Ok(())
 }
 
-fn recognize(partition: i32, record: &records::Record<'_>) -> Found {
+fn recognize(partition: i32, record: &Record<'_>) -> Found {
     let offset = record.offset.get();
     let key = record.key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
     let parsed = key.split_once('/').and_then(|(producer, number)| {
@@ -302,7 +373,7 @@ impl Content {
         Self {
             key: format!("{producer}/{number}").into_bytes(),
             value,
-            timestamp: FIRST_TIMESTAMP + i64::from(number),
+            timestamp: *FIRST_TIMESTAMP + i64::from(number),
         }
     }
 }

@@ -68,17 +68,29 @@ impl fmt::Display for Fault {
 
 /// Judges one partition: `now` is all of it, `before` what an earlier reader saw.
 pub fn judge_log(now: &[Found], before: &[Found], acknowledged: &[Acknowledged]) -> Vec<Fault> {
+    judge_from(0, now, before, acknowledged)
+}
+
+/// As [`judge_log`], for a log whose records before offset `start` were deleted by retention.
+pub fn judge_from(
+    start: i64,
+    now: &[Found],
+    before: &[Found],
+    acknowledged: &[Acknowledged],
+) -> Vec<Fault> {
     let mut faults = Vec::new();
-    judge_offsets(now, &mut faults);
-    judge_producers(now, &mut faults);
-    let gone = before.iter().enumerate().filter(|&(at, record)| now.get(at) != Some(record));
-    faults.extend(gone.map(|(_, record)| Fault::Unread { offset: record.offset }));
+    judge_offsets(start, now, &mut faults);
+    judge_producers(start > 0, now, &mut faults);
     let by_offset: BTreeMap<i64, &Found> = now.iter().map(|found| (found.offset, found)).collect();
+    let known = before.iter().filter(|record| record.offset >= start);
+    let gone = known.filter(|record| by_offset.get(&record.offset) != Some(record));
+    faults.extend(gone.map(|record| Fault::Unread { offset: record.offset }));
     for batch in acknowledged {
         for index in 0..batch.records {
             let offset = batch.base_offset + i64::from(index);
             let (producer, number) = (batch.producer, batch.first_number + index);
             match by_offset.get(&offset) {
+                None if offset < start => {}
                 None => faults.push(Fault::Lost { producer, number, offset }),
                 Some(found) if (found.producer, found.number) != (producer, number) => {
                     faults.push(Fault::Replaced { producer, number, offset });
@@ -90,8 +102,8 @@ pub fn judge_log(now: &[Found], before: &[Found], acknowledged: &[Acknowledged])
     faults
 }
 
-fn judge_offsets(now: &[Found], faults: &mut Vec<Fault>) {
-    let mut expected = 0;
+fn judge_offsets(start: i64, now: &[Found], faults: &mut Vec<Fault>) {
+    let mut expected = start;
     for found in now {
         if found.offset != expected {
             faults.push(Fault::OffsetGap { offset: found.offset, expected });
@@ -103,14 +115,15 @@ fn judge_offsets(now: &[Found], faults: &mut Vec<Fault>) {
     }
 }
 
-fn judge_producers(now: &[Found], faults: &mut Vec<Fault>) {
+/// `is_cut`: what is left of a producer may begin with any number.
+fn judge_producers(is_cut: bool, now: &[Found], faults: &mut Vec<Fault>) {
     let mut next: BTreeMap<u32, i32> = BTreeMap::new();
     for &Found { offset, producer, number, intact } in now {
         // Nothing that a damaged record says can be believed.
         if !intact {
             continue;
         }
-        let expected = next.entry(producer).or_insert(0);
+        let expected = next.entry(producer).or_insert(if is_cut { number } else { 0 });
         if number < *expected {
             faults.push(Fault::Duplicate { producer, number, offset });
         } else if number > *expected {
@@ -230,6 +243,15 @@ mod tests {
         for (name, now, before, acks, expected) in cases {
             assert_eq!(judge_log(&now, &before, &acks), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_log_cut_by_retention_is_judged_from_its_start() {
+        let whole = log(&[(1, 0), (1, 1), (2, 0), (1, 2)]);
+        let acks = [acknowledged(0, 1, 0, 2), acknowledged(2, 2, 0, 1), acknowledged(3, 1, 2, 1)];
+        assert_eq!(judge_from(1, &whole[1..], &whole, &acks), []);
+        let lost = [Fault::Unread { offset: 3 }, Fault::Lost { producer: 1, number: 2, offset: 3 }];
+        assert_eq!(judge_from(1, &whole[1..3], &whole, &acks), lost);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A crash of the process, not of the machine: what the kernel has is not lost here.
 
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::ensure;
 use thalweg_system::client::Client;
@@ -11,6 +11,8 @@ use thalweg_system::load::{Committer, Producer, read_back};
 use thalweg_system::process::{Node, NodeSpec};
 use thalweg_system::verdict::{Fault, Found, judge_commit, judge_log};
 use types::Rng;
+
+use crate::seed;
 
 const ROUNDS: u32 = 50;
 const TOPIC: &str = "crash";
@@ -177,13 +179,5 @@ impl World {
             ensure!(known.contains(&(topic.clone(), 2)), "seed {seed}: {topic} is gone");
         }
         Ok(())
-    }
-}
-
-/// From `THALWEG_SEED`, else from the clock.
-fn seed() -> anyhow::Result<u64> {
-    match std::env::var("THALWEG_SEED") {
-        Ok(seed) => Ok(seed.parse()?),
-        Err(_) => Ok(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos())),
     }
 }

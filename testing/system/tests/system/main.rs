@@ -9,6 +9,17 @@ mod disks;
 mod files;
 mod limits;
 mod metrics;
+mod power;
 mod start;
 mod stop;
 mod survive;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// From `THALWEG_SEED`, else from the clock.
+pub(crate) fn seed() -> anyhow::Result<u64> {
+    match std::env::var("THALWEG_SEED") {
+        Ok(seed) => Ok(seed.parse()?),
+        Err(_) => Ok(u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos())),
+    }
+}

@@ -1,0 +1,178 @@
+//! A power cut without a switch: file systems on loop devices that lose what was not synced.
+//!
+//! Two file systems lie one in the other. The node's data is on the inner one, whose image is a
+//! file on the outer one, as a disk with a cache of its own that nobody guards. [`Cut::Kernel`] is
+//! the end of the kernel: the inner file system is shut down with its journal as it is, so that all
+//! that was only in memory is gone. [`Cut::Device`] shuts down the outer one: gone is also what was
+//! handed to the disk and not followed by a flush.
+//!
+//! The ioctl is done by Python, as it takes unsafe code here. What this cannot show: sectors torn in
+//! the middle, and a disk that lies about its flushes.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+use types::Rng;
+
+/// Set inside the namespace that [`in_own_mounts`] makes.
+const INSIDE: &str = "THALWEG_TEST_OWN_MOUNTS";
+/// Sparse, so this much is not used.
+const DISK_BYTES: u64 = 3 << 30;
+/// Holds the disk and its file system's own blocks.
+const OUTER_BYTES: u64 = 4 << 30;
+/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`.
+const SHUT_DOWN: &str = "
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))
+";
+
+/// What is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cut {
+    /// What the kernel had in memory.
+    Kernel,
+    /// That, and what the disk had not flushed.
+    Device,
+}
+
+/// A disk that can lose power. Lives in a mount namespace of its own.
+#[derive(Debug)]
+pub struct Disk {
+    outer_image: PathBuf,
+    outer: PathBuf,
+    inner: PathBuf,
+}
+
+/// Runs a test of this name again as root in a mount namespace of its own, in which mounts vanish
+/// with the process; there, and only there, does `body` run.
+///
+/// # Errors
+/// If `body` fails, or the machine lacks what a cut needs: it says which.
+pub fn in_own_mounts(test: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    for (program, package) in [
+        ("unshare", "util-linux"),
+        ("mount", "mount"),
+        ("mkfs.ext4", "e2fsprogs"),
+        ("python3", "python3"),
+    ] {
+        let found = Command::new(program).arg("-V").output();
+        ensure!(found.is_ok(), "{program} is missing: install the package {package}");
+    }
+    let output = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--"])
+        .arg(std::env::current_exe()?)
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .output()?;
+    let said =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    println!("{}", said.concat());
+    ensure!(
+        output.status.success(),
+        "{test} fails in its own mounts, for which it must be root and have loop devices: {}",
+        output.status
+    );
+    Ok(())
+}
+
+impl Disk {
+    /// A new disk with its image below `folder`; its power is on.
+    ///
+    /// # Errors
+    /// If it cannot be formatted or mounted.
+    pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        let disk = Self {
+            outer_image: folder.join("outer.img"),
+            outer: folder.join("outer"),
+            inner: folder.join("disk"),
+        };
+        std::fs::create_dir_all(&disk.outer)?;
+        std::fs::create_dir_all(&disk.inner)?;
+        format(&disk.outer_image, OUTER_BYTES)?;
+        mount(&disk.outer_image, &disk.outer)?;
+        format(&disk.inner_image(), DISK_BYTES)?;
+        // The empty disk is there after any cut.
+        File::open(disk.inner_image())?.sync_all()?;
+        File::open(&disk.outer)?.sync_all()?;
+        mount(&disk.inner_image(), &disk.inner)?;
+        Ok(disk)
+    }
+
+    /// Where data goes.
+    pub fn path(&self) -> &Path {
+        &self.inner
+    }
+
+    /// Takes the power away: from now on nothing reaches the disk. Its writers must be killed
+    /// before [`Disk::power_up`].
+    ///
+    /// # Errors
+    /// If the file system cannot be shut down.
+    pub fn cut(&self, what: Cut) -> anyhow::Result<()> {
+        let victim = match what {
+            Cut::Kernel => &self.inner,
+            Cut::Device => &self.outer,
+        };
+        run(Command::new("python3").args(["-c", SHUT_DOWN]).arg(victim))
+    }
+
+    /// Mounts what is left, as after a boot; journals are replayed.
+    ///
+    /// # Errors
+    /// If somebody still uses the disk, or it cannot be mounted.
+    pub fn power_up(&self) -> anyhow::Result<()> {
+        run(Command::new("umount").arg(&self.inner))?;
+        run(Command::new("umount").arg(&self.outer))?;
+        mount(&self.outer_image, &self.outer)?;
+        mount(&self.inner_image(), &self.inner)
+    }
+
+    /// Writes back one file of the data at random, as the kernel does with any file when it likes.
+    ///
+    /// # Errors
+    /// If the disk fails. A file that is gone in the meantime is none.
+    pub fn write_back(&self, rng: &mut Rng) -> io::Result<()> {
+        let mut at = self.inner.clone();
+        while at.is_dir() {
+            let entries: Vec<_> = match at.read_dir() {
+                Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let Ok(count @ 1..) = u32::try_from(entries.len()) else { return Ok(()) };
+            at.clone_from(&entries[rng.below(count) as usize]);
+        }
+        match File::open(&at) {
+            Ok(file) => file.sync_data(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn inner_image(&self) -> PathBuf {
+        self.outer.join("disk.img")
+    }
+}
+
+fn format(image: &Path, bytes: u64) -> anyhow::Result<()> {
+    File::create(image)?.set_len(bytes)?;
+    run(Command::new("mkfs.ext4").arg("-q").arg(image))
+}
+
+fn mount(image: &Path, at: &Path) -> anyhow::Result<()> {
+    run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at))
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
