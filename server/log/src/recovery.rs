@@ -298,6 +298,11 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
     listing.segments.sort_by_key(|segment| segment.base);
     listing.snapshots.sort();
     listing.txn_indexes.sort();
+    let has_log = |base: &Offset| listing.segments.iter().any(|segment| segment.base == *base);
+    if !listing.txn_indexes.iter().all(has_log) {
+        // A segment that a power cut could bring back needs it.
+        disk.sync_dir(dir).context("sync", dir)?;
+    }
     let txn_indexes = listing.txn_indexes.iter().map(|base| (*base, TXN_INDEX));
     let indexes = listing.indexes.iter().map(|(base, kind, _)| (*base, *kind));
     for (base, kind) in indexes.chain(txn_indexes) {

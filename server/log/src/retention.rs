@@ -196,7 +196,14 @@ impl Log {
 
     /// Renames the files of a segment, to be removed later.
     pub(crate) fn delete_files(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
-        self.delete_kinds(base, &[LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT], now)
+        let has_aborted = self.txn_indexes.contains(&base);
+        self.delete_kinds(base, &[LOG, OFFSET_INDEX, TIME_INDEX, SNAPSHOT], now)?;
+        if has_aborted {
+            // Alone among the files it is not made anew: should a power cut bring the segment
+            // back, it must be there.
+            self.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+        }
+        self.delete_kinds(base, &[TXN_INDEX], now)
     }
 
     /// As [`Log::delete_files`], for some kinds of files.

@@ -9,5 +9,6 @@ mod check;
 mod crash_points;
 mod errors;
 mod model;
+mod sequences;
 mod simulation;
 mod world;

@@ -345,7 +345,8 @@ impl World {
         self.cut_to(kept[at])
     }
 
-    fn cut_to(&mut self, end: i64) -> Result<(), Failure> {
+    /// As a follower cuts what its leader does not have.
+    pub fn cut_to(&mut self, end: i64) -> Result<(), Failure> {
         // Behind the cut nothing is synced any more, and the checkpoint must not say so.
         if self.points[0] > end {
             self.write_point(Offset::new(end))?;

@@ -1,0 +1,76 @@
+//! Sequences that chance hardly ever brings about.
+
+use std::sync::Arc;
+
+use thalweg_log::{LogConfig, Loss};
+
+use crate::crash_points::recover;
+use crate::simulation::{is_replay, named};
+use crate::world::World;
+
+/// A world that has made so many segments, all of them synced.
+fn with_segments(seed: u64, segments: usize) -> World {
+    let mut world = World::new(seed);
+    world.open().unwrap();
+    while world.log().segment_count() < segments {
+        world.append_as_leader().unwrap();
+        world.append_as_follower().unwrap();
+    }
+    world.sync(|_| Ok(())).unwrap();
+    world.checkpoint().unwrap();
+    world
+}
+
+/// Whether the machine died before all segments were deleted.
+fn delete_many(seed: u64, changes: u64) -> bool {
+    let mut world = with_segments(seed, 6);
+    let config = LogConfig { retention_bytes: Some(1), ..world.config.as_ref().clone() };
+    world.log().set_config(Arc::new(config));
+    world.disk.die_after(changes);
+    let outcome = world.retain();
+    recover(&mut world, Loss::Sectors);
+    outcome.is_err()
+}
+
+#[test]
+fn segments_that_are_deleted_together_leave_no_hole() {
+    if is_replay() {
+        return;
+    }
+    for seed in 0..30 {
+        let mut changes = 0;
+        while named(&format!("seed {seed}, {changes}"), || delete_many(seed, changes)) {
+            changes += 3;
+        }
+    }
+}
+
+/// Cuts what a clean stop has made a snapshot of, and goes on past it in another way.
+fn pass_a_snapshot(seed: u64) {
+    let mut world = World::new(seed);
+    let config = LogConfig { segment_bytes: 1 << 20, ..world.config.as_ref().clone() };
+    world.config = Arc::new(config);
+    world.open().unwrap();
+    for _ in 0..6 {
+        world.append_as_leader().unwrap();
+    }
+    world.restart().unwrap();
+    let end = world.now.end();
+    world.cut_to(world.now.batches[1].base).unwrap();
+    while world.now.end() < end {
+        world.append_as_leader().unwrap();
+    }
+    world.sync(|_| Ok(())).unwrap();
+    world.checkpoint().unwrap();
+    recover(&mut world, Loss::Sectors);
+}
+
+#[test]
+fn snapshot_of_what_was_cut_does_not_come_back() {
+    if is_replay() {
+        return;
+    }
+    for seed in 0..60 {
+        named(&format!("seed {seed}"), || pass_a_snapshot(seed));
+    }
+}
