@@ -18,19 +18,19 @@ use thalweg_system::process::{Node, NodeSpec, wait_for};
 use thalweg_system::volume::{Volume, can_mount};
 use types::ErrorCode;
 
-const NOTICED_MAX: Duration = Duration::from_secs(20);
-const STORAGE: ErrorCode = ErrorCode::KafkaStorageError;
+pub const NOTICED_MAX: Duration = Duration::from_secs(20);
+pub const STORAGE: ErrorCode = ErrorCode::KafkaStorageError;
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 16 << 20 };
 
 /// One topic of one partition, and what the node said it has of it.
-struct Topic {
+pub struct Topic {
     name: &'static str,
     next: usize,
     acknowledged: Vec<(i64, usize)>,
 }
 
 impl Topic {
-    fn create(client: &mut Client, name: &'static str) -> anyhow::Result<Self> {
+    pub fn create(client: &mut Client, name: &'static str) -> anyhow::Result<Self> {
         // Segments roll often, so that indexes and snapshots are written on the full disk, too.
         client.create_topic(
             name,
@@ -41,7 +41,7 @@ impl Topic {
     }
 
     /// Produces a record that tells its number.
-    fn produce(&mut self, client: &mut Client, bytes: usize) -> anyhow::Result<()> {
+    pub fn produce(&mut self, client: &mut Client, bytes: usize) -> anyhow::Result<()> {
         let number = self.next;
         self.next += 1;
         let mut batch = BatchBuilder::new(Compression::None);
@@ -56,7 +56,7 @@ impl Topic {
         Ok(())
     }
 
-    fn produce_some(&mut self, client: &mut Client) -> anyhow::Result<()> {
+    pub fn produce_some(&mut self, client: &mut Client) -> anyhow::Result<()> {
         (0..20).try_for_each(|_| self.produce(client, 1000))
     }
 
@@ -66,7 +66,7 @@ impl Topic {
     }
 
     /// Every acknowledged record is where the node said, and no offset is missing.
-    fn verify(&self, client: &mut Client) -> anyhow::Result<()> {
+    pub fn verify(&self, client: &mut Client) -> anyhow::Result<()> {
         let end = client.list_offset(self.name, 0, LATEST)?;
         let mut found = Vec::new();
         let mut next = 0;
@@ -104,16 +104,16 @@ fn code<T>(outcome: anyhow::Result<T>) -> anyhow::Result<ErrorCode> {
 }
 
 /// A node with its metadata and the topic `safe` on the machine's disk, and `risky` on its own.
-struct TwoDirs {
+pub struct TwoDirs {
     folder: TempDir,
-    volume: Volume,
-    safe: Topic,
-    risky: Topic,
+    pub volume: Volume,
+    pub safe: Topic,
+    pub risky: Topic,
 }
 
 impl TwoDirs {
     /// `None` where nothing can be mounted.
-    fn start() -> anyhow::Result<Option<(Self, Node)>> {
+    pub fn start() -> anyhow::Result<Option<(Self, Node)>> {
         if !can_mount() {
             eprintln!("skipped: no right to mount");
             return Ok(None);
@@ -139,12 +139,12 @@ impl TwoDirs {
     }
 
     /// Starts the node anew, with the disk.
-    fn restart(&self) -> anyhow::Result<Node> {
+    pub fn restart(&self) -> anyhow::Result<Node> {
         self.volume.mounted_by(Self::spec(&self.folder, &self.volume)?).start()
     }
 
     /// What follows when the disk has failed.
-    fn check_failed(&mut self, node: &Node) -> anyhow::Result<()> {
+    pub fn check_failed(&mut self, node: &Node) -> anyhow::Result<()> {
         let mut client = Client::connect(node.address())?;
         self.risky.produce_until_refused(&mut client)?;
         ensure!(code(client.list_offset("risky", 0, LATEST))? == STORAGE);
@@ -158,7 +158,7 @@ impl TwoDirs {
     }
 
     /// What follows when the disk is back.
-    fn check_recovered(&mut self) -> anyhow::Result<()> {
+    pub fn check_recovered(&mut self) -> anyhow::Result<()> {
         let node = self.restart()?;
         let mut client = Client::connect(node.address())?;
         for topic in [&mut self.safe, &mut self.risky] {
