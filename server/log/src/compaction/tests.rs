@@ -375,3 +375,82 @@ fn retention_meanwhile_voids_a_rewritten_segment() {
     let mut names = names.map(|n| n.unwrap().file_name().into_string().unwrap());
     assert!(!names.any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")));
 }
+
+/// A log of three segments of two batches each, closed: the folder and the recovery point.
+fn three_segments(dir: &Path) -> (PathBuf, Offset) {
+    let mut log = open_new(dir, config());
+    for n in 0..6 {
+        put(&mut log, &[(&format!("k{n}"), Some("v"))], 0);
+        if n % 2 == 1 {
+            log.roll(Millis(0)).unwrap();
+        }
+    }
+    let folder = dir.join("t-0");
+    let point = log.close().unwrap();
+    (folder, point)
+}
+
+#[test]
+fn swaps_that_kafka_left_half_done_end_by_its_rules() {
+    let swap_only = "the former segments that it covers go";
+    let cases: [(&str, &[&str], &[i64]); 4] = [
+        (swap_only, &["00000000000000000000.log.swap"], &[1, 2, 4, 5]),
+        (
+            "part of its set is not renamed yet",
+            &["00000000000000000000.log.swap", "00000000000000000000.index.cleaned"],
+            &[0, 1, 2, 3, 4, 5],
+        ),
+        (
+            "it was made from the last to the first",
+            &["00000000000000000000.log.cleaned", "00000000000000000002.log.swap"],
+            &[0, 1, 2, 3, 4, 5],
+        ),
+        (
+            "what comes behind is another one's",
+            &["00000000000000000000.log.swap", "00000000000000000004.log.cleaned"],
+            &[1, 2, 4, 5],
+        ),
+    ];
+    for (name, files, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, point) = three_segments(dir.path());
+        let read = |base| std::fs::read(segment::path(&folder, Offset::new(base), LOG)).unwrap();
+        let (first, second) = (read(0), read(2));
+        // Of both segments, what a compaction might keep: the second and the third batch.
+        let kept = [&first[first.len() / 2..], &second[..second.len() / 2]].concat();
+        for file in files {
+            std::fs::write(folder.join(file), &kept).unwrap();
+        }
+        let mut log = open(dir.path(), config(), clean(point)).unwrap();
+        let offsets: Vec<i64> = keys(&mut log).into_iter().map(|(offset, _)| offset).collect();
+        assert_eq!(offsets, expected, "{name}");
+        let left = std::fs::read_dir(&folder).unwrap();
+        let mut left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(!left.any(|file| file.ends_with(".swap") || file.ends_with(".cleaned")), "{name}");
+    }
+}
+
+#[test]
+fn a_swap_without_a_transaction_index_leaves_no_aborted_transaction_without_its_marker() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), config());
+    let data = |sequence| {
+        BatchBuilder::new(Compression::None).transactional().producer(ProducerId(7), 0, sequence)
+    };
+    for sequence in 0..2 {
+        append(&mut log, data(sequence), &[("a", Some("aborted"))], 0);
+        end_transaction(&mut log, ControlRecordType::Abort, 0);
+    }
+    log.roll(Millis(0)).unwrap();
+    put(&mut log, &[("b", Some("1"))], 0);
+    assert_eq!(log.aborted_transactions(Offset::ZERO, Offset::MAX).unwrap().len(), 2);
+    let point = log.close().unwrap();
+    let path = segment::path(&dir.path().join("t-0"), Offset::ZERO, LOG);
+    let former = std::fs::read(&path).unwrap();
+    // The first transaction is gone with its marker.
+    std::fs::write(path.with_extension("log.swap"), &former[former.len() / 2..]).unwrap();
+    let log = open(dir.path(), config(), clean(point)).unwrap();
+    let left = log.aborted_transactions(Offset::ZERO, Offset::MAX).unwrap();
+    let left: Vec<_> = left.iter().map(|txn| txn.last_offset.get()).collect();
+    assert_eq!(left, [3]);
+}
