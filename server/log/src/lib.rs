@@ -49,8 +49,8 @@ pub use compaction::{
 pub use config::LogConfig;
 pub use dir::{CleanShutdown, FolderKind, LogDir, PartitionFolder};
 pub use disk::{
-    Corruption, DirEntry, DirLock, Disk, DiskFile, Fault, FaultyDisk, Loss, Once, Op, OpenMode,
-    RealDisk,
+    Corruption, DirEntry, DirLock, Disk, DiskFile, DiskVolume, Fault, FaultyDisk, Loss, Once, Op,
+    OpenMode, RealDisk,
 };
 pub use error::{AppendError, LogError, ProducerError, ReadError};
 pub use leader_epochs::LeaderEpochs;
@@ -61,6 +61,6 @@ pub use producer_state::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerSta
 pub use read::{Batches, ColdRead, Learned, Read};
 pub use rest::{Rested, Size, measure};
 pub use retention::Removal;
-pub use sync::{SyncError, SyncTicket, Synced};
+pub use sync::{SyncError, SyncTicket, Synced, sync_together};
 pub use timestamps::{TimeLookup, TimeWanted, TimesLearned, TimestampedOffset};
 pub use txn_index::AbortedTxn;

@@ -19,6 +19,7 @@ mod producer_ids;
 mod registration;
 mod shard;
 mod shared;
+mod sync_threads;
 mod threads;
 mod upkeep;
 

@@ -24,6 +24,7 @@ use crate::http::{self, Phase, Status};
 use crate::registration;
 use crate::shard::{Inward, Mailboxes, Shard};
 use crate::shared::Shared;
+use crate::sync_threads::SyncThreads;
 use crate::upkeep::CheckpointOrder;
 use crate::{clock, dir_failures, dynamic, groups, threads, upkeep};
 
@@ -78,6 +79,7 @@ impl Node {
         let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
         let acting = acting(mailboxes.clone(), Arc::clone(&dirs));
+        let syncs = SyncThreads::start(&dirs, &mailboxes)?;
         let node_id = config.node_id;
         let image = Arc::new(image);
         let kraft_version = log.facts().kraft_version;
@@ -91,6 +93,7 @@ impl Node {
             dirs,
             checkpoints: CheckpointOrder::default(),
             cleaner: CleanerStatus::default(),
+            syncs,
             mailboxes,
             controller,
             is_registered: AtomicBool::new(false),

@@ -12,6 +12,7 @@ use crate::cleaner::CleanerStatus;
 use crate::controller::Controller;
 use crate::dirs::Dirs;
 use crate::shard::Mailboxes;
+use crate::sync_threads::SyncThreads;
 use crate::upkeep::CheckpointOrder;
 
 /// One value per node, behind an `Arc`; hardly any of it changes after the start.
@@ -26,6 +27,8 @@ pub struct Shared {
     pub checkpoints: CheckpointOrder,
     /// What compaction does.
     pub cleaner: CleanerStatus,
+    /// The threads that sync.
+    pub syncs: SyncThreads,
     /// The way to every shard.
     pub mailboxes: Mailboxes,
     /// The way to the controller.

@@ -96,6 +96,12 @@ pub struct DirEntry {
 /// Held as long as no other process may use the directory.
 pub trait DirLock: Debug + Send + Sync {}
 
+/// The volume that holds a directory, kept open so that no failed write-back goes unseen.
+pub trait DiskVolume: Debug + Send + Sync {
+    /// Forces everything that was done to it onto stable storage, whoever did it (`syncfs`).
+    fn sync(&self) -> io::Result<()>;
+}
+
 /// A file system.
 pub trait Disk: Debug + Send + Sync {
     /// Opens a file.
@@ -114,6 +120,10 @@ pub trait Disk: Debug + Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Locks a file against other processes; `None` where another one holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DirLock>>>;
+    /// The volume that holds a directory, where it can be synced as a whole.
+    fn volume(&self, _dir: &Path) -> io::Result<Box<dyn DiskVolume>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Bytes of the volume that holds `path`: all of them, and those that this user may still use.
     fn volume_bytes(&self, path: &Path) -> io::Result<(u64, u64)>;
 }

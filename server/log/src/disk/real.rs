@@ -12,7 +12,7 @@ use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::ReadWriteFlags;
 use types::Millis;
 
-use super::{DirEntry, DirLock, Disk, DiskFile, Once, OpenMode};
+use super::{DirEntry, DirLock, Disk, DiskFile, DiskVolume, Once, OpenMode};
 
 /// At least what a page of the page cache has.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -81,9 +81,25 @@ impl Disk for RealDisk {
         }
     }
 
+    fn volume(&self, dir: &Path) -> io::Result<Box<dyn DiskVolume>> {
+        Ok(Box::new(RealVolume { dir: File::open(dir)? }))
+    }
+
     fn volume_bytes(&self, path: &Path) -> io::Result<(u64, u64)> {
         let facts = rustix::fs::statvfs(path)?;
         Ok((facts.f_blocks * facts.f_frsize, facts.f_bavail * facts.f_frsize))
+    }
+}
+
+/// The kernel tells each open file of the errors since it was opened.
+#[derive(Debug)]
+struct RealVolume {
+    dir: File,
+}
+
+impl DiskVolume for RealVolume {
+    fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.dir)?)
     }
 }
 

@@ -67,6 +67,17 @@ pub enum NextStep {
     Queue,
 }
 
+/// What is to be done with a partition of a group.
+#[derive(Debug)]
+pub enum CommitStep {
+    /// This has to be synced first.
+    Sync(SyncTicket),
+    /// Whoever waits for it may go.
+    Settle,
+    /// A sync is under way that does not cover the newest appends.
+    Wait,
+}
+
 /// A partition that this node leads.
 pub struct Partition {
     id: PartitionId,
@@ -81,6 +92,8 @@ pub struct Partition {
     parked: Purgatory<Parked>,
     watchers: Watchers,
     queued: bool,
+    /// Appends wait for a sync to end, to be synced themselves.
+    is_due_again: bool,
     /// A write or sync found no room or no descriptor, and is to be tried again in a while.
     waits_for_room: bool,
     offline: bool,
@@ -109,6 +122,7 @@ impl Partition {
             parked: Purgatory::default(),
             watchers: Watchers::default(),
             queued: false,
+            is_due_again: false,
             waits_for_room: false,
             offline: false,
         }
@@ -242,22 +256,34 @@ impl Partition {
         if std::mem::replace(&mut self.queued, true) { NextStep::Queued } else { NextStep::Queue }
     }
 
-    /// Writes what is staged; gives what has to be synced before it counts, if anything has.
-    pub fn begin_commit(&mut self) -> Option<SyncTicket> {
+    /// Writes what is staged and says what comes next.
+    pub fn begin_commit(&mut self) -> CommitStep {
         self.queued = false;
         self.waits_for_room = false;
         if self.offline {
-            return None;
+            return CommitStep::Settle;
         }
         let unsynced = u64::try_from(self.log.end_offset() - self.log.durable_end()).unwrap_or(0);
         let is_due = self.flush_messages.is_some_and(|limit| unsynced >= limit);
         if self.durability == Durability::Sync || is_due {
-            return self.begin_sync();
+            if self.log.is_syncing() {
+                self.is_due_again = true;
+                return CommitStep::Wait;
+            }
+            return self.begin_sync().map_or(CommitStep::Settle, CommitStep::Sync);
         }
         if let Err(fault) = self.log.flush_writes() {
             self.take_fault(&fault);
         }
-        None
+        CommitStep::Settle
+    }
+
+    /// Takes the outcome of a group's sync and lets those go who waited for it. Whether more was
+    /// appended meanwhile.
+    pub fn end_commit(&mut self, outcome: Result<Synced, SyncError>) -> bool {
+        self.end_sync(outcome);
+        self.settle();
+        std::mem::take(&mut self.is_due_again)
     }
 
     /// Gives what has to be synced, if anything has and nothing is being synced already.

@@ -1,24 +1,21 @@
 //! Group commit: one write and one sync for everything that was appended in the meantime.
 //!
 //! Appends are staged and mark their partition dirty. At the end of the turn the loop here writes
-//! each dirty partition with one call, syncs those whose durability asks for it on the blocking
-//! pool, a few files side by side, and then lets the acknowledgements go. The next group forms
-//! while the disk works; there is no timer. A sync that failed is never tried again: the partition
-//! goes offline, since what the kernel dropped cannot be told from what it kept.
+//! each dirty partition with one call, hands what must be synced to the threads for that, and lets
+//! the acknowledgements go that wait for no sync. The next group forms while the disk works; there
+//! is no timer. A sync that failed is never tried again: the partition goes offline, since what the
+//! kernel dropped cannot be told from what it kept.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::{SyncError, SyncTicket, Synced};
+use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use super::Shard;
-use super::partition::{NextStep, Partition};
-use crate::threads;
-
-/// Threads that sync for one shard at once.
-const SYNC_THREADS: usize = 8;
+use super::partition::{CommitStep, NextStep, Partition};
+use crate::sync_threads::{Outcomes, SyncJob};
 
 /// How long a partition whose disk is full rests before it tries again.
 const ROOM_RETRY: Duration = Duration::from_millis(500);
@@ -30,6 +27,9 @@ pub type SharedPartition = Rc<RefCell<Partition>>;
 #[derive(Default)]
 pub struct CommitQueue {
     dirty: RefCell<Vec<SharedPartition>>,
+    /// Those that are being synced, by the key of their job.
+    syncing: RefCell<FxHashMap<u64, SharedPartition>>,
+    last_key: Cell<u64>,
     wake: Notify,
 }
 
@@ -45,6 +45,14 @@ impl CommitQueue {
     fn take(&self) -> Vec<SharedPartition> {
         std::mem::take(&mut *self.dirty.borrow_mut())
     }
+
+    /// Keeps `partition` until the outcome of its sync comes, under the key that this gives.
+    fn keep(&self, partition: &SharedPartition) -> u64 {
+        let key = self.last_key.get() + 1;
+        self.last_key.set(key);
+        self.syncing.borrow_mut().insert(key, Rc::clone(partition));
+        key
+    }
 }
 
 /// Commits group after group until the shard ends.
@@ -54,51 +62,54 @@ pub async fn run(shard: Rc<Shard>) {
         // served before and joins the group.
         shard.commits.wake.notified().await;
         shard.shared.mailboxes.look(shard.index);
-        let group = shard.commits.take();
-        commit(&group).await;
-        retry_later(&shard, group);
+        shard.begin_commits();
     }
 }
 
-/// Those that found no room try again in a while, whether records come or not.
-fn retry_later(shard: &Rc<Shard>, mut group: Vec<SharedPartition>) {
-    group.retain(|partition| partition.borrow().waits_for_room());
-    if !group.is_empty() {
-        let shard = Rc::clone(shard);
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(ROOM_RETRY).await;
-            group.iter().for_each(|partition| shard.commits.push(partition));
-        });
+impl Shard {
+    /// Writes one group and lets those go who wait for no sync.
+    fn begin_commits(self: &Rc<Self>) {
+        let group = self.commits.take();
+        let mut jobs = Vec::new();
+        for partition in &group {
+            let step = partition.borrow_mut().begin_commit();
+            match step {
+                CommitStep::Sync(ticket) => {
+                    let key = self.commits.keep(partition);
+                    jobs.push(SyncJob { ticket, shard: self.index, key });
+                }
+                CommitStep::Settle => partition.borrow_mut().settle(),
+                CommitStep::Wait => {}
+            }
+        }
+        self.shared.syncs.push(jobs);
+        self.retry_later(group);
     }
-}
 
-/// Writes, syncs and settles one group.
-async fn commit(group: &[SharedPartition]) {
-    let mut syncing = Vec::new();
-    for partition in group {
-        let ticket = partition.borrow_mut().begin_commit();
-        match ticket {
-            Some(ticket) => syncing.push((Rc::clone(partition), ticket)),
-            None => partition.borrow_mut().settle(),
+    /// Takes the outcomes of syncs and lets those go who waited for them.
+    pub fn end_syncs(self: &Rc<Self>, outcomes: Outcomes) {
+        let mut group = Vec::with_capacity(outcomes.len());
+        for (key, outcome) in outcomes {
+            let kept = self.commits.syncing.borrow_mut().remove(&key);
+            let partition = kept.expect("each job ends once");
+            let is_due = partition.borrow_mut().end_commit(outcome);
+            if is_due {
+                self.commits.push(&partition);
+            }
+            group.push(partition);
+        }
+        self.retry_later(group);
+    }
+
+    /// Those that found no room try again in a while, whether records come or not.
+    fn retry_later(self: &Rc<Self>, mut group: Vec<SharedPartition>) {
+        group.retain(|partition| partition.borrow().waits_for_room());
+        if !group.is_empty() {
+            let shard = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(ROOM_RETRY).await;
+                group.iter().for_each(|partition| shard.commits.push(partition));
+            });
         }
     }
-    let per_thread = syncing.len().div_ceil(SYNC_THREADS).max(1);
-    let mut running = Vec::with_capacity(SYNC_THREADS);
-    while !syncing.is_empty() {
-        let rest = syncing.split_off(per_thread.min(syncing.len()));
-        let group = std::mem::replace(&mut syncing, rest);
-        let (partitions, tickets): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        running.push((partitions, sync(tickets)));
-    }
-    for (partitions, outcomes) in running {
-        for (partition, outcome) in partitions.iter().zip(outcomes.await) {
-            let mut partition = partition.borrow_mut();
-            partition.end_sync(outcome);
-            partition.settle();
-        }
-    }
-}
-
-fn sync(tickets: Vec<SyncTicket>) -> impl Future<Output = Vec<Result<Synced, SyncError>>> {
-    threads::blocking(move || tickets.into_iter().map(SyncTicket::sync).collect())
 }

@@ -8,7 +8,7 @@ use types::Millis;
 
 use super::volume::{Entry, FileId};
 use super::{FaultyDisk, Op, ROOM_BYTES, State, dead};
-use crate::disk::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
+use crate::disk::{DirEntry, DirLock, Disk, DiskFile, DiskVolume, OpenMode};
 
 /// One read in so many finds nothing in memory.
 const COLD_READ_EVERY: u32 = 8;
@@ -164,8 +164,27 @@ impl Disk for FaultyDisk {
         Ok(is_free.then(lock))
     }
 
+    fn volume(&self, dir: &Path) -> io::Result<Box<dyn DiskVolume>> {
+        Ok(Box::new(FaultyVolume { disk: self.clone(), dir: dir.to_owned() }))
+    }
+
     fn volume_bytes(&self, _path: &Path) -> io::Result<(u64, u64)> {
         Ok((ROOM_BYTES, self.state().room))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyVolume {
+    disk: FaultyDisk,
+    dir: PathBuf,
+}
+
+impl DiskVolume for FaultyVolume {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.state().change(Op::Sync, &self.dir, |state| {
+            state.volume.sync_all();
+            Ok(())
+        })
     }
 }
 

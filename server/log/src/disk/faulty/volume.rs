@@ -255,6 +255,13 @@ impl Volume {
         }
     }
 
+    pub fn sync_all(&mut self) {
+        for Change(edits) in std::mem::take(&mut self.pending) {
+            self.settle(&edits);
+        }
+        self.files.values_mut().for_each(Content::sync);
+    }
+
     pub fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
         let wanted = self.dir(path)?;
         let changes = std::mem::take(&mut self.pending);
