@@ -136,14 +136,14 @@ pub fn sync_together(
     tickets: Vec<SyncTicket>,
 ) -> Vec<Result<Synced, SyncError>> {
     let mut prepared: Vec<io::Result<bool>> = tickets.iter().map(SyncTicket::prepare).collect();
-    let mut synced = volume.sync();
+    let mut synced = volume.sync().map_err(sync_fault);
     if synced.is_ok() && prepared.iter().any(|due| matches!(due, Ok(true))) {
         for (ticket, due) in tickets.iter().zip(&mut prepared) {
             if let Ok(true) = due {
                 *due = ticket.put_in_place().map(|()| true);
             }
         }
-        synced = volume.sync();
+        synced = volume.sync().map_err(sync_fault);
     }
     let outcome = |(ticket, due): (SyncTicket, io::Result<bool>)| match (&synced, due) {
         (Ok(()), Ok(_)) => Ok(Synced { end: ticket.end }),

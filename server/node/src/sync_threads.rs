@@ -1,9 +1,9 @@
 //! The threads that sync: a few for each log directory, which all shards share.
 //!
-//! Shards push tickets. A thread that is free takes its share of what waits; where many wait it
-//! takes all of them and syncs the volume as a whole, and what comes meanwhile forms the next
-//! group. The outcomes of a group go back to each shard as one piece of work. Figures and reasons
-//! are in ADR 10.
+//! Shards push tickets. One thread takes all that wait, as a group, and syncs the volume as a whole
+//! where they are more than a few; what comes meanwhile forms the next group. Where the volume is
+//! slow since others write to it, all threads sync file by file. The outcomes of a group go back to
+//! each shard as one piece of work. Figures and reasons are in ADR 12.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,10 +19,12 @@ use crate::shard::Mailboxes;
 /// Threads for each directory.
 const THREADS: usize = 4;
 /// From so many tickets on the volume is synced as a whole.
-const TOGETHER_MIN: usize = 8;
-/// For so many groups it is not, after it took longer than the files would have: someone else
+const TOGETHER_MIN: usize = 3;
+/// For so many shares it is not, after it took longer than the files would have: someone else
 /// writes much to the volume, and that came along.
-const REST_GROUPS: u32 = 500;
+const REST_SHARES: u32 = 500;
+/// The most that one thread takes at once then.
+const SHARE_MAX: usize = 8;
 
 /// A ticket and where its outcome goes.
 #[derive(Debug)]
@@ -60,15 +62,15 @@ struct Waiting {
     pace: Pace,
 }
 
-/// Whether to sync the volume as a whole.
+/// Whether to sync group by group, and large ones by the volume.
 #[derive(Debug)]
 struct Pace {
     /// How long a file takes by itself, as a running average.
     each: Duration,
-    /// Groups until it is tried again.
+    /// Shares until groups are tried again.
     rest: u32,
-    /// Whether that is going on.
-    is_together: bool,
+    /// Whether a group is being synced, so that the next one forms.
+    has_group: bool,
 }
 
 impl SyncThreads {
@@ -82,7 +84,7 @@ impl SyncThreads {
             let volume = dirs.disk.volume(dir.path()).ok();
             // Without, the time to try it never comes.
             let rest = if volume.is_some() { 0 } else { u32::MAX };
-            let pace = Pace { each: Duration::from_millis(1), rest, is_together: false };
+            let pace = Pace { each: Duration::from_millis(1), rest, has_group: false };
             let waiting = Waiting { jobs: Vec::new(), is_closed: false, idle: 0, pace };
             let (waiting, wake) = (Mutex::new(waiting), Condvar::new());
             let queue = Arc::new(Queue { waiting, wake, volume });
@@ -135,34 +137,34 @@ impl Queue {
 
     /// Syncs until the node ends.
     fn serve(&self, mailboxes: &Mailboxes) {
-        while let Some(jobs) = self.next() {
+        while let Some((jobs, is_group)) = self.next() {
             let (targets, tickets): (Vec<_>, Vec<_>) =
                 jobs.into_iter().map(|job| ((job.shard, job.key), job.ticket)).unzip();
-            let count = u32::try_from(tickets.len()).unwrap_or(u32::MAX);
             let begin = Instant::now();
-            let volume = self.volume.as_deref().filter(|_| tickets.len() >= TOGETHER_MIN);
+            let count = u32::try_from(tickets.len()).unwrap_or(u32::MAX);
+            let is_large = is_group && tickets.len() >= TOGETHER_MIN;
+            let volume = self.volume.as_deref().filter(|_| is_large);
             let outcomes = match volume {
                 Some(volume) => sync_together(volume, tickets),
                 None => tickets.into_iter().map(SyncTicket::sync).collect(),
             };
+            // Before the next group is taken: whoever is answered adds to that one.
+            deliver(mailboxes, targets, outcomes);
             let mut waiting = self.lock();
             waiting.pace.note(volume.is_some(), count, begin.elapsed());
-            let wakes = if volume.is_some() { waiting.threads_to_wake() } else { 0 };
-            drop(waiting);
-            (0..wakes).for_each(|_| self.wake.notify_one());
-            deliver(mailboxes, targets, outcomes);
+            waiting.pace.has_group &= !is_group;
         }
     }
 
-    /// What this thread has to do next; `None` at the end.
-    fn next(&self) -> Option<Vec<SyncJob>> {
+    /// What this thread has to do next, and whether it is a group; `None` at the end.
+    fn next(&self) -> Option<(Vec<SyncJob>, bool)> {
         let mut waiting = self.lock();
         loop {
             if waiting.is_closed {
                 return None;
             }
-            if let Some(jobs) = waiting.take() {
-                return Some(jobs);
+            if let Some(taken) = waiting.take() {
+                return Some(taken);
             }
             waiting.idle += 1;
             waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -172,41 +174,39 @@ impl Queue {
 }
 
 impl Waiting {
-    /// One thread for each ticket, as far as there are any; one where the volume will be synced.
+    /// One for a group; one for each ticket where they are synced one by one.
     fn threads_to_wake(&self) -> usize {
         match self.jobs.len() {
-            _ if self.pace.is_together => 0,
-            TOGETHER_MIN.. if self.pace.rest == 0 => self.idle.min(1),
+            _ if self.pace.has_group => 0,
+            waiting if self.pace.rest == 0 => self.idle.min(waiting).min(1),
             waiting => self.idle.min(waiting),
         }
     }
 
-    /// All where the volume is synced, else one thread's share.
-    fn take(&mut self) -> Option<Vec<SyncJob>> {
+    /// All that wait, as the next group; one thread's share where there are no groups.
+    fn take(&mut self) -> Option<(Vec<SyncJob>, bool)> {
         let count = self.jobs.len();
-        if count == 0 || self.pace.is_together {
+        if count == 0 || self.pace.has_group {
             return None;
         }
-        if count >= TOGETHER_MIN && self.pace.rest == 0 {
-            self.pace.is_together = true;
-            return Some(std::mem::take(&mut self.jobs));
+        if self.pace.rest == 0 {
+            self.pace.has_group = true;
+            return Some((std::mem::take(&mut self.jobs), true));
         }
-        self.pace.rest = self.pace.rest.saturating_sub(1);
-        // Below the number from which the volume would be synced.
-        let share = count.div_ceil(THREADS).min(TOGETHER_MIN - 1);
-        Some(self.jobs.drain(..share).collect())
+        self.pace.rest -= 1;
+        let share = count.div_ceil(THREADS).min(SHARE_MAX);
+        Some((self.jobs.drain(..share).collect(), false))
     }
 }
 
 impl Pace {
-    fn note(&mut self, was_together: bool, count: u32, took: Duration) {
-        if was_together {
-            self.is_together = false;
-            if took > self.each * count {
-                self.rest = REST_GROUPS;
-            }
-        } else if let Some(each) = took.checked_div(count) {
+    /// Takes note of how long `count` tickets took, and whether the volume was synced for them.
+    fn note(&mut self, by_volume: bool, count: u32, took: Duration) {
+        if !by_volume {
+            let each = took.checked_div(count).unwrap_or_default();
             self.each = (self.each * 7 + each) / 8;
+        } else if took > self.each * count {
+            self.rest = REST_SHARES;
         }
     }
 }
@@ -232,21 +232,56 @@ fn deliver(
 mod tests {
     use super::*;
 
+    fn pace(each: u64, rest: u32) -> Pace {
+        Pace { each: Duration::from_millis(each), rest, has_group: false }
+    }
+
     #[test]
     fn volume_is_left_alone_for_a_while_once_it_took_longer_than_the_files() {
-        let each = Duration::from_millis(2);
-        let mut pace = Pace { each, rest: 0, is_together: true };
+        let mut pace = pace(2, 0);
         pace.note(true, 10, Duration::from_millis(19));
-        assert_eq!((pace.is_together, pace.rest), (false, 0));
+        assert_eq!(pace.rest, 0);
         pace.note(true, 10, Duration::from_millis(21));
-        assert_eq!(pace.rest, REST_GROUPS);
-        assert_eq!(pace.each, each, "of that one nothing is learnt about files");
+        assert_eq!(pace.rest, REST_SHARES);
+        assert_eq!(pace.each, Duration::from_millis(2), "of files nothing is learnt by that");
     }
 
     #[test]
     fn time_of_a_file_follows_what_is_measured() {
-        let mut pace = Pace { each: Duration::from_millis(8), rest: 0, is_together: false };
+        let mut pace = pace(8, 0);
         pace.note(false, 2, Duration::from_millis(32));
         assert_eq!(pace.each, Duration::from_millis(9));
+    }
+
+    #[test]
+    fn nobody_is_woken_while_a_group_is_synced() {
+        let mut waiting = Waiting { jobs: jobs(5), is_closed: false, idle: 3, pace: pace(1, 0) };
+        assert_eq!(waiting.threads_to_wake(), 1);
+        let (group, is_group) = waiting.take().unwrap();
+        assert_eq!((group.len(), is_group), (5, true));
+        waiting.jobs = group;
+        assert_eq!(waiting.threads_to_wake(), 0);
+        assert!(waiting.take().is_none(), "they form the next group");
+    }
+
+    #[test]
+    fn threads_share_what_waits_where_there_are_no_groups() {
+        let mut waiting = Waiting { jobs: jobs(5), is_closed: false, idle: 3, pace: pace(1, 9) };
+        assert_eq!(waiting.threads_to_wake(), 3);
+        let (share, is_group) = waiting.take().unwrap();
+        assert_eq!((share.len(), is_group, waiting.jobs.len()), (2, false, 3));
+    }
+
+    /// Tickets of so many new logs.
+    fn jobs(count: u64) -> Vec<SyncJob> {
+        let dir = tempfile::tempdir().unwrap();
+        let job = |key| {
+            let folder = dir.path().join(format!("t-{key}"));
+            let (disk, config) = (Arc::new(log::RealDisk), Arc::default());
+            let opening = log::Opening::NEW;
+            let mut log = log::Log::open(disk, folder, config, opening, types::Millis(0)).unwrap();
+            SyncJob { ticket: log.sync_ticket().unwrap().unwrap(), shard: 0, key }
+        };
+        (0..count).map(job).collect()
     }
 }

@@ -4,7 +4,7 @@ use types::{LeaderEpoch, Millis};
 
 use super::*;
 use crate::testing::{batch, open_new, sync};
-use crate::{AppendOrigin, LogConfig};
+use crate::{AppendOrigin, Fault, FaultyDisk, LogConfig, Loss, Op, Opening};
 
 fn append(log: &mut Log) {
     let (epoch, origin) = (LeaderEpoch(0), AppendOrigin::Client);
@@ -57,4 +57,49 @@ fn failed_sync_takes_the_log_offline() {
     let (epoch, origin) = (LeaderEpoch(0), AppendOrigin::Client);
     let refused = log.append_as_leader(batch(1, 0), epoch, origin, Millis(0)).unwrap_err();
     assert_eq!(refused.code(), types::ErrorCode::KafkaStorageError);
+}
+
+#[test]
+fn logs_are_synced_together_with_their_names_and_epochs() {
+    let disk = FaultyDisk::new(3);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let open = |name: &str, opening| {
+        let (disk, dir) = (Arc::clone(&shared), PathBuf::from("/d").join(name));
+        Log::open(disk, dir, Arc::default(), opening, Millis(0)).unwrap()
+    };
+    let mut logs: Vec<_> = ["a-0", "b-0", "c-0"].map(|name| open(name, Opening::NEW)).into();
+    logs.iter_mut().for_each(append);
+    let tickets = logs.iter_mut().map(|log| log.sync_ticket().unwrap().unwrap()).collect();
+    let volume = shared.volume(Path::new("/d")).unwrap();
+    for (log, outcome) in logs.iter_mut().zip(sync_together(volume.as_ref(), tickets)) {
+        log.synced(outcome).unwrap();
+        assert_eq!(log.durable_end(), Offset::new(2));
+    }
+    disk.crash(Loss::Whole);
+    for name in ["a-0", "b-0", "c-0"] {
+        let log = open(name, Opening { recovery_point: Offset::new(2), ..Opening::NEW });
+        assert_eq!(log.end_offset(), Offset::new(2), "{name}");
+        assert_eq!(log.leader_epochs().latest(), Some(LeaderEpoch(0)), "{name}");
+    }
+}
+
+#[test]
+fn failed_sync_of_a_volume_takes_all_its_logs_offline() {
+    let disk = FaultyDisk::new(3);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let open = |name: &str| {
+        let (disk, dir) = (Arc::clone(&shared), PathBuf::from("/d").join(name));
+        Log::open(disk, dir, Arc::default(), Opening::NEW, Millis(0)).unwrap()
+    };
+    let mut logs = [open("a-0"), open("b-0")];
+    logs.iter_mut().for_each(append);
+    let tickets = logs.iter_mut().map(|log| log.sync_ticket().unwrap().unwrap()).collect();
+    let volume = shared.volume(Path::new("/d")).unwrap();
+    // No room, said by a sync, is no reason to try again.
+    let errno = 28;
+    disk.fail(Fault { op: Op::Sync, name_end: "d".to_owned(), skip: 0, times: 1, errno });
+    for (log, outcome) in logs.iter_mut().zip(sync_together(volume.as_ref(), tickets)) {
+        log.synced(outcome).unwrap_err();
+        assert!(log.is_offline());
+    }
 }
