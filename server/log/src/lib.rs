@@ -63,4 +63,4 @@ pub use rest::{Rested, Size, measure};
 pub use retention::Removal;
 pub use sync::{SyncError, SyncTicket, Synced, sync_together};
 pub use timestamps::{TimeLookup, TimeWanted, TimesLearned, TimestampedOffset};
-pub use txn_index::AbortedTxn;
+pub use txn_index::{AbortedLookup, AbortedTxn};

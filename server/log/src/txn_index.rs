@@ -4,7 +4,8 @@
 //! transaction, and the last stable offset once it had ended (INT64 each). Segments without aborted
 //! transactions have no such file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use types::{Offset, ProducerId};
 
@@ -59,29 +60,34 @@ impl AbortedTxn {
 }
 
 impl Log {
-    /// The aborted transactions that touch the offsets from `from` to before `until`. Blocks, but
-    /// reads nothing where no transaction was ever aborted.
+    /// What tells the aborted transactions that touch the offsets from `from` on; `None` where none
+    /// was ever aborted.
+    pub fn aborted_lookup(&self, from: Offset) -> Option<AbortedLookup> {
+        let holder = self.base_of(from);
+        let first = self.txn_indexes.partition_point(|base| *base < holder);
+        let indexed = self.txn_indexes[first..].iter().map(|&base| {
+            let at = self.segment_of(base);
+            (base, self.end_of(at))
+        });
+        let segments: Vec<_> = indexed.collect();
+        (!segments.is_empty()).then(|| AbortedLookup {
+            disk: Arc::clone(&self.disk),
+            dir: self.dir.clone(),
+            segments,
+            from,
+        })
+    }
+
+    /// As [`Log::aborted_lookup`], run at once: those that touch offsets before `until`. Blocks.
     ///
     /// # Errors
-    /// [`LogError::Io`], and [`LogError::Malformed`] for an index that cannot be read.
+    /// Those of [`AbortedLookup::run`].
     pub fn aborted_transactions(
         &self,
         from: Offset,
         until: Offset,
     ) -> Result<Vec<AbortedTxn>, LogError> {
-        let holder = self.base_of(from);
-        let mut found = Vec::new();
-        for &base in self.txn_indexes.iter().filter(|base| **base >= holder) {
-            for txn in self.read_txn_index(base)? {
-                if txn.last_offset >= from && txn.first_offset < until {
-                    found.push(txn);
-                }
-                if txn.last_stable_offset >= until {
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(found)
+        self.aborted_lookup(from).map_or(Ok(Vec::new()), |lookup| lookup.run(until))
     }
 
     /// Adds a transaction to the index of the segment that holds its marker, unless a replay finds
@@ -150,16 +156,58 @@ impl Log {
         let at = self.closed.partition_point(|segment| segment.base <= offset).saturating_sub(1);
         self.closed.get(at).map_or(self.active.base, |segment| segment.base)
     }
+}
 
-    fn read_txn_index(&self, base: Offset) -> Result<Vec<AbortedTxn>, LogError> {
+/// A look-up of aborted transactions, for a thread that may block.
+#[derive(Debug)]
+pub struct AbortedLookup {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Bases and ends of the segments that have an index.
+    segments: Vec<(Offset, Offset)>,
+    from: Offset,
+}
+
+impl AbortedLookup {
+    /// The transactions that touch the offsets before `until`. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], and [`LogError::Malformed`] for an index that is gone or cannot be right:
+    /// without it, what was aborted would be served as if it counted.
+    pub fn run(self, until: Offset) -> Result<Vec<AbortedTxn>, LogError> {
+        let mut found = Vec::new();
+        for &(base, end) in &self.segments {
+            for txn in self.read(base, end)? {
+                if txn.last_offset >= self.from && txn.first_offset < until {
+                    found.push(txn);
+                }
+                if txn.last_stable_offset >= until {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn read(&self, base: Offset, end: Offset) -> Result<Vec<AbortedTxn>, LogError> {
         let path = segment::path(&self.dir, base, TXN_INDEX);
+        let malformed = |reason: &str| {
+            let reason = format!("{reason}; bring it back from a backup or a replica");
+            LogError::Malformed { file: path.clone(), reason }
+        };
         let content = read_file_if_exists(self.disk.as_ref(), &path).context("read", &path)?;
-        let content = content.unwrap_or_default();
+        let content = content.ok_or_else(|| malformed("it is gone"))?;
         let (entries, rest) = content.as_chunks::<ENTRY_BYTES>();
         let found: Option<Vec<_>> = entries.iter().map(AbortedTxn::from_bytes).collect();
-        match found {
-            Some(found) if rest.is_empty() => Ok(found),
-            _ => Err(LogError::Malformed { file: path, reason: "it is no index".to_owned() }),
+        let found = found.filter(|found| !found.is_empty() && rest.is_empty());
+        let found = found.ok_or_else(|| malformed("it is no index"))?;
+        let is_inside = |txn: &AbortedTxn| {
+            txn.first_offset <= txn.last_offset && (base..end).contains(&txn.last_offset)
+        };
+        let rising = found.windows(2).all(|pair| pair[0].last_offset < pair[1].last_offset);
+        match rising && found.iter().all(is_inside) {
+            true => Ok(found),
+            false => Err(malformed("its entries are not of this segment")),
         }
     }
 }
@@ -181,4 +229,52 @@ pub(crate) fn read_entries(
         txn.first_offset < txn.last_offset && former < Some(txn.last_offset)
     });
     Ok(sound.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use types::LeaderEpoch;
+
+    use super::*;
+    use crate::testing::{batch, clean, open, open_new};
+    use crate::{AppendOrigin, LogConfig};
+
+    #[test]
+    fn an_index_that_cannot_be_right_is_not_taken_for_one_without_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_new(dir.path(), LogConfig::default());
+        let (epoch, now) = (LeaderEpoch(0), types::Millis(0));
+        log.append_as_leader(batch(9, 0), epoch, AppendOrigin::Client, now).unwrap();
+        let end = log.close().unwrap();
+        let entry = |first: i64, last: i64| AbortedTxn {
+            producer: ProducerId(1),
+            first_offset: Offset::new(first),
+            last_offset: Offset::new(last),
+            last_stable_offset: Offset::new(last + 1),
+        };
+        let bytes = |entries: &[AbortedTxn]| -> Vec<u8> {
+            entries.iter().flat_map(|entry| entry.to_bytes()).collect()
+        };
+        let good = bytes(&[entry(0, 2), entry(3, 5)]);
+        let path = segment::path(&dir.path().join("t-0"), Offset::ZERO, TXN_INDEX);
+        let cases = [
+            ("sound", good.clone(), true),
+            ("zeroed", vec![0; good.len()], false),
+            ("cut in an entry", good[..40].to_vec(), false),
+            ("empty", vec![], false),
+            ("of another segment", bytes(&[entry(90, 95)]), false),
+            ("backwards", bytes(&[entry(3, 5), entry(0, 2)]), false),
+            ("another version", [&[1], &good[1..]].concat(), false),
+        ];
+        for (name, content, is_good) in cases {
+            std::fs::write(&path, &good).unwrap();
+            let log = open(dir.path(), LogConfig::default(), clean(end)).unwrap();
+            std::fs::write(&path, content).unwrap();
+            let found = log.aborted_transactions(Offset::ZERO, Offset::MAX);
+            assert_eq!(found.is_ok(), is_good, "{name}: {found:?}");
+        }
+        let log = open(dir.path(), LogConfig::default(), clean(end)).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(log.aborted_transactions(Offset::ZERO, Offset::MAX).is_err(), "gone");
+    }
 }

@@ -10,7 +10,6 @@ mod operations;
 mod read;
 mod request;
 mod resolve;
-mod stand_in;
 
 pub use answers::Answers;
 pub use request::{Context, serve};

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use log::{AbortedTxn, Batches, ColdRead, Learned, LogError, Read, ReadError};
+use log::{AbortedLookup, AbortedTxn, Batches, ColdRead, Learned, LogError, Read, ReadError};
 use net::InFlight;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -83,7 +83,7 @@ pub struct Answer {
     /// First offset of the log.
     pub log_start: Option<Offset>,
     /// Whole batches.
-    pub records: Records,
+    pub records: Bytes,
     /// Whether the log has more behind the records: a limit or the end of a segment cut them, and
     /// waiting would not make them longer.
     pub is_cut: bool,
@@ -91,36 +91,10 @@ pub struct Answer {
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Aborted transactions within the records, for a reader of committed ones.
     pub aborted: Vec<AbortedTxn>,
+    /// What tells them, and the offset behind the records that are there already.
+    unsettled: Option<(AbortedLookup, Offset)>,
     /// Counts the records until the connection has them; none without any in memory.
     pub held: Option<InFlight>,
-}
-
-/// Whole batches, in the pieces in which they lie in memory.
-#[derive(Clone, Debug, Default)]
-pub struct Records {
-    /// The pieces, in order. None is empty.
-    pub pieces: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Records {
-    /// How many bytes they are.
-    pub fn len(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-}
-
-impl From<Bytes> for Records {
-    fn from(bytes: Bytes) -> Self {
-        let len = bytes.len();
-        let pieces = if len == 0 { Vec::new() } else { vec![bytes] };
-        Self { pieces, bytes: len }
-    }
 }
 
 impl Answer {
@@ -136,7 +110,10 @@ impl Answer {
         if let Some(held) = &mut self.held {
             held.set(records.len());
         }
-        self.records = records.into();
+        self.records = records;
+        if let Some((_, behind)) = &mut self.unsettled {
+            *behind = next;
+        }
     }
 
     /// An answer that is only an error.
@@ -146,10 +123,11 @@ impl Answer {
             high_watermark: None,
             last_stable: None,
             log_start: None,
-            records: Records::default(),
+            records: Bytes::new(),
             is_cut: false,
             diverging: None,
             aborted: vec![],
+            unsettled: None,
             held: None,
         }
     }
@@ -181,6 +159,17 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
                     }
                     Ok((records, next)) => answer.hold(records, next, bounds),
                     Err(error) => answer = Answer::refused(error),
+                }
+            }
+            if let Some((lookup, behind)) = answer.unsettled.take()
+                && !answer.records.is_empty()
+            {
+                match threads::blocking(move || lookup.run(behind)).await {
+                    Ok(aborted) => answer.aborted = aborted,
+                    Err(fault) => {
+                        tracing::error!("cannot tell what was aborted: {fault}");
+                        answer = Answer::refused(fault.code());
+                    }
                 }
             }
             answers.push((ask.at, answer));
@@ -227,7 +216,7 @@ fn trim(answers: &mut [(usize, Answer)], bytes_max: usize) {
     let mut spent = 0;
     for (_, answer) in answers {
         if spent > 0 && spent + answer.records.len() > bytes_max {
-            answer.records = Records::default();
+            answer.records = Bytes::new();
             answer.aborted.clear();
             answer.held = None;
         }
@@ -423,18 +412,18 @@ fn read_one(
         return (answer, None);
     }
     let until = if bounds.read_committed { last_stable } else { high_watermark };
+    if bounds.read_committed {
+        answer.unsettled = partition.log().aborted_lookup(from).map(|lookup| (lookup, from));
+    }
     match partition.log_mut().read(from, limits.bytes_max, until, limits.min_one) {
         Ok(Read::Ready(batches)) => {
             let next = batches.next_offset;
-            let records = Records::from(batches.bytes);
-            if bounds.read_committed && !records.is_empty() {
-                match partition.log_mut().aborted_transactions(from, next) {
-                    Ok(aborted) => answer.aborted = aborted,
-                    Err(fault) => return (Answer::refused(fault.code()), None),
-                }
-            }
+            let records = batches.bytes;
             answer.is_cut = !records.is_empty() && next < until;
             answer.records = records;
+            if let Some((_, behind)) = &mut answer.unsettled {
+                *behind = next;
+            }
             (answer, None)
         }
         Ok(Read::Cold(cold)) => (answer, Some(cold)),

@@ -9,7 +9,7 @@ use net::{Peer, Response, Served};
 use protocol::wire::{DecodeError, Reader, Segments, Sink};
 use protocol::{ApiKey, Message};
 
-use super::{answers, api, stand_in};
+use super::{answers, api};
 use crate::shard::Shard;
 
 /// Who asks, for what, and how the answer must be framed.
@@ -40,12 +40,6 @@ impl Context {
     /// The bytes of a response to this request.
     pub fn respond<M: Message>(&self, message: &M) -> Response {
         self.encode(message).map_or_else(Response::close, Response::new)
-    }
-
-    /// As [`Context::respond`], where stand-ins in the message stand for `records`.
-    pub fn respond_around<M: Message>(&self, message: &M, records: Vec<Vec<Bytes>>) -> Response {
-        let place = |encoded| Response::new(stand_in::replace(encoded, records));
-        self.encode(message).map_or_else(Response::close, place)
     }
 
     fn encode<M: Message>(&self, message: &M) -> Option<Vec<Bytes>> {

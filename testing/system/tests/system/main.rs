@@ -5,6 +5,7 @@
 
 mod attacks;
 mod crash;
+mod damage;
 mod disk_moves;
 mod disks;
 mod files;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use net::{Response, Served};
 use protocol::View;
 use protocol::messages::fetch::{
@@ -20,7 +20,6 @@ use types::{ErrorCode, Offset, Uuid};
 use crate::broker::Context;
 use crate::broker::read::{self, Answer, Ask, Bounds, Wait};
 use crate::broker::resolve::{self, TopicRef};
-use crate::broker::stand_in;
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
 
@@ -167,8 +166,7 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
     let mut sessions = context.shard.sessions.borrow_mut();
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut places: BTreeMap<&TopicKey, usize> = BTreeMap::new();
-    let mut scattered = Vec::new();
-    for (target, mut answer) in open.targets.iter().zip(answers) {
+    for (target, answer) in open.targets.iter().zip(answers) {
         let answered = Answered {
             error: answer.error,
             high_watermark: answer.high_watermark,
@@ -182,23 +180,10 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
             responses.push(topic_response(&target.key.topic));
             responses.len() - 1
         });
-        let bytes = answer.records.len();
-        let mut pieces = std::mem::take(&mut answer.records.pieces);
-        let records = match pieces.len() {
-            0 => Bytes::new(),
-            1 => pieces.remove(0),
-            _ => {
-                scattered.push((at, pieces));
-                stand_in::of(bytes)
-            }
-        };
-        responses[at].partitions.push(partition_data(target.key.partition, answer, records));
+        responses[at].partitions.push(partition_data(target.key.partition, answer));
     }
-    // Encoded topic by topic, and within a topic in the order of the request.
-    scattered.sort_by_key(|(at, _)| *at);
-    let scattered = scattered.into_iter().map(|(_, pieces)| pieces).collect();
     let response = FetchResponse { session_id: open.session_id, responses, ..Default::default() };
-    context.respond_around(&response, scattered)
+    context.respond(&response)
 }
 
 fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
@@ -212,8 +197,8 @@ fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
     }
 }
 
-/// What a partition answers; its records may be a stand-in.
-fn partition_data(partition_index: i32, answer: Answer, records: Bytes) -> PartitionData {
+/// What a partition answers.
+fn partition_data(partition_index: i32, answer: Answer) -> PartitionData {
     let wire = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
     let aborted = answer.aborted.into_iter().map(|txn| AbortedTransaction {
         producer_id: txn.producer.0,
@@ -233,7 +218,7 @@ fn partition_data(partition_index: i32, answer: Answer, records: Bytes) -> Parti
         log_start_offset: wire(answer.log_start),
         diverging_epoch: diverging.unwrap_or_default(),
         aborted_transactions: Some(aborted.collect()),
-        records: Some(records),
+        records: Some(answer.records),
         ..Default::default()
     }
 }
