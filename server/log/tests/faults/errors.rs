@@ -55,11 +55,19 @@ fn check_recovery(world: &mut World, loss: Loss) {
 /// Whether there was a call to fail.
 fn run_with_fault(seed: u64, op: Op, skip: u32) -> bool {
     let mut world = World::new(seed);
-    let errno = ERRNOS[skip as usize % ERRNOS.len()];
+    // A file that is open needs no descriptor to be synced.
+    let errnos = if op == Op::Sync { &ERRNOS[..3] } else { &ERRNOS };
+    let errno = errnos[skip as usize % errnos.len()];
     world.disk.fail(Fault { op, name_end: String::new(), skip, times: 1, errno });
     let Err(_) = workload(&mut world, STEPS) else { return false };
     check_refusal(&mut world);
-    check_recovery(&mut world, LOSSES[skip as usize % LOSSES.len()]);
+    let mut loss = LOSSES[skip as usize % LOSSES.len()];
+    if op == Op::Sync && world.log.is_some() {
+        // The disk takes the next sync, but has forgotten what the failed one was for.
+        _ = world.sync(|_| Ok(()));
+        loss = Loss::Whole;
+    }
+    check_recovery(&mut world, loss);
     true
 }
 

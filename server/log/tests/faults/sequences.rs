@@ -48,8 +48,10 @@ fn segments_that_are_deleted_together_leave_no_hole() {
 /// Cuts what a clean stop has made a snapshot of, and goes on past it in another way.
 fn pass_a_snapshot(seed: u64) {
     let mut world = World::new(seed);
-    let config = LogConfig { segment_bytes: 1 << 20, ..world.config.as_ref().clone() };
-    world.config = Arc::new(config);
+    // No segment is rolled, and no name changes but the snapshot's.
+    let (segment_bytes, segment_index_bytes) = (1 << 20, 1 << 20);
+    let config = world.config.as_ref().clone();
+    world.config = Arc::new(LogConfig { segment_bytes, segment_index_bytes, ..config });
     world.open().unwrap();
     for _ in 0..6 {
         world.append_as_leader().unwrap();

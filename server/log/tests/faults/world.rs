@@ -33,7 +33,8 @@ pub struct World {
     /// What the log has told, or the operator was told.
     pub told_durable: i64,
     pub told_start: i64,
-    pub has_topic_id: bool,
+    has_topic_id: bool,
+    wrote_topic_id: bool,
     /// The furthest that the start has been moved.
     pub start: i64,
     /// What may be in the recovery-point checkpoint.
@@ -81,6 +82,7 @@ impl World {
             told_durable: 0,
             told_start: 0,
             has_topic_id: false,
+            wrote_topic_id: false,
             start: 0,
             points: vec![0],
             epoch: 0,
@@ -138,7 +140,9 @@ impl World {
             Some(id) => assert_eq!(id, TOPIC_ID),
             None => {
                 assert!(!self.has_topic_id, "partition.metadata is lost");
+                self.wrote_topic_id = false;
                 write_topic_id(disk.as_ref(), &folder(), TOPIC_ID)?;
+                self.wrote_topic_id = true;
             }
         }
         Ok(())
@@ -294,7 +298,7 @@ impl World {
         let has_cut = self.former.len() > formers;
         // Cuts before the ticket are as durable as what it told.
         self.former.drain(..formers);
-        self.has_topic_id = true;
+        self.has_topic_id |= self.wrote_topic_id;
         self.told_durable = self.log().durable_end().get();
         let expected = end.min(self.now.end());
         assert!(has_cut || self.told_durable == expected, "{} {expected}", self.told_durable);
