@@ -17,12 +17,13 @@ use crate::dirs::Dirs;
 use crate::shard::Mailboxes;
 
 /// Threads for each directory.
-const THREADS: usize = 4;
+const THREADS: usize = 8;
 /// From so many tickets on the volume is synced as a whole.
 const TOGETHER_MIN: usize = 3;
 /// For so many shares it is not, after it took longer than the files would have: someone else
-/// writes much to the volume, and that came along.
+/// writes much to the volume, and that came along. Twice as many each further time, up to a limit.
 const REST_SHARES: u32 = 500;
+const REST_SHARES_MAX: u32 = 64_000;
 /// The most that one thread takes at once then.
 const SHARE_MAX: usize = 8;
 
@@ -69,6 +70,8 @@ struct Pace {
     each: Duration,
     /// Shares until groups are tried again.
     rest: u32,
+    /// How many there were the last time; 0 where the volume was quick since.
+    last_rest: u32,
     /// Whether a group is being synced, so that the next one forms.
     has_group: bool,
 }
@@ -84,7 +87,8 @@ impl SyncThreads {
             let volume = dirs.disk.volume(dir.path()).ok();
             // Without, the time to try it never comes.
             let rest = if volume.is_some() { 0 } else { u32::MAX };
-            let pace = Pace { each: Duration::from_millis(1), rest, has_group: false };
+            let pace =
+                Pace { each: Duration::from_millis(1), rest, last_rest: 0, has_group: false };
             let waiting = Waiting { jobs: Vec::new(), is_closed: false, idle: 0, pace };
             let (waiting, wake) = (Mutex::new(waiting), Condvar::new());
             let queue = Arc::new(Queue { waiting, wake, volume });
@@ -206,7 +210,10 @@ impl Pace {
             let each = took.checked_div(count).unwrap_or_default();
             self.each = (self.each * 7 + each) / 8;
         } else if took > self.each * count {
-            self.rest = REST_SHARES;
+            self.rest = (self.last_rest * 2).clamp(REST_SHARES, REST_SHARES_MAX);
+            self.last_rest = self.rest;
+        } else {
+            self.last_rest = 0;
         }
     }
 }
@@ -233,7 +240,7 @@ mod tests {
     use super::*;
 
     fn pace(each: u64, rest: u32) -> Pace {
-        Pace { each: Duration::from_millis(each), rest, has_group: false }
+        Pace { each: Duration::from_millis(each), rest, last_rest: 0, has_group: false }
     }
 
     #[test]
@@ -243,6 +250,11 @@ mod tests {
         assert_eq!(pace.rest, 0);
         pace.note(true, 10, Duration::from_millis(21));
         assert_eq!(pace.rest, REST_SHARES);
+        pace.note(true, 10, Duration::from_millis(21));
+        assert_eq!(pace.rest, 2 * REST_SHARES, "longer each time");
+        pace.note(true, 10, Duration::from_millis(19));
+        pace.note(true, 10, Duration::from_millis(21));
+        assert_eq!(pace.rest, REST_SHARES, "unless it was quick in between");
         assert_eq!(pace.each, Duration::from_millis(2), "of files nothing is learnt by that");
     }
 
@@ -266,10 +278,10 @@ mod tests {
 
     #[test]
     fn threads_share_what_waits_where_there_are_no_groups() {
-        let mut waiting = Waiting { jobs: jobs(5), is_closed: false, idle: 3, pace: pace(1, 9) };
+        let mut waiting = Waiting { jobs: jobs(9), is_closed: false, idle: 3, pace: pace(1, 9) };
         assert_eq!(waiting.threads_to_wake(), 3);
         let (share, is_group) = waiting.take().unwrap();
-        assert_eq!((share.len(), is_group, waiting.jobs.len()), (2, false, 3));
+        assert_eq!((share.len(), is_group, waiting.jobs.len()), (2, false, 7));
     }
 
     /// Tickets of so many new logs.
