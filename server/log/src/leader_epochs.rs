@@ -99,6 +99,11 @@ impl LeaderEpochs {
         self.dirty = true;
     }
 
+    /// Whether the checkpoint is older than this.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
     /// The entries to write, where the checkpoint is older; the caller writes them.
     pub(crate) fn take_dirty(&mut self) -> Option<&[(LeaderEpoch, Offset)]> {
         std::mem::take(&mut self.dirty).then_some(&self.entries[..])

@@ -17,8 +17,9 @@ use crate::error::{IoContext, LogError, is_passing};
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerStates;
 use crate::read::ReadHints;
+use crate::rest::Size;
 use crate::retention::Deleted;
-use crate::segment::{self, ActiveSegment, LOG, Segment};
+use crate::segment::{self, ActiveSegment, LOG, OFFSET_INDEX, Segment, TIME_INDEX};
 use crate::sync::SyncState;
 
 /// What the checkpoints of the directory say of a log that is to be opened.
@@ -77,6 +78,8 @@ pub struct Log {
     pub(crate) is_uncleanable: bool,
     /// A write or sync failed: what the files hold is unknown until they are read again.
     pub(crate) failed: bool,
+    /// What was read and checked when the log was opened.
+    pub(crate) scanned: Size,
 }
 
 impl Log {
@@ -266,8 +269,18 @@ impl Log {
         Ok(())
     }
 
+    /// Removes index files of the active segment that may say more than is there.
+    pub(crate) fn remove_active_indexes(&mut self) -> Result<(), LogError> {
+        for kind in [OFFSET_INDEX, TIME_INDEX] {
+            let path = segment::path(&self.dir, self.active.base, kind);
+            remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
+        }
+        self.sync.dir_is_dirty = true;
+        Ok(())
+    }
+
     /// Leaves nothing behind the data of the active segment.
-    fn trim_active(&mut self) -> Result<(), LogError> {
+    pub(crate) fn trim_active(&mut self) -> Result<(), LogError> {
         let path = segment::path(&self.dir, self.active.base, LOG);
         self.sync.active_is_dirty |= self.active.trim().context("truncate", &path)?;
         Ok(())

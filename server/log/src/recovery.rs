@@ -1,7 +1,7 @@
 //! Opening a log: what the files say, and what of that may be trusted.
 //!
 //! After a clean stop no data is read but the end of the active segment. After a crash the
-//! segments from the recovery point on are read whole (`unsynced`); indexes, producer state and
+//! batches from the recovery point on are read whole (`unsynced`); indexes, producer state and
 //! leader epochs are rebuilt from them.
 
 use std::collections::VecDeque;
@@ -19,6 +19,7 @@ use crate::leader_epochs::{CHECKPOINT_NAME, LeaderEpochs};
 use crate::log::{Log, Opening};
 use crate::offset_index::{self, OffsetIndex};
 use crate::read::ReadHints;
+use crate::rest::Size;
 use crate::scan::Scanner;
 use crate::segment::{
     self, ActiveSegment, DELETED_SUFFIX, LOG, Newest, OFFSET_INDEX, SNAPSHOT, Segment, TIME_INDEX,
@@ -27,6 +28,7 @@ use crate::segment::{
 use crate::sync::SyncState;
 use crate::time_index::{self, TimeIndex};
 
+mod front;
 mod unsynced;
 
 /// What a folder holds, by the names of its files.
@@ -102,6 +104,7 @@ impl Log {
             compacted_end: opening.compacted_end,
             is_uncleanable: false,
             failed: false,
+            scanned: Size::default(),
         };
         log.recover(listing, opening, now)?;
         Ok(log)

@@ -7,10 +7,15 @@ use std::path::Path;
 
 use types::{LeaderEpoch, Offset};
 
+use crate::Log;
 use crate::disk::Disk;
 use crate::error::{IoContext, LogError};
 use crate::log::Opening;
 use crate::segment::{self, LOG};
+
+/// With more bytes than this an active segment leaves its indexes; with fewer, opening walks over
+/// all of its headers.
+const WALKED_BYTES_MAX: u64 = 1 << 20;
 
 /// A log that is closed in good order, so that everything in it is durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,6 +64,60 @@ impl Rested {
     }
 }
 
+impl Log {
+    /// Bytes and number of its segments.
+    pub fn size(&self) -> Size {
+        Size { bytes: self.bytes(), segments: self.segment_count() }
+    }
+
+    /// What was read and checked when the log was opened: nothing after a clean stop.
+    pub fn scanned(&self) -> Size {
+        self.scanned
+    }
+
+    /// Whether everything is durable and nothing is under way, so that the log may be put to rest.
+    pub fn can_rest(&self) -> bool {
+        !self.is_offline()
+            && self.staged.is_empty()
+            && self.durable_end == self.end
+            && self.sync.is_idle()
+            && !self.epochs.is_dirty()
+            && self.deleted.is_empty()
+            && self.pending_swap.is_none()
+            && !self.is_uncleanable
+    }
+
+    /// Lets go of the files. What was not durable before is not durable now: only indexes and
+    /// producer state are written, and not synced, since the log itself can replace both. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn rest(mut self) -> Result<Rested, LogError> {
+        let rested = Rested {
+            start_offset: self.start,
+            end_offset: self.end,
+            compacted_end: self.compacted_end,
+            latest_epoch: self.epochs.latest(),
+            size: self.size(),
+        };
+        self.trim_active()?;
+        if self.sync.active_is_dirty {
+            let path = segment::path(&self.dir, self.active.base, LOG);
+            self.active.file.sync_data().context("sync", &path)?;
+        }
+        if self.active.bytes > WALKED_BYTES_MAX {
+            self.active.write_indexes(self.disk.as_ref(), &self.dir)?;
+        } else {
+            // Those of a former stop or of a crash may say something else.
+            self.remove_active_indexes()?;
+        }
+        if !self.producers.is_empty() {
+            self.take_snapshot()?;
+        }
+        Ok(rested)
+    }
+}
+
 /// The size of the log in `folder`, by its files alone. Blocks.
 ///
 /// # Errors
@@ -77,8 +136,50 @@ pub fn measure(disk: &dyn Disk, folder: &Path) -> Result<Size, LogError> {
 
 #[cfg(test)]
 mod tests {
+    use types::Millis;
+
     use super::*;
     use crate::disk::{RealDisk, write_file};
+    use crate::testing::{batch, idempotent, open, open_new, sync};
+    use crate::{AppendOrigin, LogConfig};
+
+    const EPOCH: LeaderEpoch = LeaderEpoch(3);
+
+    #[test]
+    fn a_log_that_rested_is_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = open_new(dir.path(), LogConfig::default());
+        for sequence in 0..3 {
+            let batch = idempotent(7, sequence, 1, 0);
+            log.append_as_leader(batch, EPOCH, AppendOrigin::Client, Millis(0)).unwrap();
+        }
+        assert!(!log.can_rest(), "nothing is durable yet");
+        sync(&mut log);
+        assert!(log.can_rest());
+        log.delete_records(Offset::new(1), Offset::new(3)).unwrap();
+        assert!(!log.can_rest(), "the epochs have another start");
+        sync(&mut log);
+        let size = log.size();
+        let rested = log.rest().unwrap();
+        assert_eq!(
+            rested,
+            Rested {
+                start_offset: Offset::new(1),
+                end_offset: Offset::new(3),
+                compacted_end: Offset::ZERO,
+                latest_epoch: Some(EPOCH),
+                size,
+            }
+        );
+        let mut log = open(dir.path(), LogConfig::default(), rested.opening()).unwrap();
+        assert_eq!((log.start_offset().get(), log.end_offset().get()), (1, 3));
+        assert!(log.can_rest(), "opening changes nothing");
+        let again = idempotent(7, 2, 1, 0);
+        let info = log.append_as_leader(again, EPOCH, AppendOrigin::Client, Millis(0)).unwrap();
+        assert!(info.is_duplicate, "its producers are known");
+        log.append_as_leader(batch(1, 9), EPOCH, AppendOrigin::Client, Millis(0)).unwrap();
+        assert_eq!(log.end_offset().get(), 4);
+    }
 
     #[test]
     fn the_size_of_a_log_is_that_of_its_segments_alone() {

@@ -8,6 +8,8 @@ use crate::disk::{DiskFile, fill};
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 256 << 10;
+/// The same where only headers are wanted: one page.
+const HEADERS_CHUNK_BYTES: usize = 4 << 10;
 
 /// Steps from batch to batch between two positions of a file.
 pub(crate) struct Scanner<'a> {
@@ -35,6 +37,11 @@ impl<'a> Scanner<'a> {
             buffer: Vec::new(),
             buffer_at: at,
         }
+    }
+
+    /// As [`Scanner::new`] from the file's front, for headers alone: little is read beside them.
+    pub fn headers(file: &'a dyn DiskFile, limit: u64) -> Self {
+        Self { chunk_bytes: HEADERS_CHUNK_BYTES, ..Self::new(file, 0, limit) }
     }
 
     /// As [`Scanner::new`] from the file's front, `chunk_bytes` at once, without keeping in memory

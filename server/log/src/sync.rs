@@ -34,6 +34,13 @@ pub(crate) struct SyncState {
     cap: Option<Offset>,
 }
 
+impl SyncState {
+    /// Whether nothing waits for a sync and none is under way.
+    pub fn is_idle(&self) -> bool {
+        self.files.is_empty() && !self.active_is_dirty && !self.dir_is_dirty && !self.in_flight
+    }
+}
+
 /// Files to sync, and the offset up to which the log is durable then.
 #[derive(Debug)]
 #[must_use = "the log gives no other ticket until it hears of this one"]

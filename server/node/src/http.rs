@@ -1,7 +1,7 @@
 //! Metrics and health over HTTP (`thalweg.metrics.listener`).
 //!
 //! `/healthz/live` answers as soon as the process runs, `/healthz/started` and `/healthz/ready`
-//! once it serves clients, until it stops. Bound before recovery begins, so that an orchestrator
+//! once it serves clients, until it stops; before that, the former says how far the recovery is. Bound before recovery begins, so that an orchestrator
 //! can tell a node that recovers from one that is dead.
 
 use std::net::{SocketAddr, TcpListener};
@@ -18,6 +18,7 @@ use axum::routing::get;
 use config::HostPort;
 
 use crate::metrics::{self, DirFacts, ShardFacts};
+use crate::recovery::Progress;
 use crate::shard::measure_closed;
 use crate::shared::Shared;
 use crate::threads;
@@ -38,6 +39,7 @@ pub enum Phase {
 #[derive(Default)]
 pub struct Status {
     phase: AtomicU8,
+    recovery: Progress,
     shared: OnceLock<Arc<Shared>>,
 }
 
@@ -45,6 +47,11 @@ impl Status {
     /// Moves to another phase.
     pub fn set(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// How far the recovery is.
+    pub fn recovery(&self) -> &Progress {
+        &self.recovery
     }
 
     /// From now on there is something to measure.
@@ -90,20 +97,28 @@ pub fn serve(at: &HostPort, status: Arc<Status>) -> anyhow::Result<SocketAddr> {
 }
 
 async fn started(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    answer(!status.is(Phase::Starting), "started\n", "recovering\n")
+    if status.is(Phase::Starting) {
+        let so_far = format!("recovering: {}\n", status.recovery);
+        return (StatusCode::SERVICE_UNAVAILABLE, so_far);
+    }
+    (StatusCode::OK, "started\n".to_owned())
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    answer(status.is(Phase::Serving), "ready\n", "not ready\n")
-}
-
-fn answer(good: bool, yes: &'static str, no: &'static str) -> (StatusCode, &'static str) {
-    if good { (StatusCode::OK, yes) } else { (StatusCode::SERVICE_UNAVAILABLE, no) }
+    match status.is(Phase::Serving) {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
 }
 
 async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    if status.is(Phase::Starting) {
+        let page = metrics::render_recovery(&status.recovery);
+        return ([(header::CONTENT_TYPE, kind)], page).into_response();
+    }
     let Some(shared) = status.shared.get().filter(|_| status.is(Phase::Serving)) else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not serving yet\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "not serving any more\n").into_response();
     };
     measure_closed(shared).await;
     let mut facts = ShardFacts::default();
@@ -115,6 +130,5 @@ async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let dirs = DirFacts::of(&shared.dirs);
     let cleaner = (&shared.cleaner.facts(), &dirs[..]);
     let page = metrics::render(&facts, &image, &shared.listener_counters, in_flight, cleaner);
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }

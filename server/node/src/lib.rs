@@ -16,6 +16,7 @@ pub mod logging;
 mod metrics;
 mod node;
 mod producer_ids;
+mod recovery;
 mod registration;
 mod shard;
 mod shared;

@@ -21,6 +21,7 @@ use crate::cleaner::CleanerStatus;
 use crate::controller::{self, Acting, Controller, MetadataLog, Publish};
 use crate::dirs::Dirs;
 use crate::http::{self, Phase, Status};
+use crate::recovery::{self, Recovered};
 use crate::registration;
 use crate::shard::{Inward, Mailboxes, Shard};
 use crate::shared::Shared;
@@ -105,8 +106,10 @@ impl Node {
                 .collect(),
             advertised,
         });
+        let recovered = Arc::new(recovery::run(&shared, &image, status.recovery())?);
         let (serving, drained) = std::sync::mpsc::channel();
-        let threads = start_shards(&shared, &image, inboxes, receivers, serving, &mut rng)?;
+        let found = (image, recovered);
+        let threads = start_shards(&shared, &found, inboxes, receivers, serving, &mut rng)?;
         registration::register(&shared, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
         let acceptor = start_acceptor(net, bound)?;
@@ -298,7 +301,7 @@ fn shard_count(config: &NodeConfig) -> usize {
 
 fn start_shards(
     shared: &Arc<Shared>,
-    image: &Arc<Image>,
+    (image, recovered): &(Arc<Image>, Arc<Recovered>),
     inboxes: Vec<Inbox>,
     receivers: Vec<Inward>,
     serving: Sender<()>,
@@ -308,7 +311,7 @@ fn start_shards(
     let mut threads = Vec::new();
     for (index, (inbox, mailbox)) in inboxes.into_iter().zip(receivers).enumerate() {
         let (shared, image, opened) = (Arc::clone(shared), Arc::clone(image), opened.clone());
-        let serving = serving.clone();
+        let (serving, recovered) = (serving.clone(), Arc::clone(recovered));
         let rng = Rng::new(rng.next_u64());
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let runtime = match threads::local_runtime(mailbox.sleep()) {
@@ -317,7 +320,8 @@ fn start_shards(
             };
             runtime.block_on(async move {
                 let shard = Shard::new(index, shared, Arc::clone(&image), rng);
-                shard.open_all(&image);
+                shard.open_all(&image, &recovered);
+                drop(recovered);
                 _ = opened.send(());
                 // The start waits until every sender is gone.
                 drop(opened);

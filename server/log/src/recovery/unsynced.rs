@@ -22,8 +22,8 @@ use crate::segment::{self, ActiveSegment, LOG, OFFSET_INDEX, Segment, TIME_INDEX
 use crate::tail::{is_zero, valid_batch_behind};
 
 impl Log {
-    /// Reads a whole segment, checks all batches and rebuilds its indexes; cuts a torn tail, and
-    /// with it the segments `behind`.
+    /// Reads what of a segment was not synced, checks all its batches and rebuilds the indexes; cuts
+    /// a torn tail, and with it the segments `behind`.
     pub(super) fn scan_segment(
         &mut self,
         segment: &Segment,
@@ -88,18 +88,16 @@ impl Log {
         now: Millis,
     ) -> Result<(ActiveSegment, Option<String>), LogError> {
         let path = segment::path(&self.dir, segment.base, LOG);
-        let mut rebuilt = ActiveSegment::empty(segment.base, Arc::clone(file), now);
-        let mut scanner = Scanner::new(file.as_ref(), 0, segment.bytes);
-        let mut next = segment.base;
-        let mut trusts_memory = true;
+        let (mut rebuilt, mut next) = self.synced_front(segment, file, point, now)?;
+        if rebuilt.bytes < segment.bytes {
+            self.scanned.segments += 1;
+            self.scanned.bytes += segment.bytes - rebuilt.bytes;
+        }
+        // Where a sync failed, memory holds what the device does not, and no later sync would
+        // write it.
+        file.drop_cached(rebuilt.bytes);
+        let mut scanner = Scanner::new(file.as_ref(), rebuilt.bytes, segment.bytes);
         let fault = loop {
-            if trusts_memory && next >= point {
-                // Where a sync failed, memory holds what the device does not, and no later sync
-                // would write it.
-                file.drop_cached(rebuilt.bytes);
-                scanner = Scanner::new(file.as_ref(), rebuilt.bytes, segment.bytes);
-                trusts_memory = false;
-            }
             let (position, header) = match scanner.step().context("read", &path)? {
                 None => break None,
                 Some(Err(error)) => break Some(error.to_string()),
@@ -110,15 +108,20 @@ impl Log {
                 break Some(reason);
             }
             rebuilt.note(&header, self.config.index_interval_bytes);
-            let epoch = LeaderEpoch(header.partition_leader_epoch);
-            if self.epochs.latest().is_none_or(|latest| latest < epoch) {
-                self.epochs.assign(epoch, header.base_offset());
-            }
+            self.note_epoch(&header);
             next = header.next_offset();
         };
         self.end = next;
         rebuilt.ahead = Ahead::after_crash(rebuilt.bytes, self.config.reserve_from_bytes);
         Ok((rebuilt, fault))
+    }
+
+    /// A leader epoch may begin with a batch.
+    pub(super) fn note_epoch(&mut self, header: &BatchHeader) {
+        let epoch = LeaderEpoch(header.partition_leader_epoch);
+        if self.epochs.latest().is_none_or(|latest| latest < epoch) {
+            self.epochs.assign(epoch, header.base_offset());
+        }
     }
 
     /// Removes the segments behind one whose end was lost, before that is cut: after another crash

@@ -10,4 +10,4 @@ mod render;
 
 pub use counts::ShardMetrics;
 pub use facts::{DirFacts, ShardFacts};
-pub use render::render;
+pub use render::{render, render_recovery};

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use super::counts::TopicCounts;
 use super::facts::{DirFacts, PartitionFacts, ShardFacts};
 use crate::cleaner::CleanerFacts;
+use crate::recovery::Progress;
 
 /// Label names and values of one sample.
 type Labels = Vec<(&'static str, String)>;
@@ -68,6 +69,22 @@ pub fn render(
     cluster(&mut page, image);
     network(&mut page, facts, listeners, in_flight_bytes);
     process(&mut page);
+    let mut text = String::new();
+    encode(&mut text, &page.0).expect("writing to a string does not fail");
+    text
+}
+
+/// What there is to see before the node serves: how far the recovery is.
+pub fn render_recovery(progress: &Progress) -> String {
+    let mut page = Page(Registry::default());
+    let left = progress.dirs().iter().map(|dir| {
+        let labels = vec![("dir", dir.path.display().to_string())];
+        (labels, dir.logs_left() as f64)
+    });
+    let name = "kafka_log_logmanager_remaininglogstorecover";
+    page.gauges(name, "Logs that are still to be recovered", left);
+    // 2 is RECOVERY.
+    page.gauge("kafka_server_kafkaserver_brokerstate", "State of the broker", 2.0);
     let mut text = String::new();
     encode(&mut text, &page.0).expect("writing to a string does not fail");
     text

@@ -51,6 +51,11 @@ impl Closed {
         Self { name, dir, known: Known::Rested(Rested::EMPTY) }
     }
 
+    /// A partition whose log was put to rest.
+    pub fn rested(name: TopicPartition, dir: usize, rested: Rested) -> Self {
+        Self { name, dir, known: Known::Rested(rested) }
+    }
+
     /// A partition that was found at the start.
     pub fn found(
         name: TopicPartition,
@@ -109,8 +114,8 @@ impl Closed {
 
 impl OpenJob {
     /// The job for a partition.
-    pub fn new(shard: &Shard, id: PartitionId, closed: Closed, config: Arc<LogConfig>) -> Self {
-        Self { dirs: Arc::clone(&shard.shared.dirs), id, closed, config }
+    pub fn new(dirs: Arc<Dirs>, id: PartitionId, closed: Closed, config: Arc<LogConfig>) -> Self {
+        Self { dirs, id, closed, config }
     }
 
     /// Opens the log, or makes it where there is none. Blocks.

@@ -31,9 +31,10 @@ use openings::Openings;
 use settings::TopicSettings;
 
 pub use call::{Call, Inward, Mailboxes, Reply, Sleep};
-pub use closed::{Closed, measure_closed};
+pub use closed::{Closed, OpenJob, measure_closed};
 pub use moves::{LogSize, Moves};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
+pub use settings::log_config;
 pub use sync::{CommitQueue, SharedPartition};
 
 use crate::broker::{self, Answers};

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use log::{Log, LogError};
@@ -97,7 +98,8 @@ impl Shard {
         let Some(closed) = self.closed.borrow_mut().remove(&id) else { return };
         let (sender, outcome) = sync_channel(1);
         let settings = self.settings_of(id, &closed.name.topic);
-        let job = OpenJob::new(self, id, closed.clone(), settings.log);
+        let dirs = Arc::clone(&self.shared.dirs);
+        let job = OpenJob::new(dirs, id, closed.clone(), settings.log);
         self.openings.queue.borrow_mut().push_back((id, job, sender));
         let opening = Opening { closed, outcome, waiting: Vec::new() };
         self.openings.under_way.borrow_mut().insert(id, opening);

@@ -16,6 +16,7 @@ use types::{ErrorCode, Offset, TopicPartition};
 use super::Shard;
 use super::closed::{Closed, OpenJob};
 use super::partition::{Partition, PartitionId};
+use crate::recovery::Recovered;
 use crate::{dynamic, threads};
 
 /// How long a log rests that is needed and could not be opened for want of descriptors.
@@ -23,13 +24,13 @@ const OPEN_RETRY: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Takes every partition of the image that this shard owns, as at the start. Their logs stay
-    /// closed where the directory was stopped cleanly; else each is opened and recovered. Damage
-    /// takes only its own partition offline, a directory that cannot be read all that lie in it.
-    pub fn open_all(self: &Rc<Self>, image: &Arc<Image>) {
+    /// closed: what needed it is `recovered`. Damage takes only its own partition offline, a
+    /// directory that cannot be read all that lie in it.
+    pub fn open_all(self: &Rc<Self>, image: &Arc<Image>, recovered: &Recovered) {
         self.image.replace(Arc::clone(image));
         for topic in image.topics() {
             for (index, _) in topic.partitions() {
-                self.take_if_owned(topic, index, false);
+                self.take_if_owned(topic, index, Some(recovered));
             }
         }
         self.tell_assigned();
@@ -57,7 +58,7 @@ impl Shard {
                 partition.borrow_mut().set_epoch(after.leader_epoch);
             }
             if change.before.is_none() {
-                self.take_if_owned(topic, change.partition, true);
+                self.take_if_owned(topic, change.partition, None);
             }
         }
         self.tell_assigned();
@@ -68,8 +69,9 @@ impl Shard {
         }
     }
 
-    /// Takes a partition that is new to this shard, and to the cluster if it `is_new`.
-    fn take_if_owned(self: &Rc<Self>, topic: &Topic, index: i32, is_new: bool) {
+    /// Takes a partition that is new to this shard, and to the cluster where nothing may have been
+    /// `recovered`.
+    fn take_if_owned(self: &Rc<Self>, topic: &Topic, index: i32, recovered: Option<&Recovered>) {
         let id = PartitionId { topic: topic.id, index };
         let Some(replica) = topic.partition(index) else { return };
         let here = self.shared.config.node_id;
@@ -79,7 +81,7 @@ impl Shard {
         let name = TopicPartition::new(Arc::clone(&topic.name), index);
         let wanted = replica.directory_of(here).filter(|id| !directory::is_reserved(*id));
         let dirs = &self.shared.dirs;
-        let dir = match dirs.place(&name, wanted, is_new) {
+        let dir = match dirs.place(&name, wanted, recovered.is_none()) {
             Ok(dir) => dir,
             Err(fault) => return self.note_unopened(id, Closed::new(name, 0), &fault),
         };
@@ -89,14 +91,15 @@ impl Shard {
         }
         let at = dirs.data().iter().position(|one| std::ptr::eq(one, dir));
         let at = at.expect("a partition is placed in a directory for partitions");
-        let is_found = dirs.found(&name).is_some();
-        let is_group = &*name.topic == GROUP_METADATA_TOPIC;
-        let must_open = is_group || (is_found && !dir.is_clean());
-        let closed = match is_found {
-            true => dir.closed(name, at),
-            false => Closed::new(name, at),
+        let closed = match recovered.and_then(|recovered| recovered.take(id)) {
+            Some(Ok(rested)) => Closed::rested(name, at, rested),
+            Some(Err(fault)) => {
+                return self.settle_opening(id, dir.closed(name, at), Err(fault));
+            }
+            None if dirs.found(&name).is_some() => dir.closed(name, at),
+            None => Closed::new(name, at),
         };
-        if must_open {
+        if &*closed.name.topic == GROUP_METADATA_TOPIC {
             return self.open_now(id, closed);
         }
         self.closed.borrow_mut().insert(id, closed);
@@ -105,7 +108,8 @@ impl Shard {
     /// Opens a partition on this thread.
     fn open_now(self: &Rc<Self>, id: PartitionId, closed: Closed) {
         let settings = self.settings_of(id, &closed.name.topic);
-        let opened = OpenJob::new(self, id, closed.clone(), settings.log).run();
+        let dirs = Arc::clone(&self.shared.dirs);
+        let opened = OpenJob::new(dirs, id, closed.clone(), settings.log).run();
         let is_late = opened.as_ref().is_err_and(LogError::is_passing);
         self.settle_opening(id, closed, opened);
         if is_late {

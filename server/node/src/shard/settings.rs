@@ -72,7 +72,7 @@ impl Shard {
 }
 
 /// What a log needs of a topic's settings.
-fn log_config(topic: &TopicConfig, node: &config::NodeConfig) -> LogConfig {
+pub fn log_config(topic: &TopicConfig, node: &config::NodeConfig) -> LogConfig {
     let (compression, compression_level) = match topic.compression {
         CompressionType::Producer => (None, None),
         CompressionType::Uncompressed => (Some(Compression::None), None),

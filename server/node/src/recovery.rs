@@ -1,0 +1,189 @@
+//! Recovery after a crash: every log of a directory that was not stopped cleanly is opened, checked
+//! from its recovery point on, made durable, and put to rest.
+//!
+//! It runs before the shards, on `num.recovery.threads.per.data.dir` threads for each directory, and
+//! says how far it is in the log and over HTTP.
+//!
+//! Not here: what of a log is checked and cut (`log`).
+
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ::metadata::Image;
+use anyhow::Context;
+use log::{LogError, Rested, Size};
+use rustc_hash::FxHashMap;
+use types::TopicPartition;
+
+use crate::shard::{OpenJob, PartitionId, log_config};
+use crate::shared::Shared;
+
+/// How often the log says how far it is.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How far the recovery is; empty where there is nothing to recover.
+#[derive(Default)]
+pub struct Progress(OnceLock<Vec<DirProgress>>);
+
+/// How far the recovery of one directory is.
+pub struct DirProgress {
+    /// The directory.
+    pub path: PathBuf,
+    logs: usize,
+    done: AtomicUsize,
+    segments: AtomicUsize,
+    bytes: AtomicU64,
+}
+
+/// What the recovery made of each log, for the shards to take.
+#[derive(Default)]
+pub struct Recovered(Mutex<FxHashMap<PartitionId, Outcome>>);
+
+/// A log that may be opened, or what is wrong with it.
+pub type Outcome = Result<Rested, LogError>;
+
+type Job = (PartitionId, OpenJob);
+
+impl Recovered {
+    /// What became of the partition's log; `None` where it needed no recovery.
+    pub fn take(&self, id: PartitionId) -> Option<Outcome> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+}
+
+impl Progress {
+    /// The directories that are recovered.
+    pub fn dirs(&self) -> &[DirProgress] {
+        self.0.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl DirProgress {
+    /// Logs that are still to be recovered.
+    pub fn logs_left(&self) -> usize {
+        self.logs - self.done.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, scanned: Size) {
+        self.segments.fetch_add(scanned.segments, Ordering::Relaxed);
+        self.bytes.fetch_add(scanned.bytes, Ordering::Relaxed);
+        self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Display for Progress {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let sum = |pick: fn(&DirProgress) -> usize| self.dirs().iter().map(pick).sum::<usize>();
+        let (all, left) = (sum(|dir| dir.logs), sum(DirProgress::logs_left));
+        let segments = sum(|dir| dir.segments.load(Ordering::Relaxed));
+        let bytes: u64 = self.dirs().iter().map(|dir| dir.bytes.load(Ordering::Relaxed)).sum();
+        write!(f, "{} of {all} logs, {segments} segments and {bytes} bytes scanned", all - left)
+    }
+}
+
+/// Recovers what has to be.
+///
+/// # Errors
+/// If a thread cannot be started.
+pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Result<Recovered> {
+    let jobs = jobs(shared, image);
+    let dirs = shared.dirs.data().iter().zip(&jobs).map(|(dir, jobs)| DirProgress {
+        path: dir.path().to_owned(),
+        logs: jobs.len(),
+        done: AtomicUsize::new(0),
+        segments: AtomicUsize::new(0),
+        bytes: AtomicU64::new(0),
+    });
+    let dirs = progress.0.get_or_init(|| dirs.collect());
+    let logs: usize = jobs.iter().map(Vec::len).sum();
+    if logs == 0 {
+        return Ok(Recovered::default());
+    }
+    let begin = Instant::now();
+    tracing::info!(logs, "recovering after an unclean stop");
+    let threads = shared.config.upkeep.recovery_threads;
+    let mut recovered = FxHashMap::default();
+    thread::scope(|scope| {
+        let (sender, outcomes) = mpsc::channel();
+        for (dir, jobs) in dirs.iter().zip(jobs) {
+            let jobs = Arc::new(Mutex::new(jobs));
+            for _ in 0..threads {
+                let (jobs, sender) = (Arc::clone(&jobs), sender.clone());
+                let work = move || {
+                    while let Some((id, job)) = next(&jobs) {
+                        // Who collects them waits for every sender to go.
+                        _ = sender.send((id, recover(job, dir)));
+                    }
+                };
+                let builder = thread::Builder::new().name("recovery".to_owned());
+                builder.spawn_scoped(scope, work).context("cannot start a thread")?;
+            }
+        }
+        drop(sender);
+        loop {
+            match outcomes.recv_timeout(REPORT_INTERVAL) {
+                Ok((id, outcome)) => _ = recovered.insert(id, outcome),
+                Err(RecvTimeoutError::Timeout) => tracing::info!("recovered {progress}"),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
+    tracing::info!("recovered {progress} in {} ms", begin.elapsed().as_millis());
+    Ok(Recovered(Mutex::new(recovered)))
+}
+
+fn next(jobs: &Mutex<Vec<Job>>) -> Option<Job> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
+
+fn recover(job: OpenJob, progress: &DirProgress) -> Outcome {
+    let mut log = match job.run() {
+        Ok(log) => log,
+        Err(fault) => {
+            progress.count(Size::default());
+            return Err(fault);
+        }
+    };
+    progress.count(log.scanned());
+    if log.durable_end() < log.end_offset()
+        && let Some(ticket) = log.sync_ticket()?
+    {
+        let outcome = ticket.sync();
+        log.synced(outcome)?;
+    }
+    log.rest()
+}
+
+/// The logs to recover, by the position of their directory.
+fn jobs(shared: &Shared, image: &Image) -> Vec<Vec<Job>> {
+    let dirs = shared.dirs.data();
+    let mut jobs: Vec<Vec<Job>> = dirs.iter().map(|_| vec![]).collect();
+    let here = shared.config.node_id;
+    for topic in image.topics() {
+        let mut config = None;
+        for (index, replica) in topic.partitions() {
+            let name = TopicPartition::new(Arc::clone(&topic.name), index);
+            let Some(dir) = shared.dirs.found(&name) else {
+                continue;
+            };
+            if dir.is_clean() || !dir.is_online() {
+                continue;
+            }
+            let at = dirs.iter().position(|one| std::ptr::eq(one, dir));
+            let (Some(at), true) = (at, replica.replicas.contains(&here)) else { continue };
+            let resolve =
+                || Arc::new(log_config(&shared.topic_config(image, &topic.name), &shared.config));
+            let config = Arc::clone(config.get_or_insert_with(resolve));
+            let id = PartitionId { topic: topic.id, index };
+            let dirs = Arc::clone(&shared.dirs);
+            jobs[at].push((id, OpenJob::new(dirs, id, dir.closed(name, at), config)));
+        }
+    }
+    jobs
+}
