@@ -67,7 +67,7 @@ impl Rested {
 impl Log {
     /// Bytes and number of its segments.
     pub fn size(&self) -> Size {
-        Size { bytes: self.bytes(), segments: self.segment_count() }
+        Size { bytes: self.bytes(), segments: self.segment_count(), active_base: self.active.base }
     }
 
     /// What was read and checked when the log was opened: nothing after a clean stop.

@@ -82,7 +82,7 @@ mod tests {
         drop(log);
 
         let log = open(dir.path(), config(), crashed(point)).unwrap();
-        assert_eq!(log.scanned(), Size { bytes: bytes - synced_bytes, segments: 1 });
+        assert_eq!((log.scanned().bytes, log.scanned().segments), (bytes - synced_bytes, 1));
         assert_eq!((log.end_offset(), log.bytes()), (end, bytes));
         assert_eq!(log.leader_epochs().entries(), epochs);
         drop(log);
