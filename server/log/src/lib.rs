@@ -59,7 +59,7 @@ pub use meta_properties::MetaProperties;
 pub use partition_metadata::{read_topic_id, write_topic_id};
 pub use producer_state::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerStates};
 pub use read::{Batches, ColdRead, Learned, Read};
-pub use rest::{Rested, Size, measure};
+pub use rest::{Oldest, Rested, Size, measure};
 pub use retention::Removal;
 pub use sync::{SyncError, SyncTicket, Synced, sync_together};
 pub use timestamps::{TimeLookup, TimeWanted, TimesLearned, TimestampedOffset};

@@ -269,14 +269,18 @@ impl Log {
         Ok(())
     }
 
-    /// Removes index files of the active segment that may say more than is there.
-    pub(crate) fn remove_active_indexes(&mut self) -> Result<(), LogError> {
+    /// Removes index files of the active segment, and says whether there were any.
+    pub(crate) fn remove_active_indexes(&mut self) -> Result<bool, LogError> {
+        let mut is_changed = false;
         for kind in [OFFSET_INDEX, TIME_INDEX] {
             let path = segment::path(&self.dir, self.active.base, kind);
-            remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
+            match self.disk.remove_file(&path) {
+                Ok(()) => is_changed = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(LogError::Io { action: "remove", path, source }),
+            }
         }
-        self.sync.dir_is_dirty = true;
-        Ok(())
+        Ok(is_changed)
     }
 
     /// Leaves nothing behind the data of the active segment.

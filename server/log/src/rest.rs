@@ -4,14 +4,15 @@
 //! no open file and no index in memory; [`Rested`] is all that is left of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use types::{LeaderEpoch, Offset};
+use types::{LeaderEpoch, Millis, Offset};
 
-use crate::Log;
 use crate::disk::Disk;
 use crate::error::{IoContext, LogError};
 use crate::log::Opening;
 use crate::segment::{self, LOG};
+use crate::{Log, LogConfig};
 
 /// With more bytes than this an active segment leaves its indexes; with fewer, opening walks over
 /// all of its headers.
@@ -30,6 +31,19 @@ pub struct Rested {
     pub latest_epoch: Option<LeaderEpoch>,
     /// Bytes and number of its segments.
     pub size: Size,
+    /// The oldest segment, where it holds anything.
+    pub oldest: Option<Oldest>,
+}
+
+/// The oldest segment of a log: whether it may go decides whether anything may.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Oldest {
+    /// Its greatest timestamp, or when its file changed last if it has none.
+    pub newest_ms: Millis,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Whether all of it lies before the log's start.
+    pub is_before_start: bool,
 }
 
 /// Bytes and number of the segments of a log.
@@ -51,15 +65,26 @@ impl Rested {
         compacted_end: Offset::ZERO,
         latest_epoch: None,
         size: Size { bytes: 0, segments: 1, active_base: Offset::ZERO },
+        oldest: None,
     };
+
+    /// Whether retention with these settings would delete something at the wall time `now`.
+    pub fn is_due(&self, config: &LogConfig, now: Millis) -> bool {
+        self.oldest.is_some_and(|oldest| {
+            let is_old = config.retention_ms.is_some_and(|age| now - oldest.newest_ms > age);
+            let over = config.retention_bytes.map(|bytes| self.size.bytes.saturating_sub(bytes));
+            let is_over = over.is_some_and(|over| oldest.bytes <= over);
+            oldest.is_before_start || (config.delete && (is_old || is_over))
+        })
+    }
 
     /// How it is opened again.
     pub fn opening(&self) -> Opening {
         Opening {
             start_offset: self.start_offset,
             recovery_point: self.end_offset,
+            compacted_end: self.compacted_end,
             is_clean: true,
-            ..Opening::NEW
         }
     }
 }
@@ -76,8 +101,13 @@ impl Log {
     }
 
     /// Whether everything is durable and nothing is under way, so that the log may be put to rest.
+    /// One with something to compact stays open.
     pub fn can_rest(&self) -> bool {
-        !self.is_offline()
+        let is_dirty =
+            self.first_base() < self.active.base && self.compacted_end < self.active.base;
+        let waits_for_compaction = self.config.compact && is_dirty;
+        !waits_for_compaction
+            && !self.is_offline()
             && self.staged.is_empty()
             && self.durable_end == self.end
             && self.sync.is_idle()
@@ -87,8 +117,7 @@ impl Log {
             && !self.is_uncleanable
     }
 
-    /// Lets go of the files. What was not durable before is not durable now: only indexes and
-    /// producer state are written, and not synced, since the log itself can replace both. Blocks.
+    /// Lets go of the files. What spares the next opening work is written and synced. Blocks.
     ///
     /// # Errors
     /// [`LogError::Io`].
@@ -99,22 +128,49 @@ impl Log {
             compacted_end: self.compacted_end,
             latest_epoch: self.epochs.latest(),
             size: self.size(),
+            oldest: self.oldest()?,
         };
         self.trim_active()?;
+        let mut files = Vec::new();
         if self.sync.active_is_dirty {
-            let path = segment::path(&self.dir, self.active.base, LOG);
-            self.active.file.sync_data().context("sync", &path)?;
+            files.push(Arc::clone(&self.active.file));
         }
+        let disk = Arc::clone(&self.disk);
+        let mut is_changed = false;
         if self.active.bytes > WALKED_BYTES_MAX {
-            self.active.write_indexes(self.disk.as_ref(), &self.dir)?;
+            files.extend(self.active.write_indexes(disk.as_ref(), &self.dir)?);
+            is_changed = true;
         } else {
             // Those of a former stop or of a crash may say something else.
-            self.remove_active_indexes()?;
+            is_changed |= self.remove_active_indexes()?;
         }
-        if !self.producers.is_empty() {
+        if !self.producers.is_empty() && self.snapshots.last() != Some(&self.end) {
+            self.sync.files.clear();
             self.take_snapshot()?;
+            files.append(&mut self.sync.files);
+            is_changed = true;
+        }
+        files.iter().try_for_each(|file| file.sync_data()).context("sync", &self.dir)?;
+        if is_changed {
+            disk.sync_dir(&self.dir).context("sync", &self.dir)?;
         }
         Ok(rested)
+    }
+
+    fn oldest(&mut self) -> Result<Option<Oldest>, LogError> {
+        let (bytes, changed) = match self.closed.first() {
+            Some(first) => (first.bytes, first.modified),
+            None => (self.active.bytes, self.active.created),
+        };
+        if bytes == 0 && self.closed.is_empty() {
+            return Ok(None);
+        }
+        let newest = self.newest_of(0)?.map(|newest| Millis(newest.timestamp));
+        Ok(Some(Oldest {
+            newest_ms: newest.unwrap_or(changed),
+            bytes,
+            is_before_start: self.end_of(0) <= self.start,
+        }))
     }
 }
 
@@ -136,8 +192,6 @@ pub fn measure(disk: &dyn Disk, folder: &Path) -> Result<Size, LogError> {
 
 #[cfg(test)]
 mod tests {
-    use types::Millis;
-
     use super::*;
     use crate::disk::{RealDisk, write_file};
     use crate::testing::{batch, idempotent, open, open_new, sync};
@@ -169,6 +223,11 @@ mod tests {
                 compacted_end: Offset::ZERO,
                 latest_epoch: Some(EPOCH),
                 size,
+                oldest: Some(Oldest {
+                    newest_ms: Millis(1000),
+                    bytes: size.bytes,
+                    is_before_start: false,
+                }),
             }
         );
         let mut log = open(dir.path(), LogConfig::default(), rested.opening()).unwrap();
@@ -179,6 +238,35 @@ mod tests {
         assert!(info.is_duplicate, "its producers are known");
         log.append_as_leader(batch(1, 9), EPOCH, AppendOrigin::Client, Millis(0)).unwrap();
         assert_eq!(log.end_offset().get(), 4);
+    }
+
+    #[test]
+    fn a_log_at_rest_is_due_when_its_oldest_segment_may_go() {
+        let oldest = Oldest { newest_ms: Millis(1000), bytes: 60, is_before_start: false };
+        let size = Size { bytes: 100, segments: 2, active_base: Offset::new(7) };
+        let rested = Rested { size, oldest: Some(oldest), ..Rested::EMPTY };
+        let config = |retention_ms, retention_bytes, delete| LogConfig {
+            retention_ms,
+            retention_bytes,
+            delete,
+            ..LogConfig::default()
+        };
+        let (young, old) = (Some(Millis(500)), Some(Millis(499)));
+        let before_start = Oldest { is_before_start: true, ..oldest };
+        let deleted = Rested { oldest: Some(before_start), ..rested };
+        let cases = [
+            ("as old as allowed", rested, config(young, None, true), false),
+            ("older", rested, config(old, None, true), true),
+            ("kept for ever", rested, config(None, None, true), false),
+            ("not deleted by its policy", rested, config(old, Some(0), false), false),
+            ("too little without it", rested, config(None, Some(41), true), false),
+            ("enough without it", rested, config(None, Some(40), true), true),
+            ("before the start", deleted, config(None, None, false), true),
+            ("empty", Rested::EMPTY, config(old, Some(0), true), false),
+        ];
+        for (name, rested, config, is_due) in cases {
+            assert_eq!(rested.is_due(&config, Millis(1500)), is_due, "{name}");
+        }
     }
 
     #[test]

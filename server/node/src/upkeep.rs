@@ -15,10 +15,16 @@ use log::{LogDir, LogError};
 use tokio::time::Instant;
 use types::{Millis, Offset, TopicPartition};
 
-use crate::shard::{Closed as ClosedPartition, Partition, Shard, SharedPartition};
+use crate::shard::{Closed as ClosedPartition, Partition, PartitionId, Shard, SharedPartition};
 use crate::shared::Shared;
 use crate::{cleaner, clock, threads};
 
+/// How often upkeep looks for logs that nobody uses.
+const REST_INTERVAL: Duration = Duration::from_secs(60);
+/// Rounds without use after which a log is closed.
+const REST_ROUNDS: u8 = 5;
+/// Closed logs that retention has open at once.
+const CLOSED_AT_ONCE: usize = 32;
 /// How long a stop waits for syncs that are under way.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 /// How often it looks whether they have ended.
@@ -65,6 +71,7 @@ pub async fn run(shard: Rc<Shard>) {
     let upkeep = &shard.shared.config.upkeep;
     tokio::task::spawn_local(run_retention(Rc::clone(&shard)));
     tokio::task::spawn_local(run_flush(Rc::clone(&shard)));
+    tokio::task::spawn_local(run_rest(Rc::clone(&shard)));
     if shard.index != 0 {
         return;
     }
@@ -107,6 +114,42 @@ async fn run_retention(shard: Rc<Shard>) {
             clean(&partition);
             // Other work goes on between two partitions.
             tokio::task::yield_now().await;
+        }
+        for group in shard.due_for_retention(clock::wall()).chunks(CLOSED_AT_ONCE) {
+            clean_closed(&shard, group).await;
+        }
+    }
+}
+
+/// Opens logs of which something may have to go, and closes them again.
+async fn clean_closed(shard: &Rc<Shard>, ids: &[PartitionId]) {
+    let (opened, all_opened) = tokio::sync::oneshot::channel();
+    shard.when_all_open(ids.to_vec(), |_| _ = opened.send(()));
+    if all_opened.await.is_err() {
+        return;
+    }
+    for id in ids {
+        let Some(partition) = shard.partition(*id) else { continue };
+        clean(&partition);
+        drop(partition);
+        // Unless segments went, or somebody uses it by now.
+        shard.put_to_rest(*id);
+    }
+}
+
+/// Closes logs that nobody has used for a while.
+async fn run_rest(shard: Rc<Shard>) {
+    loop {
+        tokio::time::sleep(REST_INTERVAL).await;
+        for partition in shard.partitions() {
+            let (id, rounds) = {
+                let mut partition = partition.borrow_mut();
+                (partition.id(), partition.age())
+            };
+            drop(partition);
+            if rounds >= REST_ROUNDS {
+                shard.put_to_rest(id);
+            }
         }
     }
 }

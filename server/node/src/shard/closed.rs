@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use log::{FolderKind, Log, LogConfig, LogError, Rested, Size};
-use types::{Offset, TopicPartition};
+use types::{Millis, Offset, TopicPartition};
 
 use super::Shard;
 use super::partition::PartitionId;
@@ -96,6 +96,14 @@ impl Closed {
     pub fn set_size(&mut self, measured: Size) {
         if let Known::Checkpoints { size, .. } = &mut self.known {
             *size = Some(measured);
+        }
+    }
+
+    /// Whether retention may have something to delete at the wall time `now`, or nobody knows.
+    pub fn is_due(&self, config: &LogConfig, now: Millis) -> bool {
+        match &self.known {
+            Known::Checkpoints { .. } => true,
+            Known::Rested(rested) => rested.is_due(config, now),
         }
     }
 
@@ -192,6 +200,15 @@ impl Shard {
         let unmeasured = closed.iter().filter(|(_, closed)| closed.size().is_none());
         let dirs = self.shared.dirs.data();
         unmeasured.map(|(id, one)| (*id, dirs[one.dir].log_dir.folder(&one.name))).collect()
+    }
+
+    /// Closed partitions that retention has to look at, at the wall time `now`.
+    pub fn due_for_retention(&self, now: Millis) -> Vec<PartitionId> {
+        let closed = self.closed.borrow();
+        let due = closed.iter().filter(|(id, one)| {
+            one.may_have_folder() && one.is_due(&self.settings_of(**id, &one.name.topic).log, now)
+        });
+        due.map(|(id, _)| *id).collect()
     }
 
     /// Notes what closed partitions measure.

@@ -131,10 +131,12 @@ impl Shard {
     /// `KAFKA_STORAGE_ERROR` if its log could not be opened, `NOT_LEADER_OR_FOLLOWER` if this
     /// shard does not have it.
     pub fn served_partition(&self, id: PartitionId) -> Result<SharedPartition, ErrorCode> {
-        self.partition(id).ok_or_else(|| match self.has(id) {
+        let partition = self.partition(id).ok_or_else(|| match self.has(id) {
             true => ErrorCode::KafkaStorageError,
             false => ErrorCode::NotLeaderOrFollower,
-        })
+        })?;
+        partition.borrow_mut().touch();
+        Ok(partition)
     }
 
     /// The partitions whose logs cannot be opened.

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use log::{Log, LogError};
+use log::{Log, LogError, Rested};
 use rustc_hash::FxHashMap;
 
-use super::Shard;
 use super::closed::{Closed, OpenJob};
 use super::partition::PartitionId;
+use super::{Shard, SharedPartition};
 use crate::threads;
 
 /// Threads that open logs for one shard at once.
@@ -25,13 +25,33 @@ const GROUP_MAX: usize = 32;
 
 /// What runs on the shard once a log is open, or cannot be opened.
 type Work = Box<dyn FnOnce(&Rc<Shard>)>;
-type Outcome = Result<Log, LogError>;
 
-/// Logs of a shard that are being opened.
+/// What a thread that may block has to do with a log.
+enum Job {
+    Open(OpenJob),
+    Rest(Box<Log>),
+}
+
+/// What became of it.
+enum Outcome {
+    Opened(Result<Log, LogError>),
+    Rested(Result<Rested, LogError>),
+}
+
+impl Job {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Open(job) => Outcome::Opened(job.run()),
+            Self::Rest(log) => Outcome::Rested(log.rest()),
+        }
+    }
+}
+
+/// Logs of a shard that are being opened, or put to rest.
 #[derive(Default)]
 pub struct Openings {
     under_way: RefCell<FxHashMap<PartitionId, Opening>>,
-    queue: RefCell<VecDeque<(PartitionId, OpenJob, SyncSender<Outcome>)>>,
+    queue: RefCell<VecDeque<(PartitionId, Job, SyncSender<Outcome>)>>,
     openers: Cell<usize>,
 }
 
@@ -42,7 +62,7 @@ struct Opening {
 }
 
 impl Openings {
-    /// What was known of the logs before they began to be opened.
+    /// What is known of the logs until they are open.
     pub fn closed(&self) -> Vec<Closed> {
         self.under_way.borrow().values().map(|one| one.closed.clone()).collect()
     }
@@ -96,10 +116,42 @@ impl Shard {
 
     fn begin_to_open(self: &Rc<Self>, id: PartitionId) {
         let Some(closed) = self.closed.borrow_mut().remove(&id) else { return };
-        let (sender, outcome) = sync_channel(1);
         let settings = self.settings_of(id, &closed.name.topic);
         let dirs = Arc::clone(&self.shared.dirs);
         let job = OpenJob::new(dirs, id, closed.clone(), settings.log);
+        self.begin(id, closed, Job::Open(job));
+    }
+
+    /// Closes the log of a partition that nobody uses. Who comes meanwhile waits for it to be
+    /// opened again.
+    pub fn put_to_rest(self: &Rc<Self>, id: PartitionId) {
+        let mut partitions = self.partitions.borrow_mut();
+        let may_rest = |one: &SharedPartition| Rc::strong_count(one) == 1 && one.borrow().is_idle();
+        if !partitions.get(&id).is_some_and(may_rest) {
+            return;
+        }
+        let Some(partition) = partitions.remove(&id).and_then(Rc::into_inner) else { return };
+        drop(partitions);
+        let partition = partition.into_inner();
+        let name = partition.name().clone();
+        let log = partition.into_log();
+        let dirs = self.shared.dirs.data();
+        let parent = log.dir().parent();
+        let dir = dirs.iter().position(|dir| Some(dir.path()) == parent);
+        let dir = dir.expect("a log lies in a directory for partitions");
+        let opening = log::Opening {
+            start_offset: log.start_offset(),
+            recovery_point: log.end_offset(),
+            compacted_end: log.compacted_end(),
+            is_clean: false,
+        };
+        // What holds if the log cannot be closed in order.
+        let closed = Closed::found(name, dir, opening, log.compacted_end());
+        self.begin(id, closed, Job::Rest(Box::new(log)));
+    }
+
+    fn begin(self: &Rc<Self>, id: PartitionId, closed: Closed, job: Job) {
+        let (sender, outcome) = sync_channel(1);
         self.openings.queue.borrow_mut().push_back((id, job, sender));
         let opening = Opening { closed, outcome, waiting: Vec::new() };
         self.openings.under_way.borrow_mut().insert(id, opening);
@@ -122,10 +174,24 @@ impl Shard {
         let Some(opening) = self.openings.under_way.borrow_mut().remove(&id) else { return };
         let Opening { closed, outcome, waiting } = opening;
         // Without an outcome the thread that was to open it is gone: the node is going down.
-        if let Ok(opened) = outcome.recv() {
-            self.settle_opening(id, closed, opened);
+        match outcome.recv() {
+            Ok(Outcome::Opened(opened)) => {
+                self.settle_opening(id, closed, opened);
+                waiting.into_iter().for_each(|work| work(self));
+            }
+            Ok(Outcome::Rested(rested)) => {
+                let closed = match rested {
+                    Ok(rested) => Closed::rested(closed.name, closed.dir, rested),
+                    Err(fault) => {
+                        self.shared.dirs.report(&fault);
+                        closed
+                    }
+                };
+                self.closed.borrow_mut().insert(id, closed);
+                waiting.into_iter().for_each(|work| self.when_open(id, work));
+            }
+            Err(_) => waiting.into_iter().for_each(|work| work(self)),
         }
-        waiting.into_iter().for_each(|work| work(self));
     }
 
     /// Waits for all partitions that are about to be opened. Blocks.

@@ -94,6 +94,8 @@ pub struct Partition {
     queued: bool,
     /// Appends wait for a sync to end, to be synced themselves.
     is_due_again: bool,
+    /// Rounds of upkeep since a client has used it.
+    idle_rounds: u8,
     /// A write or sync found no room or no descriptor, and is to be tried again in a while.
     waits_for_room: bool,
     offline: bool,
@@ -123,9 +125,33 @@ impl Partition {
             watchers: Watchers::default(),
             queued: false,
             is_due_again: false,
+            idle_rounds: 0,
             waits_for_room: false,
             offline: false,
         }
+    }
+
+    /// A client uses it.
+    pub fn touch(&mut self) {
+        self.idle_rounds = 0;
+    }
+
+    /// A round of upkeep has come by; how many have since a client has used it.
+    pub fn age(&mut self) -> u8 {
+        self.idle_rounds = self.idle_rounds.saturating_add(1);
+        self.idle_rounds
+    }
+
+    /// Whether nothing is under way and nobody waits, so that its log may be closed.
+    pub fn is_idle(&self) -> bool {
+        !self.offline
+            && !self.queued
+            && !self.is_due_again
+            && !self.waits_for_room
+            && self.parked.is_empty()
+            && !self.watchers.are_waiting()
+            && self.leader.high_watermark() == self.log.end_offset()
+            && self.log.can_rest()
     }
 
     /// The partition's id.

@@ -25,6 +25,11 @@ impl Watchers {
         self.waiting.push(Arc::clone(notify));
     }
 
+    /// Whether anyone waits whose connection is still there.
+    pub fn are_waiting(&self) -> bool {
+        self.waiting.iter().any(|known| Arc::strong_count(known) > 1)
+    }
+
     /// Wakes everyone who waits and forgets them.
     pub fn wake(&mut self) {
         for notify in self.waiting.drain(..) {

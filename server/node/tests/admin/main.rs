@@ -15,5 +15,6 @@ mod long_poll;
 mod produce;
 mod producers;
 mod records;
+mod retention;
 mod stop;
 mod topics;
