@@ -83,7 +83,7 @@ impl Shard {
             }
         }
         self.shared.syncs.push(jobs);
-        self.retry_later(group);
+        self.retry_later(&group);
     }
 
     /// Takes the outcomes of syncs and lets those go who waited for them.
@@ -98,17 +98,20 @@ impl Shard {
             }
             group.push(partition);
         }
-        self.retry_later(group);
+        self.retry_later(&group);
     }
 
     /// Those that found no room try again in a while, whether records come or not.
-    fn retry_later(self: &Rc<Self>, mut group: Vec<SharedPartition>) {
-        group.retain(|partition| partition.borrow().waits_for_room());
-        if !group.is_empty() {
+    fn retry_later(self: &Rc<Self>, group: &[SharedPartition]) {
+        let waiting = group.iter().filter(|partition| partition.borrow().waits_for_room());
+        // By id, so that a stop does not have to wait for them.
+        let ids: Vec<_> = waiting.map(|partition| partition.borrow().id()).collect();
+        if !ids.is_empty() {
             let shard = Rc::clone(self);
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(ROOM_RETRY).await;
-                group.iter().for_each(|partition| shard.commits.push(partition));
+                let partitions = ids.into_iter().filter_map(|id| shard.partition(id));
+                partitions.for_each(|partition| shard.commits.push(&partition));
             });
         }
     }
