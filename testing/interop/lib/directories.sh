@@ -111,15 +111,15 @@ kafka_format() {
 # Begun by Kafka, taken over after a clean stop and under load after kill -9, and back.
 from_kafka() {
   directory from-kafka && kafka_format || return
-  served_by kafka && ask fill transactions && ask remember && stopped TERM || return
+  served_by kafka && ask fill transactions && ask keep && ask remember && stopped TERM || return
   served_by thalweg && ask compare after Kafka stopped cleanly && ask append in thalweg && ask compact in thalweg &&
     ask load && sleep 2 && stopped KILL || return
-  served_by kafka && ask settle from thalweg, killed, to Kafka && ask append in Kafka again && ask remember &&
+  served_by kafka && ask settle-acknowledged from thalweg, killed, to Kafka && ask kept after thalweg was killed && ask append in Kafka again && ask remember &&
     ask load && sleep 2 && stopped KILL || return
   served_by thalweg && ask settle from Kafka, killed, to thalweg && ask compare after Kafka was killed &&
     ask append in thalweg again && ask remember && stopped TERM || return
-  served_by kafka && ask compare after thalweg stopped cleanly && ask compact in Kafka && ask append in Kafka a third time &&
-    stopped TERM
+  served_by kafka && ask compare after thalweg stopped cleanly && ask kept after thalweg stopped cleanly &&
+    ask compact in Kafka && ask append in Kafka a third time && stopped TERM
 }
 
 # Begun by thalweg.
@@ -130,7 +130,7 @@ from_thalweg() {
     ask load && sleep 2 && stopped KILL || return
   served_by thalweg && ask settle from Kafka, killed, to thalweg && ask append in thalweg && ask remember &&
     ask load && sleep 2 && stopped KILL || return
-  served_by kafka && ask settle from thalweg, killed, to Kafka && ask compare after thalweg was killed &&
+  served_by kafka && ask settle-acknowledged from thalweg, killed, to Kafka && ask compare after thalweg was killed &&
     ask append in Kafka again && stopped TERM
 }
 
