@@ -160,6 +160,14 @@ impl Disk {
     }
 }
 
+impl Drop for Disk {
+    /// So that the folder can be removed. Whatever is still mounted goes with the namespace.
+    fn drop(&mut self) {
+        _ = run(Command::new("umount").arg(&self.inner));
+        _ = run(Command::new("umount").arg(&self.outer));
+    }
+}
+
 fn format(image: &Path, bytes: u64) -> anyhow::Result<()> {
     File::create(image)?.set_len(bytes)?;
     run(Command::new("mkfs.ext4").arg("-q").arg(image))
