@@ -81,7 +81,12 @@ impl LogDir {
         create_for_good(disk.as_ref(), &path)?;
         let lock = path.join(LOCK);
         match disk.lock(&lock).context("lock", &lock)? {
-            Some(lock) => Ok(Self { disk, path, _lock: lock }),
+            Some(lock) => {
+                // What is read of it must not be undone by a power cut: a process that died may
+                // have renamed a checkpoint and not synced that.
+                disk.sync_dir(&path).context("sync", &path)?;
+                Ok(Self { disk, path, _lock: lock })
+            }
             None => Err(LogError::Locked { dir: path }),
         }
     }

@@ -34,7 +34,8 @@ impl Log {
     }
 
     /// Drops everything and begins anew at `offset`, as a follower does whose leader has nothing
-    /// older. Blocks.
+    /// older. Blocks. The recovery point in the checkpoint must be 0 before: a crash may leave an
+    /// empty log that begins where the former one began.
     ///
     /// # Errors
     /// [`LogError::Io`], which takes the log offline.

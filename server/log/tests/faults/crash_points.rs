@@ -39,6 +39,7 @@ pub fn recover(world: &mut World, loss: Loss) {
     world.tell(format!("crash that loses {loss:?}"));
     world.crash(loss);
     world.open().unwrap();
+    world.tell("opened");
     world.check_recovered();
     world.tell("recovered");
 }

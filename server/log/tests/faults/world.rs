@@ -371,6 +371,10 @@ impl World {
 
     /// The leader has nothing of what is here.
     pub fn begin_anew(&mut self) -> Result<(), Failure> {
+        // A crash may leave a log that is empty and begins at its old start.
+        if self.points[0] > 0 {
+            self.write_point(Offset::ZERO)?;
+        }
         let begin = self.now.end() + self.below(20);
         self.former.push(Version { must: 0, ..std::mem::take(&mut self.now) });
         self.now.begin = begin;
