@@ -76,6 +76,11 @@ impl Log {
             tracing::warn!(file = %path.display(), position, cut, reason, "cutting a torn tail");
         }
         file.set_len(position).context("truncate", &path)?;
+        if !is_empty {
+            // Else, after another crash, sectors of what was cut may stand between those of what is
+            // written in its place: a batch that looks whole and broken.
+            file.sync_data().context("sync", &path)?;
+        }
         Ok(rebuilt)
     }
 

@@ -45,14 +45,20 @@ fn segments_that_are_deleted_together_leave_no_hole() {
     }
 }
 
-/// Cuts what a clean stop has made a snapshot of, and goes on past it in another way.
-fn pass_a_snapshot(seed: u64) {
+/// A world that rolls no segment.
+fn with_one_segment(seed: u64) -> World {
     let mut world = World::new(seed);
-    // No segment is rolled, and no name changes but the snapshot's.
     let (segment_bytes, segment_index_bytes) = (1 << 20, 1 << 20);
     let config = world.config.as_ref().clone();
     world.config = Arc::new(LogConfig { segment_bytes, segment_index_bytes, ..config });
     world.open().unwrap();
+    world
+}
+
+/// Cuts what a clean stop has made a snapshot of, and goes on past it in another way. No name
+/// changes but the snapshot's.
+fn pass_a_snapshot(seed: u64) {
+    let mut world = with_one_segment(seed);
     for _ in 0..6 {
         world.append_as_leader().unwrap();
     }
@@ -74,5 +80,29 @@ fn snapshot_of_what_was_cut_does_not_come_back() {
     }
     for seed in 0..60 {
         named(&format!("seed {seed}"), || pass_a_snapshot(seed));
+    }
+}
+
+/// Loses power, writes in the place of what recovery has cut, and loses power again.
+fn write_over_a_torn_tail(seed: u64) {
+    let mut world = with_one_segment(seed);
+    world.append_as_leader().unwrap();
+    world.sync(|_| Ok(())).unwrap();
+    for _ in 0..2 {
+        for _ in 0..6 {
+            world.append_as_follower().unwrap();
+        }
+        world.log().flush_writes().unwrap();
+        recover(&mut world, Loss::Sectors);
+    }
+}
+
+#[test]
+fn torn_tail_does_not_come_back_between_what_is_written_in_its_place() {
+    if is_replay() {
+        return;
+    }
+    for seed in 0..30 {
+        named(&format!("seed {seed}"), || write_over_a_torn_tail(seed));
     }
 }
