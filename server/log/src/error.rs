@@ -11,8 +11,9 @@ use types::{ErrorCode, Offset, ProducerId};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The operating system refused. What was being done is lost; the directory must be fenced.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    // The text names the cause, so it is not the `source`, which chains of errors say once more.
+    #[error("cannot {action} {}: {cause}", path.display())]
+    Io { action: &'static str, path: PathBuf, cause: io::Error },
     /// A file holds what cannot be right although it was complete once. Nothing has been cut.
     #[error("{} is damaged at byte {position}: {reason}", file.display())]
     Damaged { file: PathBuf, position: u64, reason: String },
@@ -51,7 +52,7 @@ impl LogError {
     /// Whether the disk is not to be blamed and what was tried may be tried again.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Io { source, .. } => is_passing(source),
+            Self::Io { cause, .. } => is_passing(cause),
             Self::Stalled { .. } => true,
             Self::Damaged { .. }
             | Self::Malformed { .. }
@@ -68,11 +69,11 @@ impl LogError {
             // A sector that cannot be read says nothing of the others either; a disk that is gone
             // takes no checkpoint.
             Self::Io { action: "read", .. } => None,
-            Self::Io { path, source, .. } => {
-                let kind = source.kind();
+            Self::Io { path, cause, .. } => {
+                let kind = cause.kind();
                 let is_its_own =
                     matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof);
-                (!is_its_own && !is_passing(source)).then_some(path)
+                (!is_its_own && !is_passing(cause)).then_some(path)
             }
             Self::Damaged { .. }
             | Self::Malformed { .. }
@@ -121,7 +122,7 @@ pub(crate) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, LogError> {
-        self.map_err(|source| LogError::Io { action, path: path.to_owned(), source })
+        self.map_err(|cause| LogError::Io { action, path: path.to_owned(), cause })
     }
 }
 
@@ -208,6 +209,34 @@ impl ReadError {
         match self {
             Self::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::Log(error) => error.read_code(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+    use crate::CompactionError;
+
+    fn full() -> LogError {
+        let (path, cause) = (PathBuf::from("/d/f"), io::ErrorKind::StorageFull.into());
+        LogError::Io { action: "write", path, cause }
+    }
+
+    #[test]
+    fn a_chain_of_errors_names_the_cause_once() {
+        let errors: [Box<dyn Error>; 4] = [
+            Box::new(full()),
+            Box::new(AppendError::from(full())),
+            Box::new(ReadError::from(full())),
+            Box::new(CompactionError::from(full())),
+        ];
+        for error in errors {
+            let chain = std::iter::successors(Some(error.as_ref()), |&error| error.source());
+            let texts: Vec<String> = chain.map(ToString::to_string).collect();
+            assert_eq!(texts, ["cannot write /d/f: no storage space"]);
         }
     }
 }

@@ -218,11 +218,11 @@ impl Log {
         let at = self.written_bytes();
         let with_zeros = !self.config.sync_before_ack;
         let bounds = (self.config.reserve_from_bytes, self.segment_bytes_max() as u64);
-        if let Err(source) = self.active.write(&self.staged, at, with_zeros, bounds) {
-            self.stalled = is_passing(&source);
+        if let Err(cause) = self.active.write(&self.staged, at, with_zeros, bounds) {
+            self.stalled = is_passing(&cause);
             self.failed = !self.stalled;
             let path = segment::path(&self.dir, self.active.base, LOG);
-            return Err(LogError::Io { action: "write", path, source });
+            return Err(LogError::Io { action: "write", path, cause });
         }
         self.staged.clear();
         self.staged_bytes = 0;
@@ -277,7 +277,7 @@ impl Log {
             match self.disk.remove_file(&path) {
                 Ok(()) => is_changed = true,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(LogError::Io { action: "remove", path, source }),
+                Err(cause) => return Err(LogError::Io { action: "remove", path, cause }),
             }
         }
         Ok(is_changed)

@@ -151,7 +151,7 @@ impl Log {
                 Err(Fault::Io(error)) if error.kind() != io::ErrorKind::WouldBlock => {
                     let path = segment::path(&self.dir, plan.segment, LOG);
                     let action = "read";
-                    return Err(LogError::Io { action, path, source: error }.into());
+                    return Err(LogError::Io { action, path, cause: error }.into());
                 }
                 Err(Fault::Io(_) | Fault::Index(_) | Fault::Batch { .. }) => {
                     return Ok(Read::Cold(Box::new(self.hand_out(plan, at))));

@@ -220,7 +220,7 @@ impl Log {
             match self.disk.rename(&path, &renamed) {
                 Ok(()) => paths.push(renamed),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(LogError::Io { action: "rename", path, source }),
+                Err(cause) => return Err(LogError::Io { action: "rename", path, cause }),
             }
         }
         if kinds.contains(&SNAPSHOT) {

@@ -222,10 +222,10 @@ impl ActiveSegment {
         let path = path(dir, base, LOG);
         let file = disk.open(&path, OpenMode::Create).context("create", &path)?;
         // A crash between two truncations may have left a file of this name.
-        if let Err(source) = file.set_len(0) {
+        if let Err(cause) = file.set_len(0) {
             // An empty one must not stay while the log goes on past its name.
             _ = disk.remove_file(&path);
-            return Err(LogError::Io { action: "truncate", path, source });
+            return Err(LogError::Io { action: "truncate", path, cause });
         }
         Ok(Self::empty(base, file, now))
     }

@@ -220,7 +220,7 @@ impl Log {
                     Some(ticket) => self.take_back(*ticket),
                     None => self.failed = true,
                 }
-                Err(LogError::Io { action: "sync", path: self.dir.clone(), source })
+                Err(LogError::Io { action: "sync", path: self.dir.clone(), cause: source })
             }
         }
     }

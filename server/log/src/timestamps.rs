@@ -259,7 +259,7 @@ impl Part {
         timestamp: i64,
     ) -> Result<Option<Entry>, Failure> {
         let path = segment::path(dir, self.base, TIME_INDEX);
-        let read = |source| LogError::Io { action: "read", path: path.clone(), source };
+        let read = |cause| LogError::Io { action: "read", path: path.clone(), cause };
         let file = match disk.open(&path, OpenMode::Read) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(read)?,

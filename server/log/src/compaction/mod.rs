@@ -225,7 +225,7 @@ impl Compaction {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(CompactionError::Overtaken)
             }
-            Err(source) => Err(LogError::Io { action: "open", path, source }.into()),
+            Err(cause) => Err(LogError::Io { action: "open", path, cause }.into()),
         }
     }
 

@@ -253,7 +253,7 @@ fn recover_swap(
         }
         // The log file has its name already, what is left are indexes.
         Err(error) if error.kind() == io::ErrorKind::NotFound => base,
-        Err(source) => return Err(LogError::Io { action: "open", path: swap, source }),
+        Err(cause) => return Err(LogError::Io { action: "open", path: swap, cause }),
     };
     let names = entries.iter().filter_map(|entry| segment::parse_name(&entry.name));
     let mut former: Vec<Offset> =

@@ -169,7 +169,7 @@ impl ColdRead {
                 Ok(Found::Exhausted) => self.go_on()?,
                 Err(Fault::Io(source)) => {
                     let path = segment::path(&self.dir, self.plan.segment, LOG);
-                    return Err(LogError::Io { action: "read", path, source }.into());
+                    return Err(LogError::Io { action: "read", path, cause: source }.into());
                 }
                 Err(Fault::Index(why)) if !repaired => {
                     self.repair(&why)?;
@@ -241,7 +241,7 @@ impl ColdRead {
             Ok(is_sound) => Ok(is_sound),
             Err(Fault::Io(source)) => {
                 let path = segment::path(&self.dir, self.plan.segment, LOG);
-                Err(LogError::Io { action: "read", path, source }.into())
+                Err(LogError::Io { action: "read", path, cause: source }.into())
             }
             Err(Fault::Index(_) | Fault::Batch { .. }) => Ok(false),
         }

@@ -101,7 +101,7 @@ fn a_directory_fails_by_what_the_system_refuses_and_not_by_want_of_room() {
     let fault = |name: &str, errno| LogError::Io {
         action: "write",
         path: folder.path().join(name).join("t-0/0.log"),
-        source: std::io::Error::from_raw_os_error(errno),
+        cause: std::io::Error::from_raw_os_error(errno),
     };
     let (eio, emfile, enospc, erofs) = (5, 24, 28, 30);
     for errno in [emfile, enospc] {

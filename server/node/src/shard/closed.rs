@@ -143,10 +143,10 @@ impl OpenJob {
             // Left behind by a topic of the same name that was deleted while this node was down.
             let stray = dir.log_dir.folder_of_kind(&closed.name, FolderKind::Stray, id.topic);
             tracing::warn!("{} belongs to another topic of that name, set aside", folder.display());
-            disk.rename(&folder, &stray).map_err(|source| LogError::Io {
+            disk.rename(&folder, &stray).map_err(|cause| LogError::Io {
                 action: "rename",
                 path: folder.clone(),
-                source,
+                cause,
             })?;
             opening = log::Opening::NEW;
         }
