@@ -15,6 +15,7 @@ use types::{LeaderEpoch, Millis, Offset};
 use crate::Log;
 use crate::error::{AppendError, LogError};
 use crate::producer_state::{AppendOrigin, BatchMetadata, Marker, Updates};
+use crate::txn_index::AbortedTxn;
 
 /// The most that the records of one batch may be once decompressed.
 pub(crate) const DECOMPRESS: DecompressLimits = DecompressLimits { bytes_max: 256 << 20 };
@@ -89,7 +90,7 @@ impl Log {
             record_count: u64::try_from(next - self.end).expect("offsets only grow"),
             bytes: batches.len() as u64,
         };
-        self.stage(batches.freeze(), &pieces, updates)?;
+        self.stage(batches.freeze(), &pieces, updates);
         Ok(info)
     }
 
@@ -123,7 +124,7 @@ impl Log {
                 continue;
             };
             self.roll_if_due(&pieces, batch.len(), now)?;
-            self.stage(batch, &pieces, updates)?;
+            self.stage(batch, &pieces, updates);
         }
         Ok(self.end)
     }
@@ -233,7 +234,7 @@ impl Log {
         Ok(Ok(updates))
     }
 
-    fn stage(&mut self, bytes: Bytes, pieces: &[Piece], updates: Updates) -> Result<(), LogError> {
+    fn stage(&mut self, bytes: Bytes, pieces: &[Piece], updates: Updates) {
         for Piece { header, .. } in pieces {
             self.active.note(header, self.config.index_interval_bytes);
             self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), header.base_offset());
@@ -241,22 +242,19 @@ impl Log {
         }
         self.staged_bytes += bytes.len() as u64;
         self.staged.push(bytes);
-        self.commit_producers(updates)
+        self.commit_producers(updates);
     }
 
-    /// Lets producer updates take effect and notes aborted transactions in the index.
-    pub(crate) fn commit_producers(&mut self, updates: Updates) -> Result<(), LogError> {
+    /// Lets producer updates take effect; what was aborted comes into the index with the next
+    /// write.
+    pub(crate) fn commit_producers(&mut self, updates: Updates) {
         for txn in self.producers.commit(updates) {
             let stable = self.producers.last_stable_offset(&txn);
             self.producers.complete(&txn);
-            if txn.is_aborted
-                && let Err(error) = self.note_aborted(&txn, stable)
-            {
-                self.failed = true;
-                return Err(error);
+            if txn.is_aborted {
+                self.staged_aborted.push_back(AbortedTxn::new(&txn, stable));
             }
         }
-        Ok(())
     }
 
     fn roll_if_due(&mut self, pieces: &[Piece], bytes: usize, now: Millis) -> Result<(), LogError> {

@@ -3,6 +3,7 @@
 //! The large ones have files of their own: `append`, `compaction`, `read`, `recovery`, `retention`, `sync`,
 //! `timestamps`, `truncate`.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use types::{LeaderEpoch, Millis, Offset};
 use crate::compaction::PendingSwap;
 use crate::config::LogConfig;
 use crate::disk::{Disk, remove_if_exists};
-use crate::error::{IoContext, LogError, is_passing};
+use crate::error::{IoContext, LogError};
 use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerStates;
 use crate::read::ReadHints;
@@ -21,6 +22,7 @@ use crate::rest::Size;
 use crate::retention::Deleted;
 use crate::segment::{self, ActiveSegment, LOG, OFFSET_INDEX, Segment, TIME_INDEX};
 use crate::sync::SyncState;
+use crate::txn_index::AbortedTxn;
 
 /// What the checkpoints of the directory say of a log that is to be opened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,6 +59,8 @@ pub struct Log {
     /// Appended but not yet written, in order.
     pub(crate) staged: Vec<Bytes>,
     pub(crate) staged_bytes: u64,
+    /// Transactions that markers among them abort, not yet in the transaction index.
+    pub(crate) staged_aborted: VecDeque<AbortedTxn>,
     /// The last write found no room: what is staged waits for the next one, nothing joins it.
     pub(crate) stalled: bool,
     pub(crate) start: Offset,
@@ -215,20 +219,29 @@ impl Log {
         if self.staged.is_empty() {
             return Ok(());
         }
-        let at = self.written_bytes();
-        let with_zeros = !self.config.sync_before_ack;
-        let bounds = (self.config.reserve_from_bytes, self.segment_bytes_max() as u64);
-        if let Err(cause) = self.active.write(&self.staged, at, with_zeros, bounds) {
-            self.stalled = is_passing(&cause);
+        if let Err(fault) = self.write_staged() {
+            self.stalled = fault.is_passing();
             self.failed = !self.stalled;
-            let path = segment::path(&self.dir, self.active.base, LOG);
-            return Err(LogError::Io { action: "write", path, cause });
+            return Err(fault);
         }
         self.staged.clear();
         self.staged_bytes = 0;
         self.stalled = false;
         self.sync.active_is_dirty = true;
         Ok(())
+    }
+
+    fn write_staged(&mut self) -> Result<(), LogError> {
+        // Neither counts before both are there: who reads a marker asks the index what it aborts.
+        self.write_aborted()?;
+        let at = self.written_bytes();
+        let with_zeros = !self.config.sync_before_ack;
+        let bounds = (self.config.reserve_from_bytes, self.segment_bytes_max() as u64);
+        let written = self.active.write(&self.staged, at, with_zeros, bounds);
+        written.map_err(|cause| {
+            let path = segment::path(&self.dir, self.active.base, LOG);
+            LogError::Io { action: "write", path, cause }
+        })
     }
 
     /// Closes the active segment and begins the next one at the log's end. An empty one stays.

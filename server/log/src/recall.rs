@@ -94,7 +94,8 @@ impl Log {
             tracing::warn!(log = %self.dir.display(), %base, %error, "producer state is odd");
             return Ok(());
         }
-        self.commit_producers(updates)
+        self.commit_producers(updates);
+        self.write_aborted()
     }
 
     /// Lets producers remember more batches than the last one, from the log before `from`, where a

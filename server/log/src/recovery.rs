@@ -88,6 +88,7 @@ impl Log {
             active,
             staged: Vec::new(),
             staged_bytes: 0,
+            staged_aborted: VecDeque::new(),
             stalled: false,
             start: opening.start_offset,
             end: base,

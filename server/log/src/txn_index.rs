@@ -34,6 +34,15 @@ pub struct AbortedTxn {
 }
 
 impl AbortedTxn {
+    pub(crate) fn new(txn: &CompletedTxn, last_stable_offset: Offset) -> Self {
+        Self {
+            producer: txn.producer,
+            first_offset: txn.first_offset,
+            last_offset: txn.last_offset,
+            last_stable_offset,
+        }
+    }
+
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ENTRY_BYTES);
         bytes.extend(VERSION.to_be_bytes());
@@ -90,13 +99,18 @@ impl Log {
         self.aborted_lookup(from).map_or(Ok(Vec::new()), |lookup| lookup.run(until))
     }
 
+    /// Writes the index entries of markers that were appended since; those that find no room stay.
+    pub(crate) fn write_aborted(&mut self) -> Result<(), LogError> {
+        while let Some(txn) = self.staged_aborted.front().copied() {
+            self.note_aborted(txn)?;
+            self.staged_aborted.pop_front();
+        }
+        Ok(())
+    }
+
     /// Adds a transaction to the index of the segment that holds its marker, unless a replay finds
     /// it there.
-    pub(crate) fn note_aborted(
-        &mut self,
-        txn: &CompletedTxn,
-        last_stable_offset: Offset,
-    ) -> Result<(), LogError> {
+    fn note_aborted(&mut self, txn: AbortedTxn) -> Result<(), LogError> {
         let base = self.base_of(txn.last_offset);
         let path = segment::path(&self.dir, base, TXN_INDEX);
         let file = self.disk.open(&path, OpenMode::Create).context("open", &path)?;
@@ -110,13 +124,11 @@ impl Log {
                 return Ok(());
             }
         }
-        let entry = AbortedTxn {
-            producer: txn.producer,
-            first_offset: txn.first_offset,
-            last_offset: txn.last_offset,
-            last_stable_offset,
-        };
-        write_all_at(file.as_ref(), &[entry.to_bytes()], at).context("write", &path)?;
+        if let Err(cause) = write_all_at(file.as_ref(), &[txn.to_bytes()], at) {
+            // Readers of what is committed must not find a part of it while it waits for room.
+            file.set_len(at).context("truncate", &path)?;
+            return Err(LogError::Io { action: "write", path, cause });
+        }
         self.sync.files.push(file);
         if let Err(at) = self.txn_indexes.binary_search(&base) {
             self.sync.dir_is_dirty = true;

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use records::{BatchBuilder, BatchHeader, Compression};
+use records::{BatchBuilder, BatchHeader, Compression, ControlRecordType, EndTxnMarker};
 use thalweg_log::{
     AppendError, AppendOrigin, Disk, Fault, FaultyDisk, Log, LogConfig, LogError, Loss, Op, Opening,
 };
-use types::{LeaderEpoch, Millis, Offset};
+use types::{LeaderEpoch, Millis, Offset, ProducerId};
 
 const ROOM: u64 = 1 << 30;
 const EMFILE: i32 = 24;
@@ -150,4 +150,78 @@ fn goes_on_without_descriptors(seed: u64) {
     disk.crash(Loss::Whole);
     let mut log = open(&disk, Offset::new(3));
     assert_eq!(count_records(&mut log), 3, "seed {seed}: the folder has its name for good");
+}
+
+/// Appends a record of a producer's transaction, and the marker that aborts it.
+fn append_aborted(log: &mut Log, sequence: i32) -> Result<(), AppendError> {
+    let of_producer = |builder: BatchBuilder, sequence| {
+        builder.transactional().producer(ProducerId(7), 0, sequence)
+    };
+    let mut data = of_producer(BatchBuilder::new(Compression::None), sequence);
+    data.append(1, None, Some(&[7; 10]), &[]);
+    let mut marker = of_producer(BatchBuilder::new(Compression::None).control(), -1);
+    let value = EndTxnMarker { coordinator_epoch: 0 }.to_bytes();
+    marker.append(1, Some(&ControlRecordType::Abort.to_key()), Some(&value), &[]);
+    for (batch, origin) in [(data, AppendOrigin::Client), (marker, AppendOrigin::Coordinator)] {
+        let batch = BytesMut::from(batch.build());
+        log.append_as_leader(batch, LeaderEpoch(0), origin, Millis(0))?;
+    }
+    Ok(())
+}
+
+/// First offset and marker of each aborted transaction.
+fn aborted(log: &Log) -> Vec<(i64, i64)> {
+    let all = log.aborted_transactions(Offset::ZERO, log.end_offset()).unwrap();
+    all.iter().map(|txn| (txn.first_offset.get(), txn.last_offset.get())).collect()
+}
+
+#[test]
+fn an_abort_waits_for_room_in_its_index_and_counts_then() {
+    let mut waited = 0;
+    for room in 0..220 {
+        for crashes in [false, true] {
+            let disk = disk_with_folder(room);
+            let mut log = open(&disk, Offset::ZERO);
+            append_aborted(&mut log, 0).unwrap();
+            sync(&mut log).unwrap();
+            disk.set_room(room);
+            append_aborted(&mut log, 1).unwrap();
+            waited += u32::from(sync(&mut log).is_err());
+            assert!(!log.is_offline(), "room for {room} bytes");
+            let written = log.written_end();
+            let known = aborted(&log);
+            assert!(known.contains(&(0, 1)), "what is there is told all the while");
+            assert!(written < Offset::new(4) || known.contains(&(2, 3)), "no marker without it");
+            disk.set_room(ROOM);
+            if crashes {
+                let durable = log.durable_end();
+                drop(log);
+                disk.crash(Loss::Pages);
+                log = open(&disk, durable);
+            } else {
+                sync(&mut log).unwrap();
+                assert_eq!(log.durable_end(), Offset::new(4));
+            }
+            let counted = if log.end_offset() == Offset::new(4) { 2 } else { 1 };
+            assert_eq!(aborted(&log), [(0, 1), (2, 3)][..counted], "room for {room} bytes");
+        }
+    }
+    assert!(waited > 100, "most do not fit: {waited}");
+}
+
+#[test]
+fn an_abort_without_descriptors_waits_for_one() {
+    let disk = disk_with_folder(1);
+    let mut log = open(&disk, Offset::ZERO);
+    append(&mut log).unwrap();
+    sync(&mut log).unwrap();
+    for op in OPENING {
+        disk.fail(Fault { op, name_end: String::new(), skip: 0, times: u32::MAX, errno: EMFILE });
+    }
+    append_aborted(&mut log, 0).unwrap();
+    assert!(sync(&mut log).unwrap_err().is_passing());
+    assert!(!log.is_offline());
+    disk.repair();
+    sync(&mut log).unwrap();
+    assert_eq!(aborted(&log), [(1, 2)]);
 }

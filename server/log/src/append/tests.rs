@@ -254,10 +254,10 @@ fn aborted_transactions_are_listed_and_survive_restarts() {
     let listed = |log: &Log, from, until| {
         log.aborted_transactions(Offset::new(from), Offset::new(until)).unwrap()
     };
+    log.flush_writes().unwrap();
     assert_eq!(listed(&log, 0, 8), expected);
     assert_eq!(listed(&log, 0, 2), expected[..1]);
     assert_eq!(listed(&log, 5, 8), expected[1..]);
-    log.flush_writes().unwrap();
     let index = segment::path(log.dir(), Offset::new(5), segment::TXN_INDEX);
     drop(log);
     // What a crash tore is written anew.
