@@ -84,7 +84,7 @@ impl LogDir {
             Some(lock) => {
                 // What is read of it must not be undone by a power cut: a process that died may
                 // have renamed a checkpoint and not synced that.
-                disk.sync_dir(&path).context("sync", &path)?;
+                disk.sync_dir(&path).of_sync(&path)?;
                 Ok(Self { disk, path, _lock: lock })
             }
             None => Err(LogError::Locked { dir: path }),
@@ -122,7 +122,7 @@ impl LogDir {
         let content = read_file_if_exists(self.disk.as_ref(), &path).context("read", &path)?;
         let Some(content) = content else { return Ok(None) };
         remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
-        self.disk.sync_dir(&self.path).context("sync", &self.path)?;
+        self.disk.sync_dir(&self.path).of_sync(&self.path)?;
         Ok(Some(CleanShutdown { broker_epoch: broker_epoch(&content) }))
     }
 
@@ -253,7 +253,7 @@ impl LogDir {
     /// # Errors
     /// [`LogError::Io`].
     pub fn sync(&self) -> Result<(), LogError> {
-        self.disk.sync_dir(&self.path).context("sync", &self.path)
+        self.disk.sync_dir(&self.path).of_sync(&self.path)
     }
 
     /// Removes a folder with all that is in it. Blocks.
@@ -285,7 +285,7 @@ fn create_for_good(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
         match disk.sync_dir(parent) {
             // Whoever may not read it did not make it.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced.context("sync", parent)?,
+            synced => synced.of_sync(parent)?,
         }
     }
     Ok(())

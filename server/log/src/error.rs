@@ -95,7 +95,7 @@ impl LogError {
 }
 
 /// Whether an error passes and leaves what was on disk: no room, no quota, no descriptor, no
-/// memory. The errors of syncs come here by way of [`sync_fault`].
+/// memory. The errors of syncs come here by way of [`IoContext::of_sync`] or [`sync_fault`].
 pub(crate) fn is_passing(error: &io::Error) -> bool {
     let kind = error.kind();
     lacks_descriptors(error)
@@ -118,11 +118,18 @@ fn lacks_descriptors(error: &io::Error) -> bool {
 /// Turns an IO result into one that names the action and the file.
 pub(crate) trait IoContext<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, LogError>;
+
+    /// As [`IoContext::context`], of a sync: final by way of [`sync_fault`].
+    fn of_sync(self, path: &Path) -> Result<T, LogError>;
 }
 
 impl<T> IoContext<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, LogError> {
         self.map_err(|cause| LogError::Io { action, path: path.to_owned(), cause })
+    }
+
+    fn of_sync(self, path: &Path) -> Result<T, LogError> {
+        self.map_err(sync_fault).context("sync", path)
     }
 }
 

@@ -336,7 +336,7 @@ impl Log {
         self.sync_now()?;
         // Nothing can hold a deleted segment open any more.
         for removal in self.deleted.drain(..) {
-            removal.into_removal(Arc::clone(&disk)).run().context("remove", &self.dir)?;
+            removal.into_removal(Arc::clone(&disk)).run()?;
         }
         Ok(self.durable_end)
     }
@@ -355,6 +355,6 @@ impl Log {
         }
         self.dir = dir;
         let parent = self.dir.parent().unwrap_or(Path::new("/"));
-        self.disk.sync_dir(parent).context("sync", parent)
+        self.disk.sync_dir(parent).of_sync(parent)
     }
 }

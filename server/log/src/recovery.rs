@@ -162,7 +162,7 @@ impl Log {
         }
         for index in segment.write_indexes(self.disk.as_ref(), &self.dir)? {
             // The next start takes an index before the recovery point for one that was synced.
-            index.sync_data().context("sync", &self.dir)?;
+            index.sync_data().of_sync(&self.dir)?;
         }
         self.sync.files.push(Arc::clone(&segment.file));
         self.sync.dir_is_dirty = true;
@@ -305,7 +305,7 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
     let has_log = |base: &Offset| listing.segments.iter().any(|segment| segment.base == *base);
     if !listing.txn_indexes.iter().all(has_log) {
         // A segment that a power cut could bring back needs it.
-        disk.sync_dir(dir).context("sync", dir)?;
+        disk.sync_dir(dir).of_sync(dir)?;
     }
     let txn_indexes = listing.txn_indexes.iter().map(|base| (*base, TXN_INDEX));
     let indexes = listing.indexes.iter().map(|(base, kind, _)| (*base, *kind));

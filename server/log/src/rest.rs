@@ -150,9 +150,9 @@ impl Log {
             files.append(&mut self.sync.files);
             is_changed = true;
         }
-        files.iter().try_for_each(|file| file.sync_data()).context("sync", &self.dir)?;
+        files.iter().try_for_each(|file| file.sync_data()).of_sync(&self.dir)?;
         if is_changed {
-            disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+            disk.sync_dir(&self.dir).of_sync(&self.dir)?;
         }
         Ok(rested)
     }

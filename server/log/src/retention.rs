@@ -48,14 +48,16 @@ impl Removal {
     /// Removes the files. Blocks.
     ///
     /// # Errors
-    /// The first one that is not "there is no such file".
-    pub fn run(self) -> io::Result<()> {
+    /// [`LogError::Io`], the first one that is not "there is no such file".
+    pub fn run(self) -> Result<(), LogError> {
+        let Some(dir) = self.paths.first().and_then(|path| path.parent()) else { return Ok(()) };
         // What takes their place must have its name for good before they go.
-        match self.paths.first().and_then(|path| path.parent()).map(|dir| self.disk.sync_dir(dir)) {
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        match self.disk.sync_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced.of_sync(dir)?,
         }
-        self.paths.iter().try_for_each(|path| remove_if_exists(self.disk.as_ref(), path))
+        let remove = |path| remove_if_exists(self.disk.as_ref(), path).context("remove", path);
+        self.paths.iter().try_for_each(|path| remove(path))
     }
 }
 
@@ -186,7 +188,7 @@ impl Log {
         for at in 0..count {
             if at > 0 {
                 // Else a power cut could bring back one before others that are gone.
-                self.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+                self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
             }
             let segment = self.closed.remove(0);
             self.delete_files(segment.base, now)?;
@@ -201,7 +203,7 @@ impl Log {
         if has_aborted {
             // Alone among the files it is not made anew: should a power cut bring the segment
             // back, it must be there.
-            self.disk.sync_dir(&self.dir).context("sync", &self.dir)?;
+            self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
         }
         self.delete_kinds(base, &[TXN_INDEX], now)
     }

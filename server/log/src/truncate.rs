@@ -86,7 +86,7 @@ impl Log {
         }
         file.set_len(kept.bytes).context("truncate", &path)?;
         // What is appended next must not end up before what was cut.
-        file.sync_data().context("sync", &path)?;
+        file.sync_data().of_sync(&path)?;
         // The gap that a cut batch leaves is filled by what the leader has there.
         self.end = next.max(end.min(self.end));
         self.active = kept;
@@ -98,7 +98,7 @@ impl Log {
     /// together may be found changed in any order.
     fn delete_for_good(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
         self.delete_files(base, now)?;
-        self.disk.sync_dir(&self.dir).context("sync", &self.dir)
+        self.disk.sync_dir(&self.dir).of_sync(&self.dir)
     }
 
     /// What was planned or known of the part behind `end` is void.

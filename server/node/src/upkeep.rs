@@ -174,9 +174,11 @@ fn clean(partition: &SharedPartition) {
 pub fn remove_due(partition: &mut Partition) {
     let name = partition.name().clone();
     if let Some(removal) = partition.log_mut().take_removal(clock::wall()) {
+        let dirs = Arc::clone(partition.dirs());
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = removal.run() {
-                tracing::warn!(partition = %name, "cannot remove files of old segments: {error}");
+            if let Err(fault) = removal.run() {
+                tracing::warn!(partition = %name, "cannot remove files of old segments: {fault}");
+                dirs.report(&fault);
             }
         });
     }

@@ -95,8 +95,7 @@ impl Log {
             self.end_pending_swap()?;
             return Ok(None);
         };
-        let replaced =
-            synced.context("sync", &self.dir).and_then(|()| self.replace(first, rewritten, now));
+        let replaced = synced.of_sync(&self.dir).and_then(|()| self.replace(first, rewritten, now));
         self.failed |= replaced.is_err();
         replaced?;
         Ok(Some(self.swap_ticket()))
@@ -108,7 +107,7 @@ impl Log {
     /// [`LogError::Io`], which takes the log offline; opening it finishes the swap.
     pub fn finish_swap(&mut self, synced: io::Result<()>) -> Result<(), LogError> {
         self.check_online()?;
-        let finished = synced.context("sync", &self.dir).and_then(|()| self.end_pending_swap());
+        let finished = synced.of_sync(&self.dir).and_then(|()| self.end_pending_swap());
         self.failed |= finished.is_err();
         finished
     }
@@ -214,7 +213,7 @@ pub(crate) fn recover_swaps(
     }
     if !unfinished.is_empty() {
         // A `.swap` file that a crash brings back must not be taken for a whole set.
-        disk.sync_dir(dir).context("sync", dir)?;
+        disk.sync_dir(dir).of_sync(dir)?;
     }
     for base in unfinished {
         remove_marked(disk, dir, base, CLEANED)?;
@@ -266,7 +265,7 @@ fn recover_swap(
         }
     }
     // Without their rest, what the swap replaces cannot come back beside it.
-    disk.sync_dir(dir).context("sync", dir)?;
+    disk.sync_dir(dir).of_sync(dir)?;
     for kind in KINDS {
         let path = marked(dir, base, kind, SWAP);
         match disk.rename(&path, &segment::path(dir, base, kind)) {

@@ -153,9 +153,9 @@ impl<'a> Writer<'a> {
         let log = &self.segment.file;
         log.set_modified(self.modified()).context("set the time of", &path)?;
         files.push(Arc::clone(log));
-        files.iter().try_for_each(|file| file.sync_data()).context("sync", &path)?;
+        files.iter().try_for_each(|file| file.sync_data()).of_sync(&path)?;
         // As long as one of them has this name, a crash drops all.
-        self.compaction.disk.sync_dir(&self.compaction.dir).context("sync", &path)?;
+        self.compaction.disk.sync_dir(&self.compaction.dir).of_sync(&path)?;
         // What replaces segments that nobody reads is not read either.
         let (before, now) = (self.tally_before, self.compaction.tally());
         if 2 * (now.bytes_cold - before.bytes_cold) > now.bytes_read - before.bytes_read {
@@ -205,7 +205,7 @@ impl<'a> Writer<'a> {
         self.buffer.clear();
         self.unsynced_bytes += bytes;
         if self.unsynced_bytes >= SYNC_BYTES {
-            self.segment.file.sync_data().context("sync", &path)?;
+            self.segment.file.sync_data().of_sync(&path)?;
             self.unsynced_bytes = 0;
         }
         if pace(bytes).is_break() { Err(CompactionError::Stopped) } else { Ok(()) }

@@ -146,7 +146,7 @@ impl Log {
             }
             self.txn_indexes.retain(|other| *other != base);
         }
-        self.disk.sync_dir(&self.dir).context("sync", &self.dir)
+        self.disk.sync_dir(&self.dir).of_sync(&self.dir)
     }
 }
 

@@ -3,7 +3,7 @@
 use types::{LeaderEpoch, Millis};
 
 use super::*;
-use crate::testing::{batch, open_new, sync};
+use crate::testing::{batch, idempotent, open_new, sync};
 use crate::{AppendOrigin, Fault, FaultyDisk, LogConfig, Loss, Op, Opening};
 
 fn append(log: &mut Log) {
@@ -101,5 +101,53 @@ fn failed_sync_of_a_volume_takes_all_its_logs_offline() {
     for (log, outcome) in logs.iter_mut().zip(sync_together(volume.as_ref(), tickets)) {
         log.synced(outcome).unwrap_err();
         assert!(log.is_offline());
+    }
+}
+
+/// A log of three synced segments, with a producer that a snapshot tells of.
+fn synced_log(disk: &FaultyDisk) -> Log {
+    disk.create_dir_all(Path::new("/d")).unwrap();
+    let config = LogConfig { retention_bytes: Some(0), ..LogConfig::default() };
+    let (dir, disk) = (PathBuf::from("/d/t-0"), Arc::new(disk.clone()));
+    let mut log = Log::open(disk, dir, Arc::new(config), Opening::NEW, Millis(0)).unwrap();
+    for sequence in 0..3 {
+        log.roll(Millis(0)).unwrap();
+        let batch = idempotent(7, sequence, 1, 0);
+        log.append_as_leader(batch, LeaderEpoch(0), AppendOrigin::Client, Millis(0)).unwrap();
+    }
+    sync(&mut log);
+    log
+}
+
+/// What forces something onto stable storage beside the tickets.
+type Step = fn(Log) -> Result<(), LogError>;
+
+#[test]
+fn a_sync_that_finds_no_room_is_final_whoever_asks_for_it() {
+    let rest: Step = |log| log.rest().map(|_| ());
+    let truncate: Step = |mut log| log.truncate_to(Offset::new(1), Millis(0)).map(|_| ());
+    let retain: Step = |mut log| log.delete_old_segments(Offset::new(3), Millis(0)).map(|_| ());
+    let rename: Step = |mut log| log.rename(PathBuf::from("/d/t-1"));
+    let remove: Step = |mut log| {
+        log.delete_first(1, Millis(0))?;
+        log.take_removal(Millis::MAX).expect("a segment was deleted").run()
+    };
+    let cases = [
+        ("rest", Op::Sync, rest),
+        ("rest", Op::SyncDir, rest),
+        ("truncation", Op::SyncDir, truncate),
+        ("retention", Op::SyncDir, retain),
+        ("another name", Op::SyncDir, rename),
+        ("removal", Op::SyncDir, remove),
+    ];
+    for (name, op, step) in cases {
+        for (errno, is_passing) in [(28, false), (122, false), (5, false), (24, true)] {
+            let disk = FaultyDisk::new(1);
+            let log = synced_log(&disk);
+            disk.fail(Fault { op, name_end: String::new(), skip: 0, times: 1, errno });
+            let fault = step(log).unwrap_err();
+            assert_eq!(fault.is_passing(), is_passing, "{name}, {op:?}: {fault}");
+            assert_eq!(fault.failed_path().is_none(), is_passing, "it fences the directory");
+        }
     }
 }

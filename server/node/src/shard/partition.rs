@@ -215,6 +215,11 @@ impl Partition {
         (epoch < last_epoch || end < from).then_some((epoch, end))
     }
 
+    /// The directories of the node, to which faults of the log's files are told.
+    pub fn dirs(&self) -> &Arc<Dirs> {
+        &self.dirs
+    }
+
     /// Whether a write or sync failed, so that nothing is served any more.
     pub fn is_offline(&self) -> bool {
         self.offline
