@@ -37,12 +37,16 @@ pub fn topic(image: &Image, named: TopicRef<'_>) -> Result<Arc<Topic>, ErrorCode
 /// A partition that this node leads, or the code that says why it does not.
 pub fn led_here(shard: &Shard, topic: &Topic, index: i32) -> Result<PartitionId, ErrorCode> {
     let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let here = shard.shared.config.node_id;
+    check_leader(&shard.image(), partition, shard.shared.config.node_id)?;
+    Ok(PartitionId { topic: topic.id, index })
+}
+
+/// That there is no leader at all is told by Metadata alone, as in Kafka.
+fn check_leader(image: &Image, partition: &Partition, here: BrokerId) -> Result<(), ErrorCode> {
     match partition.leader {
-        Some(leader) if leader == here => Ok(PartitionId { topic: topic.id, index }),
-        Some(_) => Err(ErrorCode::NotLeaderOrFollower),
-        None if lies_offline(&shard.image(), partition, here) => Err(ErrorCode::KafkaStorageError),
-        None => Err(ErrorCode::LeaderNotAvailable),
+        Some(leader) if leader == here => Ok(()),
+        None if lies_offline(image, partition, here) => Err(ErrorCode::KafkaStorageError),
+        Some(_) | None => Err(ErrorCode::NotLeaderOrFollower),
     }
 }
 
@@ -55,4 +59,46 @@ pub fn lies_offline(image: &Image, partition: &Partition, broker: BrokerId) -> b
 /// Whether a topic belongs to the cluster's own work.
 pub fn is_internal(topic: &str) -> bool {
     matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
+#[cfg(test)]
+mod tests {
+    use ::metadata::MetadataRecord;
+    use protocol::internal::metadata::{PartitionRecord, RegisterBrokerRecord, TopicRecord};
+
+    use super::*;
+
+    const ONLINE: Uuid = Uuid::from_bytes([1; 16]);
+    const FAILED: Uuid = Uuid::from_bytes([2; 16]);
+
+    /// What broker 1 says of a partition with the leader, in the directory.
+    fn answer(leader: i32, directory: Uuid) -> Result<(), ErrorCode> {
+        let topic_id = Uuid::from_bytes([9; 16]);
+        let mut image = Image::default();
+        let topic = TopicRecord { name: "t".to_owned(), topic_id, ..Default::default() };
+        let broker =
+            RegisterBrokerRecord { broker_id: 1, log_dirs: vec![ONLINE], ..Default::default() };
+        let partition = PartitionRecord {
+            topic_id,
+            partition_id: 0,
+            replicas: vec![1],
+            isr: vec![1],
+            directories: vec![directory],
+            leader,
+            ..Default::default()
+        };
+        image.apply(&MetadataRecord::from(broker)).unwrap();
+        image.apply(&MetadataRecord::from(topic)).unwrap();
+        image.apply(&MetadataRecord::from(partition)).unwrap();
+        let topic = image.topic("t").unwrap();
+        check_leader(&image, topic.partition(0).unwrap(), BrokerId(1))
+    }
+
+    #[test]
+    fn who_is_asked_for_a_partition_it_does_not_lead_says_why() {
+        assert_eq!(answer(1, ONLINE), Ok(()));
+        assert_eq!(answer(2, ONLINE), Err(ErrorCode::NotLeaderOrFollower));
+        assert_eq!(answer(-1, ONLINE), Err(ErrorCode::NotLeaderOrFollower));
+        assert_eq!(answer(-1, FAILED), Err(ErrorCode::KafkaStorageError));
+    }
 }
