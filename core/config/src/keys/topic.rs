@@ -29,7 +29,7 @@ keys! {
         .from(&[same("log.flush.interval.messages")]).acting():
         "Records after which a partition is synced to disk, beside what durability asks.";
     long("flush.ms", "9223372036854775807").min(0)
-        .from(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]).acting():
+        .from(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]):
         "Milliseconds after which a partition is synced to disk, beside what durability asks.";
     list("follower.replication.throttled.replicas", "").check(Check::ThrottledReplicas):
         "Replicas that copy within the throttle, as partition:broker, or * for all.";
@@ -66,7 +66,7 @@ keys! {
         "Milliseconds that a record is safe from compaction.";
     int("min.insync.replicas", "1").min(1).from(&[same("min.insync.replicas")]).acting():
         "Replicas that must hold a record before acks=all is answered.";
-    boolean("preallocate", "false").from(&[same("log.preallocate")]).acting():
+    boolean("preallocate", "false").from(&[same("log.preallocate")]):
         "Whether a new segment file gets its full size at once.";
     boolean("remote.log.copy.disable", "false"):
         "Whether a tiered topic stops copying and only serves what is there.";

@@ -18,19 +18,19 @@ keys! {
     long("log.flush.interval.messages", "9223372036854775807").min(1).high().cluster_wide()
         .acting():
         "Records after which a partition is synced to disk, beside what durability asks.";
-    long("log.flush.interval.ms", "").unset().high().cluster_wide().acting():
+    long("log.flush.interval.ms", "").unset().high().cluster_wide():
         "Milliseconds after which a partition is synced to disk, beside what durability asks.";
     int("log.flush.offset.checkpoint.interval.ms", "60000").min(0).high().acting():
         "Milliseconds between writings of the recovery points.";
     long("log.flush.scheduler.interval.ms", "9223372036854775807").high().acting():
         "Milliseconds between looks for partitions to sync by time.";
-    int("log.flush.start.offset.checkpoint.interval.ms", "60000").min(0).high().acting():
+    int("log.flush.start.offset.checkpoint.interval.ms", "60000").min(0).high():
         "Milliseconds between writings of the log start offsets.";
     int("log.index.interval.bytes", "4096").min(0).cluster_wide().acting():
         "Bytes of records for each entry of the offset index.";
     int("log.index.size.max.bytes", "10485760").min(4).cluster_wide().acting():
         "Largest size of an index file, in bytes.";
-    long("log.initial.task.delay.ms", "30000").min(0).low().internal().acting():
+    long("log.initial.task.delay.ms", "30000").min(0).low().internal():
         "Milliseconds after the start before the first upkeep of the logs.";
     long("log.message.timestamp.after.max.ms", "3600000").min(0).cluster_wide().acting():
         "Most milliseconds that a record's time may lie ahead of the broker's clock.";
@@ -40,7 +40,7 @@ keys! {
     string("log.message.timestamp.type", "CreateTime")
         .check(Check::OneOf(&["CreateTime", "LogAppendTime"])).cluster_wide().acting():
         "Whose clock stamps records: the producer's, CreateTime, or the broker's, LogAppendTime.";
-    boolean("log.preallocate", "false").cluster_wide().acting():
+    boolean("log.preallocate", "false").cluster_wide():
         "Whether a new segment file gets its full size at once.";
     long("log.retention.bytes", "-1").high().cluster_wide().acting():
         "Bytes of a partition above which old segments go; -1 sets no limit.";
@@ -64,7 +64,7 @@ keys! {
         "Largest size of a segment file, in bytes.";
     long("log.segment.delete.delay.ms", "60000").min(0).high().cluster_wide().acting():
         "Milliseconds between taking a file out of use and deleting it.";
-    int("num.recovery.threads.per.data.dir", "2").min(1).high().cluster_wide():
+    int("num.recovery.threads.per.data.dir", "2").min(1).high().cluster_wide().acting():
         "Threads per directory that load and repair logs at start.";
     int("producer.id.expiration.check.interval.ms", "600000").min(1).low().internal():
         "Milliseconds between looks for producers to forget.";
