@@ -289,13 +289,18 @@ impl Log {
     }
 
     /// Whether the active segment has reached `segment.ms`, by the timestamps of its data where it
-    /// has any, so that replicas roll at the same places.
+    /// has any, so that replicas roll at the same places. Where they are this node's own, its clock
+    /// may have been ahead when the segment began: that must not keep it open.
     fn is_old(&self, newest: i64, now: Millis) -> bool {
-        let age = match self.active.first_timestamp {
-            Some(first) if first >= 0 => Millis(newest) - Millis(first),
-            _ => now - self.active.created,
-        };
         let config = &self.config;
+        let age = match self.active.first_timestamp {
+            Some(first) if first >= 0 => {
+                let age = Millis(newest) - Millis(first);
+                let is_own = config.timestamp_type == TimestampType::LogAppendTime;
+                if is_own { Millis(age.get().abs()) } else { age }
+            }
+            _ => Millis((now - self.active.created).get().abs()),
+        };
         // Only closed segments are compacted.
         let lag = if config.compact { config.max_compaction_lag_ms } else { Millis::MAX };
         age > config.segment_ms.min(lag) - self.roll_jitter()

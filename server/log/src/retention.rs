@@ -17,7 +17,8 @@ use crate::segment::{self, DELETED_SUFFIX, LOG, OFFSET_INDEX, SNAPSHOT, TIME_IND
 /// Renamed files that wait for their removal.
 #[derive(Debug)]
 pub(crate) struct Deleted {
-    due: Millis,
+    /// From when on they may go; told by the first look for what is due, whose clock counts.
+    due: Option<Millis>,
     paths: Vec<PathBuf>,
 }
 
@@ -87,7 +88,7 @@ impl Log {
             }
             count = self.closed.len();
         }
-        self.delete_first(count, now)?;
+        self.delete_first(count)?;
         self.move_start(self.first_base());
         Ok(count)
     }
@@ -119,9 +120,12 @@ impl Log {
         }
     }
 
-    /// Files of deleted segments whose delay is over.
+    /// Files of deleted segments whose delay is over, by the monotonic time `now`. The delay begins
+    /// with the first call that finds them, so that no step of the wall clock can shorten it.
     pub fn take_removal(&mut self, now: Millis) -> Option<Removal> {
-        let due: Vec<Deleted> = self.deleted.extract_if(.., |deleted| deleted.due <= now).collect();
+        let due = now + self.config.file_delete_delay_ms;
+        let is_due = |deleted: &mut Deleted| *deleted.due.get_or_insert(due) <= now;
+        let due: Vec<Deleted> = self.deleted.extract_if(.., is_due).collect();
         let paths: Vec<PathBuf> = due.into_iter().flat_map(|deleted| deleted.paths).collect();
         (!paths.is_empty()).then(|| Removal { disk: Arc::clone(&self.disk), paths })
     }
@@ -181,7 +185,7 @@ impl Log {
     }
 
     /// Deletes the `count` oldest closed segments.
-    pub(crate) fn delete_first(&mut self, count: usize, now: Millis) -> Result<(), LogError> {
+    pub(crate) fn delete_first(&mut self, count: usize) -> Result<(), LogError> {
         if count > 0 {
             self.end_pending_swap()?;
         }
@@ -191,30 +195,25 @@ impl Log {
                 self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
             }
             let segment = self.closed.remove(0);
-            self.delete_files(segment.base, now)?;
+            self.delete_files(segment.base)?;
         }
         Ok(())
     }
 
     /// Renames the files of a segment, to be removed later.
-    pub(crate) fn delete_files(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
+    pub(crate) fn delete_files(&mut self, base: Offset) -> Result<(), LogError> {
         let has_aborted = self.txn_indexes.contains(&base);
-        self.delete_kinds(base, &[LOG, OFFSET_INDEX, TIME_INDEX, SNAPSHOT], now)?;
+        self.delete_kinds(base, &[LOG, OFFSET_INDEX, TIME_INDEX, SNAPSHOT])?;
         if has_aborted {
             // Alone among the files it is not made anew: should a power cut bring the segment
             // back, it must be there.
             self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
         }
-        self.delete_kinds(base, &[TXN_INDEX], now)
+        self.delete_kinds(base, &[TXN_INDEX])
     }
 
     /// As [`Log::delete_files`], for some kinds of files.
-    pub(crate) fn delete_kinds(
-        &mut self,
-        base: Offset,
-        kinds: &[&str],
-        now: Millis,
-    ) -> Result<(), LogError> {
+    pub(crate) fn delete_kinds(&mut self, base: Offset, kinds: &[&str]) -> Result<(), LogError> {
         let mut paths = Vec::new();
         for kind in kinds {
             let path = segment::path(&self.dir, base, kind);
@@ -230,7 +229,7 @@ impl Log {
         }
         self.txn_indexes.retain(|offset| *offset != base);
         self.sync.dir_is_dirty = true;
-        self.deleted.push(Deleted { due: now + self.config.file_delete_delay_ms, paths });
+        self.deleted.push(Deleted { due: None, paths });
         Ok(())
     }
 }

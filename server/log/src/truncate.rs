@@ -55,7 +55,7 @@ impl Log {
         // Newest first, so that a crash in between leaves a log without a hole.
         while self.active.base > end {
             let former = self.closed.pop().expect("the first segment begins at or before the end");
-            self.delete_for_good(self.active.base, now)?;
+            self.delete_for_good(self.active.base)?;
             let path = segment::path(&self.dir, former.base, LOG);
             let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
             self.active = ActiveSegment::empty(former.base, file, now);
@@ -96,8 +96,8 @@ impl Log {
 
     /// Deletes a segment before anything else is changed: after a power cut, names that changed
     /// together may be found changed in any order.
-    fn delete_for_good(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
-        self.delete_files(base, now)?;
+    fn delete_for_good(&mut self, base: Offset) -> Result<(), LogError> {
+        self.delete_files(base)?;
         self.disk.sync_dir(&self.dir).of_sync(&self.dir)
     }
 
@@ -122,9 +122,9 @@ impl Log {
     /// Deletes all segments and begins an empty one at `offset`.
     pub(crate) fn restart_at(&mut self, offset: Offset, now: Millis) -> Result<(), LogError> {
         self.before_cut(offset)?;
-        self.delete_for_good(self.active.base, now)?;
+        self.delete_for_good(self.active.base)?;
         while let Some(former) = self.closed.pop() {
-            self.delete_for_good(former.base, now)?;
+            self.delete_for_good(former.base)?;
         }
         self.active = ActiveSegment::create(self.disk.as_ref(), &self.dir, offset, now)?;
         self.sync.files.clear();

@@ -61,7 +61,7 @@ fn compact(log: &mut Log, high_watermark: Offset, now: Millis) {
     let mut pace = |_| ControlFlow::Continue(());
     while let Some(rewritten) = compaction.rewrite_next(BUFFERS, &mut pace).unwrap() {
         let ticket = log.begin_swap(&rewritten).unwrap().unwrap();
-        let ticket = log.replace_segments(rewritten, ticket.sync(), now).unwrap().unwrap();
+        let ticket = log.replace_segments(rewritten, ticket.sync()).unwrap().unwrap();
         log.finish_swap(ticket.sync()).unwrap();
     }
     log.end_compaction(&compaction);

@@ -170,7 +170,11 @@ pub async fn run_timers(shard: Rc<Shard>) {
 
 fn tick(shard: &Rc<Shard>, loaded: &Rc<Loaded>) {
     loop {
-        let Some(outcome) = loaded.machine.borrow_mut().tick(now()) else { return };
+        let Some(outcome) =
+            loaded.machine.borrow_mut().tick(Now { wall: clock::steady(), ..now() })
+        else {
+            return;
+        };
         settle(shard, loaded, outcome);
     }
 }
@@ -247,7 +251,7 @@ fn fitting(records: &[Record]) -> usize {
 }
 
 fn append(shard: &Rc<Shard>, loaded: &Loaded, records: &[Record]) -> Result<(), ErrorCode> {
-    let wall = clock::wall();
+    let wall = clock::latest();
     let mut batch = BatchBuilder::new(Compression::None);
     for Record { key, value } in records {
         batch.append(wall.get(), Some(key), value.as_deref(), &[]);
@@ -319,5 +323,5 @@ fn settings(shard: &Shard) -> Settings {
 }
 
 fn now() -> Now {
-    Now { monotonic: clock::monotonic(), wall: clock::wall() }
+    Now { monotonic: clock::monotonic(), wall: clock::latest() }
 }

@@ -78,6 +78,8 @@ pub async fn run(shard: Rc<Shard>) {
     tokio::task::spawn_local(cleaner::run(Rc::clone(&shard)));
     let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
     loop {
+        // So that a step of the wall clock is seen soon.
+        _ = clock::steady();
         tokio::time::sleep(every).await;
         // What is wrong with a directory has been told where it was found.
         _ = write_checkpoints(&shard).await;
@@ -115,7 +117,7 @@ async fn run_retention(shard: Rc<Shard>) {
             // Other work goes on between two partitions.
             tokio::task::yield_now().await;
         }
-        for group in shard.due_for_retention(clock::wall()).chunks(CLOSED_AT_ONCE) {
+        for group in shard.due_for_retention(clock::earliest()).chunks(CLOSED_AT_ONCE) {
             clean_closed(&shard, group).await;
         }
     }
@@ -159,7 +161,7 @@ fn clean(partition: &SharedPartition) {
     if partition.is_offline() {
         return;
     }
-    let now = clock::wall();
+    let now = clock::earliest();
     let high_watermark = partition.high_watermark();
     let name = partition.name().clone();
     partition.log_mut().remove_expired_producers(now);
@@ -173,7 +175,7 @@ fn clean(partition: &SharedPartition) {
 /// Removes what the log has deleted and kept for `file.delete.delay.ms`.
 pub fn remove_due(partition: &mut Partition) {
     let name = partition.name().clone();
-    if let Some(removal) = partition.log_mut().take_removal(clock::wall()) {
+    if let Some(removal) = partition.log_mut().take_removal(clock::monotonic()) {
         let dirs = Arc::clone(partition.dirs());
         tokio::task::spawn_blocking(move || {
             if let Err(fault) = removal.run() {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use types::{Millis, Offset};
+use types::Offset;
 
 use super::marked;
 use super::writer::{CLEANED, KINDS, Rewritten};
@@ -87,7 +87,6 @@ impl Log {
         &mut self,
         rewritten: Rewritten,
         synced: io::Result<()>,
-        now: Millis,
     ) -> Result<Option<SwapTicket>, LogError> {
         self.check_online()?;
         let place = self.place_of(&rewritten);
@@ -95,7 +94,7 @@ impl Log {
             self.end_pending_swap()?;
             return Ok(None);
         };
-        let replaced = synced.of_sync(&self.dir).and_then(|()| self.replace(first, rewritten, now));
+        let replaced = synced.of_sync(&self.dir).and_then(|()| self.replace(first, rewritten));
         self.failed |= replaced.is_err();
         replaced?;
         Ok(Some(self.swap_ticket()))
@@ -112,11 +111,11 @@ impl Log {
         finished
     }
 
-    fn replace(&mut self, first: usize, rewritten: Rewritten, now: Millis) -> Result<(), LogError> {
+    fn replace(&mut self, first: usize, rewritten: Rewritten) -> Result<(), LogError> {
         let base = rewritten.base();
         for (former, _) in &rewritten.former {
             let kinds: &[&str] = if *former == base { &REPLACED } else { &REMOVED };
-            self.delete_kinds(*former, kinds, now)?;
+            self.delete_kinds(*former, kinds)?;
         }
         if rewritten.has_txn_index {
             // It is read by its name, the other files are open.

@@ -53,7 +53,7 @@ fn compact(log: &mut Log, memory: CleanerBuffers, now: i64) -> Result<Offset, Co
         compaction.rewrite_next(memory, &mut |_| ControlFlow::Continue(()))?
     {
         let ticket = log.begin_swap(&rewritten)?.expect("nothing was cut");
-        let ticket = log.replace_segments(rewritten, ticket.sync(), Millis(now))?;
+        let ticket = log.replace_segments(rewritten, ticket.sync())?;
         log.finish_swap(ticket.expect("nothing was cut").sync())?;
     }
     log.end_compaction(&compaction);
@@ -370,7 +370,7 @@ fn retention_meanwhile_voids_a_rewritten_segment() {
     let ticket = log.begin_swap(&rewritten).unwrap().unwrap();
     log.delete_records(end, end).unwrap();
     assert_eq!(log.delete_old_segments(end, Millis(10)).unwrap(), 1);
-    assert!(log.replace_segments(rewritten, ticket.sync(), Millis(10)).unwrap().is_none());
+    assert!(log.replace_segments(rewritten, ticket.sync()).unwrap().is_none());
     let names = std::fs::read_dir(dir.path().join("t-0")).unwrap();
     let mut names = names.map(|n| n.unwrap().file_name().into_string().unwrap());
     assert!(!names.any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")));

@@ -325,8 +325,7 @@ impl World {
         };
         let synced = ticket.sync();
         between(self);
-        let now = self.now;
-        let Some(ticket) = self.log().replace_segments(rewritten, synced, now)? else {
+        let Some(ticket) = self.log().replace_segments(rewritten, synced)? else {
             return Ok(false);
         };
         let synced = ticket.sync();

@@ -215,7 +215,7 @@ fn compacted_ids(shard: &Rc<Shard>) -> Vec<PartitionId> {
 }
 
 fn candidates_of(shard: &Rc<Shard>, ids: &[PartitionId]) -> Vec<Candidate> {
-    let now = clock::wall();
+    let now = clock::earliest();
     let mut candidates = Vec::new();
     for id in ids {
         let Some(partition) = shard.partition(*id) else { continue };

@@ -156,6 +156,8 @@ fn remove_former(shard: &Rc<Shard>, id: PartitionId) {
     let Some(partition) = shard.partition(id) else { return };
     let delay = partition.borrow().log().config().file_delete_delay_ms;
     let delay = Duration::from_millis(u64::try_from(delay.get()).unwrap_or(0) + 1);
+    // From now on their delay runs.
+    upkeep::remove_due(&mut partition.borrow_mut());
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
         tokio::time::sleep(delay).await;
@@ -169,7 +171,7 @@ fn plan(shard: &Rc<Shard>, id: PartitionId) -> Result<Option<Compaction>, LogErr
     let Some(partition) = online(shard, id) else { return Ok(None) };
     let mut partition = partition.borrow_mut();
     let high_watermark = partition.high_watermark();
-    partition.log_mut().plan_compaction(high_watermark, clock::wall())
+    partition.log_mut().plan_compaction(high_watermark, clock::steady())
 }
 
 async fn swap(
@@ -189,7 +191,7 @@ async fn swap(
     };
     let synced = blocking(move || ticket.sync()).await;
     let replaced = call(shard, owner, move |shard| {
-        on_log(shard, id, |log| log.replace_segments(rewritten, synced, clock::wall()))
+        on_log(shard, id, |log| log.replace_segments(rewritten, synced))
     });
     let ticket = replaced.await?.flatten().ok_or(CompactionError::Overtaken)?;
     let synced = blocking(move || ticket.sync()).await;

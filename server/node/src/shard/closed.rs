@@ -150,7 +150,7 @@ impl OpenJob {
             })?;
             opening = log::Opening::NEW;
         }
-        let mut log = Log::open(disk, folder, config, opening, clock::wall())?;
+        let mut log = Log::open(disk, folder, config, opening, clock::earliest())?;
         if known == Some(id.topic) {
             log.set_compacted_end(closed.compacted_end());
         } else {

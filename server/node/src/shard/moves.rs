@@ -150,7 +150,8 @@ impl Shard {
         let config = Arc::new(log.config().clone());
         let disk = Arc::clone(&self.shared.dirs.disk);
         let opening = Opening { start_offset: log.start_offset(), ..Opening::NEW };
-        let future = Log::open(Arc::clone(&disk), folder.clone(), config, opening, clock::wall())?;
+        let future =
+            Log::open(Arc::clone(&disk), folder.clone(), config, opening, clock::earliest())?;
         log::write_topic_id(disk.as_ref(), &folder, id.topic)?;
         let next = log.start_offset();
         let copy = Copying { future, next, unsynced_bytes: 0, is_cancelled: false };
@@ -258,7 +259,7 @@ impl Copying {
     }
 
     fn append(&mut self, batches: &log::Batches) -> Result<(), Fault> {
-        let now = clock::wall();
+        let now = clock::latest();
         if !batches.bytes.is_empty() {
             let first = BatchHeader::parse(&batches.bytes)?.base_offset();
             // The first batch may begin before the log's start.
@@ -313,7 +314,7 @@ fn swap(
     let future = &mut copy.future;
     if future.end_offset() < end {
         // Retention has deleted all of it in the meantime.
-        future.truncate_fully_and_start_at(end, clock::wall())?;
+        future.truncate_fully_and_start_at(end, clock::latest())?;
     }
     future.move_start(start);
     future.begin_leader_epoch(epoch);

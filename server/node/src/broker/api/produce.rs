@@ -220,7 +220,7 @@ fn append_here(
         }
     };
     let bytes = batches.len() as u64;
-    let appended = partition.borrow_mut().append(batches, AppendOrigin::Client, clock::wall());
+    let appended = partition.borrow_mut().append(batches, AppendOrigin::Client, clock::latest());
     match appended {
         Ok(appended) => {
             shard.metrics.count_produced(&partition.borrow(), appended, bytes);
