@@ -4,7 +4,6 @@
 //! no open file and no index in memory; [`Rested`] is all that is left of it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use types::{LeaderEpoch, Millis, Offset};
 
@@ -122,6 +121,17 @@ impl Log {
     /// # Errors
     /// [`LogError::Io`].
     pub fn rest(mut self) -> Result<Rested, LogError> {
+        let rested = self.prepare_rest()?;
+        self.sync_now()?;
+        Ok(rested)
+    }
+
+    /// Writes what spares the next opening work. The log may be dropped once what
+    /// [`Log::sync_ticket`] gives next is synced. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn prepare_rest(&mut self) -> Result<Rested, LogError> {
         let rested = Rested {
             start_offset: self.start,
             end_offset: self.end,
@@ -131,28 +141,16 @@ impl Log {
             oldest: self.oldest()?,
         };
         self.trim_active()?;
-        let mut files = Vec::new();
-        if self.sync.active_is_dirty {
-            files.push(Arc::clone(&self.active.file));
-        }
-        let disk = Arc::clone(&self.disk);
-        let mut is_changed = false;
         if self.active.bytes > WALKED_BYTES_MAX {
-            files.extend(self.active.write_indexes(disk.as_ref(), &self.dir)?);
-            is_changed = true;
+            let indexes = self.active.write_indexes(self.disk.as_ref(), &self.dir)?;
+            self.sync.files.extend(indexes);
+            self.sync.dir_is_dirty = true;
         } else {
             // Those of a former stop or of a crash may say something else.
-            is_changed |= self.remove_active_indexes()?;
+            self.sync.dir_is_dirty |= self.remove_active_indexes()?;
         }
-        if !self.producers.is_empty() && self.snapshots.last() != Some(&self.end) {
-            self.sync.files.clear();
+        if !self.producers.is_empty() {
             self.take_snapshot()?;
-            files.append(&mut self.sync.files);
-            is_changed = true;
-        }
-        files.iter().try_for_each(|file| file.sync_data()).of_sync(&self.dir)?;
-        if is_changed {
-            disk.sync_dir(&self.dir).of_sync(&self.dir)?;
         }
         Ok(rested)
     }

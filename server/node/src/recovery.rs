@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ::metadata::Image;
 use anyhow::Context;
-use log::{LogError, Rested, Size};
+use log::{DiskVolume, Log, LogError, Rested, Size, SyncTicket, sync_together};
 use rustc_hash::FxHashMap;
 use types::TopicPartition;
 
@@ -25,6 +25,8 @@ use crate::shared::Shared;
 
 /// How often the log says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// Logs that share one sync of the volume. All of them are open at once, in every thread.
+const SYNCED_AT_ONCE: usize = 64;
 
 /// How far the recovery is; empty where there is nothing to recover.
 #[derive(Default)]
@@ -106,18 +108,23 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
     }
     let begin = Instant::now();
     tracing::info!(logs, "recovering after an unclean stop");
-    let threads = shared.config.upkeep.recovery_threads;
+    let threads = shared.config.upkeep.recovery_threads as usize;
     let mut recovered = FxHashMap::default();
     thread::scope(|scope| {
         let (sender, outcomes) = mpsc::channel();
         for (dir, jobs) in dirs.iter().zip(jobs) {
+            // Opened before anything is read, so that it tells of every write that failed since.
+            let volume = shared.dirs.disk.volume(&dir.path).ok().map(Arc::<dyn DiskVolume>::from);
             let jobs = Arc::new(Mutex::new(jobs));
             for _ in 0..threads {
                 let (jobs, sender) = (Arc::clone(&jobs), sender.clone());
+                let volume = volume.clone();
                 let work = move || {
-                    while let Some((id, job)) = next(&jobs) {
-                        // Who collects them waits for every sender to go.
-                        _ = sender.send((id, recover(job, dir)));
+                    while let Some(jobs) = next(&jobs, threads) {
+                        for recovered in recover(jobs, volume.as_deref(), dir) {
+                            // Who collects them waits for every sender to go.
+                            _ = sender.send(recovered);
+                        }
                     }
                 };
                 let builder = thread::Builder::new().name("recovery".to_owned());
@@ -138,26 +145,53 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
     Ok(Recovered(Mutex::new(recovered)))
 }
 
-fn next(jobs: &Mutex<Vec<Job>>) -> Option<Job> {
-    jobs.lock().unwrap_or_else(PoisonError::into_inner).pop()
+/// A share of what is left; `None` at the end. The last logs are spread over all threads.
+fn next(jobs: &Mutex<Vec<Job>>, threads: usize) -> Option<Vec<Job>> {
+    let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+    let share = jobs.len().div_ceil(threads).min(SYNCED_AT_ONCE);
+    let rest = jobs.len() - share;
+    (share > 0).then(|| jobs.split_off(rest))
 }
 
-fn recover(job: OpenJob, progress: &DirProgress) -> Outcome {
-    let mut log = match job.run() {
-        Ok(log) => log,
-        Err(fault) => {
-            progress.count(Size::default());
-            return Err(fault);
+/// Recovers some logs, which then share a sync.
+fn recover(
+    jobs: Vec<Job>,
+    volume: Option<&dyn DiskVolume>,
+    progress: &DirProgress,
+) -> Vec<(PartitionId, Outcome)> {
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    let (mut opened, mut tickets) = (Vec::new(), Vec::new());
+    for (id, job) in jobs {
+        match open(job, progress) {
+            Ok((log, rested, Some(ticket))) => {
+                opened.push((id, log, rested));
+                tickets.push(ticket);
+            }
+            Ok((_, rested, None)) => outcomes.push((id, Ok(rested))),
+            Err(fault) => outcomes.push((id, Err(fault))),
         }
-    };
-    progress.count(log.scanned());
-    if log.durable_end() < log.end_offset()
-        && let Some(ticket) = log.sync_ticket()?
-    {
-        let outcome = ticket.sync();
-        log.synced(outcome)?;
     }
-    log.rest()
+    let synced = match volume.filter(|_| tickets.len() > 1) {
+        Some(volume) => sync_together(volume, tickets),
+        None => tickets.into_iter().map(SyncTicket::sync).collect(),
+    };
+    for ((id, mut log, rested), synced) in opened.into_iter().zip(synced) {
+        outcomes.push((id, log.synced(synced).map(|()| rested)));
+    }
+    outcomes
+}
+
+/// Opens a log, which checks it, and says what is to be synced before it may be put to rest.
+fn open(
+    job: OpenJob,
+    progress: &DirProgress,
+) -> Result<(Log, Rested, Option<SyncTicket>), LogError> {
+    let opened = job.run();
+    progress.count(opened.as_ref().map_or(Size::default(), Log::scanned));
+    let mut log = opened?;
+    let rested = log.prepare_rest()?;
+    let ticket = log.sync_ticket()?;
+    Ok((log, rested, ticket))
 }
 
 /// The logs to recover, by the position of their directory.
@@ -187,3 +221,6 @@ fn jobs(shared: &Shared, image: &Image) -> Vec<Vec<Job>> {
     }
     jobs
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! How logs are shared out to threads, and what they share.
+
+use std::io;
+
+use config::{BrokerLayers, NodeConfig, Sources, StaticConfig};
+use log::{LogConfig, Opening, RealDisk};
+use types::{Millis, Offset, Rng, Uuid};
+
+use super::*;
+use crate::dirs::Dirs;
+
+/// A volume that counts its syncs.
+#[derive(Debug, Default)]
+struct Counting {
+    syncs: AtomicUsize,
+    fails: bool,
+}
+
+impl DiskVolume for Counting {
+    fn sync(&self) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        if self.fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
+    }
+}
+
+/// Jobs for so many logs that a crash left.
+fn jobs(folder: &std::path::Path, count: i32) -> Vec<Job> {
+    let overrides = vec![("log.dirs".to_owned(), folder.to_str().unwrap().to_owned())];
+    let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Sources::default() }).unwrap();
+    let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
+    let (mut dirs, _ends) =
+        Dirs::open(Arc::new(RealDisk), &config, None, &mut Rng::new(1)).unwrap();
+    dirs.admit(&Image::default(), config.node_id).unwrap();
+    let (dirs, config) = (Arc::new(dirs), Arc::new(LogConfig::default()));
+    let topic = Uuid::from_bytes([7; 16]);
+    let job = |index| {
+        let name = TopicPartition::new("t", index);
+        let at = dirs.data()[0].log_dir.folder(&name);
+        let disk = Arc::new(RealDisk);
+        let mut log =
+            Log::open(disk, at.clone(), Arc::clone(&config), Opening::NEW, Millis(0)).unwrap();
+        log.write_topic_id(topic).unwrap();
+        drop(log);
+        std::fs::write(at.join("00000000000000000000.log"), batch()).unwrap();
+        let closed = dirs.data()[0].closed(name, 0);
+        let id = PartitionId { topic, index };
+        (id, OpenJob::new(Arc::clone(&dirs), id, closed, Arc::clone(&config)))
+    };
+    (0..count).map(job).collect()
+}
+
+fn batch() -> bytes::Bytes {
+    let mut batch = records::BatchBuilder::new(records::Compression::None);
+    batch.append(1, None, Some(b"value"), &[]);
+    batch.build()
+}
+
+fn progress() -> DirProgress {
+    DirProgress {
+        path: PathBuf::new(),
+        logs: 9,
+        done: AtomicUsize::new(0),
+        segments: AtomicUsize::new(0),
+        bytes: AtomicU64::new(0),
+    }
+}
+
+#[test]
+fn many_logs_share_one_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let (volume, progress) = (Counting::default(), progress());
+    let outcomes = recover(jobs(folder.path(), 9), Some(&volume), &progress);
+    assert_eq!(outcomes.len(), 9);
+    for (id, outcome) in outcomes {
+        assert_eq!(outcome.unwrap().end_offset, Offset::new(1), "{id:?}");
+    }
+    // Once for the data, and once where an epoch checkpoint was due.
+    assert!((1..=2).contains(&volume.syncs.load(Ordering::Relaxed)));
+    assert_eq!(progress.logs_left(), 0);
+}
+
+#[test]
+fn no_log_is_taken_for_recovered_whose_sync_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let volume = Counting { fails: true, ..Counting::default() };
+    let outcomes = recover(jobs(folder.path(), 3), Some(&volume), &progress());
+    assert_eq!(outcomes.len(), 3);
+    assert!(outcomes.iter().all(|(_, outcome)| outcome.is_err()));
+}
+
+#[test]
+fn last_logs_are_spread_over_all_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let jobs = Mutex::new(jobs(folder.path(), 70));
+    let mut shares = vec![];
+    while let Some(share) = next(&jobs, 1) {
+        shares.push(share.len());
+        while let Some(share) = next(&jobs, 4) {
+            shares.push(share.len());
+        }
+    }
+    assert_eq!(shares, [SYNCED_AT_ONCE, 2, 1, 1, 1, 1]);
+}
