@@ -1,7 +1,9 @@
 //! Kafka's binary producer snapshot, version 1: the content of `<offset>.snapshot`.
 //!
-//! Version (INT16), CRC-32C of what follows it, a count, then 46 bytes a producer. Only the last
-//! batch of each producer is kept.
+//! Version (INT16), CRC-32C of what follows it, a count, then entries of 46 bytes. An entry has room
+//! for one batch of a producer, so a producer has an entry for each batch that is remembered of it,
+//! the newest last: Kafka takes the last entry of a producer and thereby what it expects. What
+//! clients have in flight is thus known after a restart, too.
 
 use types::Offset;
 
@@ -16,24 +18,46 @@ const ENTRY_BYTES: usize = 46;
 pub(crate) fn encode(states: &ProducerStates) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRONT_BYTES + 4 + states.len() * ENTRY_BYTES);
     bytes.extend(VERSION.to_be_bytes());
-    bytes.extend([0; 4]);
-    let count = i32::try_from(states.len()).expect("memory does not hold 2^31 producers");
-    bytes.extend(count.to_be_bytes());
+    bytes.extend([0; 4 + 4]);
+    let mut count = 0_i32;
     for (producer, entry) in states.iter() {
         let none = BatchMetadata { last_sequence: -1, last_offset: -1, ..Default::default() };
-        let last = entry.batches().last().unwrap_or(&none);
-        bytes.extend(producer.0.to_be_bytes());
-        bytes.extend(entry.epoch.to_be_bytes());
-        bytes.extend(last.last_sequence.to_be_bytes());
-        bytes.extend(last.last_offset.to_be_bytes());
-        bytes.extend(last.offset_delta.to_be_bytes());
-        bytes.extend(entry.last_timestamp.to_be_bytes());
-        bytes.extend(entry.coordinator_epoch.to_be_bytes());
-        bytes.extend(entry.txn_first_offset.map_or(-1, Offset::get).to_be_bytes());
+        let (last, earlier) = entry.batches().split_last().unwrap_or((&none, &[]));
+        for batch in earlier {
+            put_entry(&mut bytes, producer.0, entry, batch, batch.timestamp, None);
+        }
+        put_entry(
+            &mut bytes,
+            producer.0,
+            entry,
+            last,
+            entry.last_timestamp,
+            entry.txn_first_offset,
+        );
+        count += i32::try_from(earlier.len() + 1).expect("few batches of a producer are kept");
     }
+    bytes[FRONT_BYTES..FRONT_BYTES + 4].copy_from_slice(&count.to_be_bytes());
     let crc = crc32c(&bytes[FRONT_BYTES..]);
     bytes[2..FRONT_BYTES].copy_from_slice(&crc.to_be_bytes());
     bytes
+}
+
+fn put_entry(
+    bytes: &mut Vec<u8>,
+    producer: i64,
+    entry: &ProducerEntry,
+    batch: &BatchMetadata,
+    timestamp: i64,
+    txn_first_offset: Option<Offset>,
+) {
+    bytes.extend(producer.to_be_bytes());
+    bytes.extend(entry.epoch.to_be_bytes());
+    bytes.extend(batch.last_sequence.to_be_bytes());
+    bytes.extend(batch.last_offset.to_be_bytes());
+    bytes.extend(batch.offset_delta.to_be_bytes());
+    bytes.extend(timestamp.to_be_bytes());
+    bytes.extend(entry.coordinator_epoch.to_be_bytes());
+    bytes.extend(txn_first_offset.map_or(-1, Offset::get).to_be_bytes());
 }
 
 /// The producers in a file's content; the reason where it is not a whole snapshot.
@@ -52,10 +76,16 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<(i64, ProducerEntry)>, String> 
     if usize::try_from(count) != Ok(entries.len()) || !rest.is_empty() {
         return Err(format!("it announces {count} producers and holds {}", entries.len()));
     }
-    entries
-        .iter()
-        .map(|entry| read_entry(entry).ok_or_else(|| "an entry is malformed".to_owned()))
-        .collect()
+    let mut producers: Vec<(i64, ProducerEntry)> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let (producer, entry) =
+            read_entry(entry).ok_or_else(|| "an entry is malformed".to_owned())?;
+        match producers.last_mut() {
+            Some((known, earlier)) if *known == producer => earlier.follow_with(&entry),
+            Some(_) | None => producers.push((producer, entry)),
+        }
+    }
+    Ok(producers)
 }
 
 fn read_front(rest: &mut &[u8]) -> Option<(i16, u32, i32)> {
@@ -111,6 +141,14 @@ mod tests {
             offset_delta: 4,
             timestamp: 1_700_000_000_000,
         });
+        for at in 1..4 {
+            entry.remember(BatchMetadata {
+                last_sequence: 9 + at,
+                last_offset: 100 + i64::from(at),
+                offset_delta: 0,
+                timestamp: 1_700_000_000_000,
+            });
+        }
         entry.txn_first_offset = Some(Offset::new(96));
         states.restore(4000, entry);
         states.restore(5, ProducerEntry::new(0, -1, 7));

@@ -123,6 +123,15 @@ impl ProducerEntry {
         self.last_timestamp = batch.timestamp;
     }
 
+    /// Takes what a later entry of the same producer says, and keeps the batches before it.
+    pub(crate) fn follow_with(&mut self, later: &Self) {
+        self.enter_epoch(later.epoch);
+        later.batches().iter().for_each(|batch| self.remember(*batch));
+        self.coordinator_epoch = later.coordinator_epoch;
+        self.last_timestamp = later.last_timestamp;
+        self.txn_first_offset = later.txn_first_offset;
+    }
+
     /// A new epoch begins its sequences anew.
     fn enter_epoch(&mut self, epoch: i16) {
         if self.epoch != epoch {

@@ -1,8 +1,9 @@
 //! Producer state when a log is opened or cut: from a snapshot and the batches around it.
 //!
 //! A client has up to five batches in flight. After a crash it sends anew whatever has no answer,
-//! and the node must know those batches that it has, else it takes them for out of order. Kafka's
-//! snapshot has room for one batch of each producer; the others are looked up in the log before it.
+//! and the node must know those batches that it has, else it takes them for out of order. Our
+//! snapshots hold them all; one that Kafka wrote holds the last batch of each producer, and the
+//! others are looked up in the log before it.
 //!
 //! Not here: the state itself (`producer_state`), the snapshots' files (`snapshots`).
 
@@ -28,8 +29,8 @@ const RECALL_BYTES: u64 = 4 << 20;
 type Recent = BTreeMap<(i64, i16), Vec<BatchMetadata>>;
 
 impl Log {
-    /// Producer state from the newest snapshot and the batches behind it. Before a clean stop all
-    /// that was in flight has been answered.
+    /// Producer state from the newest snapshot and the batches behind it. After a clean stop the
+    /// snapshot alone has to do, so that no log is read.
     pub(crate) fn rebuild_producers(
         &mut self,
         is_clean: bool,
