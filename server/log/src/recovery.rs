@@ -20,7 +20,7 @@ use crate::log::{Log, Opening};
 use crate::offset_index::{self, OffsetIndex};
 use crate::read::ReadHints;
 use crate::rest::Size;
-use crate::scan::Scanner;
+use crate::scan::{Scanner, order_fault};
 use crate::segment::{
     self, ActiveSegment, DELETED_SUFFIX, LOG, Newest, OFFSET_INDEX, SNAPSHOT, Segment, TIME_INDEX,
     TXN_INDEX,
@@ -198,12 +198,14 @@ impl Log {
         let mut scanner = Scanner::new(file.as_ref(), active.bytes, segment.bytes);
         // The batch at the last entry has been indexed; counting it anew must not index it twice.
         active.bytes_since_index = 0;
+        let damaged = |position, reason| LogError::Damaged { file: path.clone(), position, reason };
         while let Some(step) = scanner.step().context("read", &path)? {
-            let (_, header) = step.map_err(|error| LogError::Damaged {
-                file: path.clone(),
-                position: scanner.at(),
-                reason: error.to_string(),
-            })?;
+            let (position, header) =
+                step.map_err(|error| damaged(scanner.at(), error.to_string()))?;
+            // No checksum covers the offset.
+            if let Some(reason) = order_fault(&header, next, segment.base) {
+                return Err(damaged(position, reason));
+            }
             active.note(&header, self.config.index_interval_bytes);
             next = header.next_offset();
         }

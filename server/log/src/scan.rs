@@ -3,6 +3,7 @@
 use std::io;
 
 use records::{BatchError, BatchHeader, HEADER_BYTES};
+use types::Offset;
 
 use crate::disk::{DiskFile, fill};
 
@@ -108,4 +109,13 @@ impl<'a> Scanner<'a> {
         let skip = usize::try_from(at - self.buffer_at).expect("the buffer begins at or before");
         Ok(&self.buffer[skip..(skip + wanted).min(self.buffer.len())])
     }
+}
+
+/// Why a batch cannot be the next one in the segment at `base`, by what its header says of offsets.
+pub(crate) fn order_fault(header: &BatchHeader, next: Offset, base: Offset) -> Option<String> {
+    if header.base_offset() < next {
+        return Some(format!("offset {} where {next} is next", header.base_offset));
+    }
+    let is_out = header.last_offset() - base > i64::from(i32::MAX);
+    is_out.then(|| format!("offset {} is out of the segment's reach", header.base_offset))
 }

@@ -11,7 +11,7 @@ use types::{Millis, Offset};
 use crate::Log;
 use crate::disk::DiskFile;
 use crate::error::{IoContext, LogError};
-use crate::scan::Scanner;
+use crate::scan::{Scanner, order_fault};
 use crate::segment::{self, ActiveSegment, LOG, Segment};
 
 impl Log {
@@ -32,11 +32,8 @@ impl Log {
         }
         let mut scanner = Scanner::headers(file.as_ref(), segment.bytes);
         while let Some(Ok((_, header))) = scanner.step().context("read", &path)? {
-            let reach = header.last_offset() - segment.base;
-            if header.base_offset() < next
-                || header.base_offset() >= point
-                || reach > i64::from(i32::MAX)
-            {
+            let is_odd = order_fault(&header, next, segment.base).is_some();
+            if is_odd || header.base_offset() >= point {
                 break;
             }
             front.note(&header, self.config.index_interval_bytes);

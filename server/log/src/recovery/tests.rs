@@ -389,3 +389,29 @@ fn leftovers_are_removed() {
         assert!(!folder.join(name).exists(), "{name}");
     }
 }
+
+/// Nothing of a batch before its attributes is covered by its checksum.
+#[test]
+fn an_offset_that_cannot_follow_is_damage_after_a_clean_stop_too() {
+    for (name, byte, value) in [("far ahead", 0, 0x40), ("before", 7, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogConfig { index_interval_bytes: 1, ..LogConfig::default() };
+        let mut log = open_new(dir.path(), config.clone());
+        for seed in 0..4 {
+            append(&mut log, 2, seed);
+        }
+        let end = log.close().unwrap();
+        for kind in [OFFSET_INDEX, TIME_INDEX] {
+            std::fs::remove_file(segment::path(&dir.path().join("t-0"), Offset::ZERO, kind))
+                .unwrap();
+        }
+        let path = log_file(dir.path(), 0);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = 2 * batch(2, 0).len();
+        bytes[at + byte] = value;
+        std::fs::write(&path, bytes).unwrap();
+        let opened = open(dir.path(), config, clean(end));
+        let Err(LogError::Damaged { position, .. }) = opened else { panic!("{name}: {opened:?}") };
+        assert_eq!(position, at as u64, "{name}");
+    }
+}

@@ -17,7 +17,7 @@ use crate::ahead::Ahead;
 use crate::disk::{DiskFile, OpenMode, remove_if_exists};
 use crate::error::{IoContext, LogError};
 use crate::lost_sectors::Loss;
-use crate::scan::Scanner;
+use crate::scan::{Scanner, order_fault};
 use crate::segment::{self, ActiveSegment, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX};
 use crate::tail::{is_zero, valid_batch_behind};
 
@@ -152,11 +152,6 @@ impl Log {
 
 /// Why a batch of a log file cannot be the next one.
 fn fault_of(batch: &[u8], header: &BatchHeader, next: Offset, base: Offset) -> Option<String> {
-    if header.base_offset < next.get() {
-        return Some(format!("offset {} where {next} is next", header.base_offset));
-    }
-    if header.last_offset() - base > i64::from(i32::MAX) {
-        return Some(format!("offset {} is out of the segment's reach", header.base_offset));
-    }
-    check_crc(batch, header).err().map(|error| error.to_string())
+    order_fault(header, next, base)
+        .or_else(|| check_crc(batch, header).err().map(|error| error.to_string()))
 }
