@@ -92,8 +92,7 @@ impl Dir {
     /// A partition that lay here at the start; the directory is the one at `at`.
     pub fn closed(&self, partition: TopicPartition, at: usize) -> Closed {
         let opening = self.opening(&partition);
-        let compacted_end = self.compacted_ends.get(&partition).copied().unwrap_or(Offset::ZERO);
-        Closed::found(partition, at, opening, compacted_end)
+        Closed::found(partition, at, opening)
     }
 
     /// Whether it was stopped cleanly, so that logs need no recovery.

@@ -32,7 +32,7 @@ pub struct Closed {
 #[derive(Clone, Debug)]
 enum Known {
     /// What the checkpoints say, and its size once that was asked for.
-    Checkpoints { opening: log::Opening, compacted_end: Offset, size: Option<Size> },
+    Checkpoints { opening: log::Opening, size: Option<Size> },
     /// Everything.
     Rested(Rested),
 }
@@ -57,13 +57,8 @@ impl Closed {
     }
 
     /// A partition that was found at the start.
-    pub fn found(
-        name: TopicPartition,
-        dir: usize,
-        opening: log::Opening,
-        compacted_end: Offset,
-    ) -> Self {
-        Self { name, dir, known: Known::Checkpoints { opening, compacted_end, size: None } }
+    pub fn found(name: TopicPartition, dir: usize, opening: log::Opening) -> Self {
+        Self { name, dir, known: Known::Checkpoints { opening, size: None } }
     }
 
     /// Everything before this offset was synced. After a clean stop that is the log's end.
@@ -78,10 +73,7 @@ impl Closed {
 
     /// Up to where the log has been compacted.
     pub fn compacted_end(&self) -> Offset {
-        match &self.known {
-            Known::Checkpoints { compacted_end, .. } => *compacted_end,
-            Known::Rested(rested) => rested.compacted_end,
-        }
+        self.opening().compacted_end
     }
 
     /// Bytes and number of its segments, if they are known.
@@ -151,9 +143,7 @@ impl OpenJob {
             opening = log::Opening::NEW;
         }
         let mut log = Log::open(disk, folder, config, opening, clock::earliest())?;
-        if known == Some(id.topic) {
-            log.set_compacted_end(closed.compacted_end());
-        } else {
+        if known != Some(id.topic) {
             log.write_topic_id(id.topic)?;
         }
         Ok(log)

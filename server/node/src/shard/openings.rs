@@ -146,7 +146,7 @@ impl Shard {
             is_clean: false,
         };
         // What holds if the log cannot be closed in order.
-        let closed = Closed::found(name, dir, opening, log.compacted_end());
+        let closed = Closed::found(name, dir, opening);
         self.begin(id, closed, Job::Rest(Box::new(log)));
     }
 
