@@ -2,8 +2,8 @@
 //!
 //! A copy grows in a `-future` folder of the new directory, slice by slice between the shard's
 //! other work. When little is missing, one turn copies the rest, syncs it, and lets the copy take
-//! the log's place; that turn is the only one that waits for the disk. A move that a stop or crash
-//! interrupts leaves the log where it was.
+//! the log's place. The shard waits for the disk in that turn and in the one that makes the copy. A
+//! move that a stop or crash interrupts leaves the log where it was.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
