@@ -1,7 +1,10 @@
 //! The `__cluster_metadata` log of a quorum of one: opened, replayed, appended to, checkpointed.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use ::metadata::{Image, Loader, MetadataRecord};
 use anyhow::{Context, bail};
@@ -15,7 +18,9 @@ use protocol::internal::raft::{
 use records::{BatchBuilder, Compression, ControlRecordType};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Uuid};
 
+use super::checkpoints::Checkpoints;
 use super::{quorum_state, snapshot};
+use crate::clock;
 
 /// Folder of the one partition of the metadata log.
 pub const METADATA_FOLDER: &str = "__cluster_metadata-0";
@@ -78,7 +83,7 @@ pub struct MetadataLog {
     folder: PathBuf,
     facts: QuorumFacts,
     voters: Option<VotersRecord>,
-    checkpoint_end: Offset,
+    checkpoints: Checkpoints,
 }
 
 impl MetadataLog {
@@ -109,21 +114,18 @@ impl MetadataLog {
                 kraft_version: 0,
             },
             log,
-            folder,
+            folder: folder.clone(),
             voters: None,
-            checkpoint_end,
+            checkpoints: Checkpoints::open(folder, opening.quorum, clock::monotonic())?,
         };
         let image = this.replay(contents)?;
         if is_new && opening.quorum.voters.is_empty() {
             this.voters = Some(only_voter(opening));
             let first = (Offset::ZERO, LeaderEpoch(0));
-            snapshot::write(
-                &this.folder,
-                first,
-                this.voters.as_ref(),
-                &Image::default(),
-                opening.now,
-            )?;
+            let image = Arc::new(Image::default());
+            let now = (clock::monotonic(), opening.now);
+            this.checkpoints.begin(first, this.voters.clone(), image, now)?;
+            this.checkpoints.finish(true, now.0)?;
         }
         this.check_voters(opening)?;
         this.lead(opening)?;
@@ -165,6 +167,7 @@ impl MetadataLog {
     }
 
     fn append_batch(&mut self, batch: &Bytes, now: Millis) -> anyhow::Result<()> {
+        self.checkpoints.note(batch.len());
         let batch = BytesMut::from(&batch[..]);
         self.log.append_as_leader(batch, self.facts.epoch, AppendOrigin::Metadata, now)?;
         self.facts.end = self.log.end_offset();
@@ -184,13 +187,68 @@ impl MetadataLog {
         Ok(())
     }
 
+    /// How long [`MetadataLog::keep_checkpoints`] has nothing to do, unless something is appended.
+    pub fn checkpoint_wait(&self) -> Option<Duration> {
+        let wait = self.checkpoints.wait(clock::monotonic())?;
+        Some(Duration::from_millis(u64::try_from(wait.get()).unwrap_or(0)))
+    }
+
+    /// Begins the checkpoint of what is committed if one is due, and lets go of what is covered
+    /// by one that was written. What takes long is done on other threads.
+    ///
+    /// # Errors
+    /// If the log fails. A checkpoint that fails is tried again.
+    pub fn keep_checkpoints(&mut self, image: &Arc<Image>) -> anyhow::Result<()> {
+        let now = (clock::monotonic(), clock::wall());
+        match self.checkpoints.finish(false, now.0) {
+            Ok(false) => {}
+            Ok(true) => self.let_go(clock::earliest())?,
+            Err(fault) => tracing::error!("no checkpoint of the metadata log: {fault:#}"),
+        }
+        if self.checkpoints.is_due(now.0) {
+            let at = (self.facts.high_watermark, self.facts.epoch);
+            let begun = self.checkpoints.begin(at, self.voters.clone(), Arc::clone(image), now);
+            if let Err(fault) = begun {
+                tracing::error!("no checkpoint of the metadata log: {fault:#}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the oldest checkpoints and what of the log lies before those that are kept.
+    fn let_go(&mut self, wall: Millis) -> anyhow::Result<()> {
+        let spent = self.checkpoints.take_spent(self.log.bytes(), wall);
+        if spent.is_empty() {
+            return Ok(());
+        }
+        // The log first: without the checkpoint it would begin with a hole.
+        self.log.move_start(self.checkpoints.oldest_end());
+        self.log.delete_old_segments(self.facts.high_watermark, wall)?;
+        let removal = self.log.take_removal(clock::monotonic());
+        let remove = move || {
+            let removed = removal.map_or(Ok(()), |removal| removal.run());
+            let removed = removed.map_err(anyhow::Error::from);
+            removed.and_then(|()| Ok(spent.iter().try_for_each(fs::remove_file)?))
+        };
+        let report = move || {
+            if let Err(fault) = remove() {
+                tracing::warn!("cannot remove old files of the metadata log: {fault:#}");
+            }
+        };
+        let thread = thread::Builder::new().name("checkpoint".to_owned());
+        thread.spawn(report).map(|_| ()).context("cannot start a thread")
+    }
+
     /// Leaves a checkpoint, so that the next start replays nothing, and closes the log.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn close(self, image: &Image, now: Millis) -> anyhow::Result<()> {
+    pub fn close(mut self, image: &Image, now: Millis) -> anyhow::Result<()> {
+        if let Err(fault) = self.checkpoints.finish(true, clock::monotonic()) {
+            tracing::error!("no checkpoint of the metadata log: {fault:#}");
+        }
         let end = self.log.end_offset();
-        if end > self.checkpoint_end {
+        if end > self.checkpoints.newest_end() {
             snapshot::write(
                 &self.folder,
                 (end, self.facts.epoch),
@@ -208,9 +266,10 @@ impl MetadataLog {
         let mut loader = Loader::default();
         self.take(contents, &mut loader)?;
         let end = self.log.end_offset();
-        let mut next = self.checkpoint_end.max(self.log.start_offset());
+        let mut next = self.checkpoints.newest_end().max(self.log.start_offset());
         while next < end {
             let batches = self.log.read_blocking(next, REPLAY_BYTES, end, true)?;
+            self.checkpoints.note(batches.bytes.len());
             let mut contents = snapshot::Contents::default();
             contents.read_batches(&batches.bytes).context("the metadata log is damaged")?;
             self.take(contents, &mut loader)?;
@@ -289,6 +348,8 @@ fn open_log(folder: &Path, opening: &Opening<'_>, checkpoint_end: Offset) -> any
         segment_ms: opening.quorum.segment_ms,
         // A segment goes only when a checkpoint covers it.
         delete: false,
+        // Nobody else reads them: the removal follows the deletion at once.
+        file_delete_delay_ms: Millis::ZERO,
         // On a full disk there is room for what makes some: the deletion of a topic.
         reserve_from_bytes: 0,
         ..LogConfig::default()

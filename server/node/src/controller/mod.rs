@@ -8,12 +8,14 @@
 //!
 //! Not here: what is decided (`core/metadata`), the log's files (`metadata_log`).
 
+mod checkpoints;
 mod metadata_log;
 mod quorum_state;
 mod snapshot;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -209,10 +211,20 @@ fn run(
 ) -> anyhow::Result<()> {
     let mut stopped = false;
     while !stopped {
-        let Ok(first) = inbox.recv() else { break };
+        // Without a message there may still be a checkpoint to begin or to take in.
+        let mut next = match log.checkpoint_wait() {
+            Some(wait) => match inbox.recv_timeout(wait) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            },
+            None => match inbox.recv() {
+                Ok(first) => Some(first),
+                Err(_) => break,
+            },
+        };
         let before = Arc::clone(&desk.image);
         let mut answers = Vec::new();
-        let mut next = Some(first);
         while let Some(message) = next {
             match message {
                 Message::Decide(task) => answers.push(decide(&mut log, &mut desk, task, patience)?),
@@ -230,6 +242,7 @@ fn run(
             publish(&desk.image, &Arc::new(Changes::between(&before, &desk.image)));
         }
         answers.into_iter().for_each(|answer| answer());
+        log.keep_checkpoints(&desk.image)?;
     }
     log.close(&desk.image, clock::wall())
 }

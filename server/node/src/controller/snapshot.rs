@@ -4,7 +4,7 @@
 //! also their version and set, the records of the image, and a control batch with the footer.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use ::metadata::{Image, MetadataRecord};
@@ -24,6 +24,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// The metadata log is never compressed by Kafka or by us; this bounds what somebody else made.
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 64 << 20 };
 
+/// No first batch of a checkpoint is larger: it holds the header and the voters.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
+
 /// What a checkpoint holds, or what one batch of the log says to the quorum.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contents {
@@ -35,26 +38,54 @@ pub struct Contents {
     pub records: Vec<MetadataRecord>,
 }
 
-/// The newest checkpoint in a folder: where it ends and its file.
+/// The checkpoints in a folder, in no order: where each ends and its file.
 ///
 /// # Errors
 /// If the folder cannot be listed.
-pub fn newest(folder: &Path) -> anyhow::Result<Option<(Offset, LeaderEpoch, PathBuf)>> {
-    let mut best: Option<(Offset, LeaderEpoch, PathBuf)> = None;
+pub fn list(folder: &Path) -> anyhow::Result<Vec<(Offset, LeaderEpoch, PathBuf)>> {
+    let mut found = Vec::new();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
         Err(error) => return Err(error).context("cannot list the metadata folder"),
     };
     for entry in entries {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         let Some((end, epoch)) = parse_name(name) else { continue };
-        if best.as_ref().is_none_or(|(known, _, _)| end > *known) {
-            best = Some((end, epoch, path));
-        }
+        found.push((end, epoch, path));
     }
-    Ok(best)
+    Ok(found)
+}
+
+/// The newest checkpoint in a folder: where it ends and its file.
+///
+/// # Errors
+/// If the folder cannot be listed.
+pub fn newest(folder: &Path) -> anyhow::Result<Option<(Offset, LeaderEpoch, PathBuf)>> {
+    Ok(list(folder)?.into_iter().max_by_key(|(end, epoch, _)| (*end, *epoch)))
+}
+
+/// Wall time of the newest record that a checkpoint covers, as its header says.
+///
+/// # Errors
+/// If its beginning cannot be read.
+pub fn timestamp(path: &Path) -> anyhow::Result<Millis> {
+    let read = || -> anyhow::Result<Millis> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(HEADER_BYTES_MAX).read_to_end(&mut bytes)?;
+        let (range, header) = split_batches(&bytes).next().context("it is empty")??;
+        let batch = &bytes[range];
+        check_crc(batch, &header)?;
+        let opened = Batch::open(batch, LIMITS)?;
+        let first = opened.records().next().context("it has no header")??;
+        let is_header = first.key.and_then(ControlRecordType::parse_key)
+            == Some(ControlRecordType::SnapshotHeader);
+        let value = first.value.filter(|_| is_header).context("it has no header")?;
+        let value = SnapshotHeaderRecord::from_bytes(&Bytes::copy_from_slice(value), 0)?;
+        Ok(Millis(value.last_contained_log_timestamp))
+    };
+    read().with_context(|| format!("{} is damaged", path.display()))
 }
 
 fn parse_name(name: &str) -> Option<(Offset, LeaderEpoch)> {
@@ -121,7 +152,8 @@ impl Contents {
     }
 }
 
-/// Writes the checkpoint that ends before `end`; a crash leaves all of it or none.
+/// Writes the checkpoint that ends before `end` and gives its file; a crash leaves all of it or
+/// none.
 ///
 /// # Errors
 /// If the file system refuses.
@@ -131,10 +163,10 @@ pub fn write(
     voters: Option<&VotersRecord>,
     image: &Image,
     now: Millis,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<PathBuf> {
     let name = format!("{:020}-{:010}.checkpoint", end.get(), epoch.0);
     let temporary = folder.join(format!("{name}.part"));
-    let write = || -> anyhow::Result<()> {
+    let write = || -> anyhow::Result<PathBuf> {
         let mut file = File::create(&temporary)?;
         let mut next = Offset::ZERO;
         for batch in batches(voters, image, epoch, now)? {
@@ -145,8 +177,10 @@ pub fn write(
             file.write_all(&batch)?;
         }
         file.sync_all()?;
-        fs::rename(&temporary, folder.join(&name))?;
-        Ok(File::open(folder)?.sync_all()?)
+        let path = folder.join(&name);
+        fs::rename(&temporary, &path)?;
+        File::open(folder)?.sync_all()?;
+        Ok(path)
     };
     write().with_context(|| format!("cannot write {name} in {}", folder.display()))
 }

@@ -39,9 +39,9 @@ keys! {
         "Largest batch of the metadata log, in bytes, for tests.";
     string("metadata.log.dir", "").unset().high().acting():
         "Directory of the metadata log; the first of log.dirs where it is not set.";
-    long("metadata.log.max.record.bytes.between.snapshots", "20971520").min(1).high():
+    long("metadata.log.max.record.bytes.between.snapshots", "20971520").min(1).high().acting():
         "Bytes of metadata log after which a snapshot is made.";
-    long("metadata.log.max.snapshot.interval.ms", "3600000").min(0).high():
+    long("metadata.log.max.snapshot.interval.ms", "3600000").min(0).high().acting():
         "Milliseconds after which a snapshot is made; 0 makes none by time.";
     int("metadata.log.segment.bytes", "1073741824").min(8_388_608).high():
         "Largest segment of the metadata log, in bytes.";
@@ -49,9 +49,9 @@ keys! {
         "Milliseconds after which a segment of the metadata log is rolled.";
     int("metadata.max.idle.interval.ms", "500").min(0).low():
         "Milliseconds after which an idle leader writes an empty record; 0 never does.";
-    long("metadata.max.retention.bytes", "104857600").high():
+    long("metadata.max.retention.bytes", "104857600").high().acting():
         "Bytes of metadata log and snapshots to keep.";
-    long("metadata.max.retention.ms", "604800000").high():
+    long("metadata.max.retention.ms", "604800000").high().acting():
         "Milliseconds that metadata log and snapshots are kept.";
     string("sasl.mechanism.controller.protocol", "GSSAPI").high():
         "SASL mechanism towards controllers.";
