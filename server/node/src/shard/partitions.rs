@@ -231,7 +231,7 @@ impl Shard {
             // Nobody has it open.
             Ok(()) => self.remove_later(deleted, types::Millis(0)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => tracing::error!(partition = %closed.name, "cannot delete: {error}"),
+            Err(cause) => self.note_undeleted(&closed.name, folder, cause),
         }
     }
 
@@ -249,13 +249,19 @@ impl Shard {
             let deleted = dir.log_dir.folder_of_kind(name, FolderKind::Deleted, id.topic);
             match disk.rename(&folder, &deleted) {
                 Ok(()) => self.remove_later(deleted, types::Millis(0)),
-                Err(error) => tracing::error!(partition = %name, "cannot delete: {error}"),
+                Err(cause) => self.note_undeleted(name, folder, cause),
             }
         }
     }
 
+    fn note_undeleted(&self, name: &TopicPartition, path: PathBuf, cause: std::io::Error) {
+        let fault = LogError::Io { action: "rename", path, cause };
+        self.shared.dirs.report(&fault);
+        tracing::error!(partition = %name, "cannot delete: {fault}");
+    }
+
     /// Removes a folder once readers have had time to end.
-    pub(super) fn remove_later(self: &Rc<Self>, folder: std::path::PathBuf, delay: types::Millis) {
+    pub(super) fn remove_later(self: &Rc<Self>, folder: PathBuf, delay: types::Millis) {
         let disk = Arc::clone(&self.shared.dirs.disk);
         let delay = std::time::Duration::from_millis(u64::try_from(delay.get()).unwrap_or(0));
         tokio::task::spawn_local(async move {
