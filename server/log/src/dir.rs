@@ -120,10 +120,24 @@ impl LogDir {
     pub fn take_clean_shutdown(&self) -> Result<Option<CleanShutdown>, LogError> {
         let path = self.path.join(CLEAN_SHUTDOWN);
         let content = read_file_if_exists(self.disk.as_ref(), &path).context("read", &path)?;
-        let Some(content) = content else { return Ok(None) };
+        let Some(content) = content else {
+            self.settle()?;
+            return Ok(None);
+        };
         remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
         self.disk.sync_dir(&self.path).of_sync(&self.path)?;
         Ok(Some(CleanShutdown { broker_epoch: broker_epoch(&content) }))
+    }
+
+    /// Makes durable what a process that died has left in memory, before recovery relies on it: a
+    /// power cut soon after could bring back segments and ends that it had cut, between what was
+    /// written in their place.
+    fn settle(&self) -> Result<(), LogError> {
+        if self.folders()?.is_empty() {
+            return Ok(());
+        }
+        let volume = self.disk.volume(&self.path).context("open", &self.path)?;
+        volume.sync().of_sync(&self.path)
     }
 
     /// Marks the directory as cleanly stopped. All logs must have been closed and the checkpoints

@@ -79,7 +79,7 @@ impl Log {
         if !is_empty {
             // Else, after another crash, sectors of what was cut may stand between those of what is
             // written in its place: a batch that looks whole and broken.
-            file.sync_data().context("sync", &path)?;
+            file.sync_data().of_sync(&path)?;
         }
         Ok(rebuilt)
     }

@@ -1,12 +1,13 @@
 //! Comparing a log with what must be in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use thalweg_log::Log;
+use records::{check_crc, split_batches};
+use thalweg_log::{Disk, Log, OpenMode};
 use types::{Offset, ProducerId};
 
 use crate::model::{Aborted, Version};
-use crate::world::World;
+use crate::world::{World, folder};
 
 /// All bytes of the log from its start on, and where they begin and end.
 fn content(log: &mut Log) -> Vec<u8> {
@@ -22,6 +23,49 @@ fn content(log: &mut Log) -> Vec<u8> {
 }
 
 impl World {
+    /// Contents of the log files, in the order of their offsets.
+    fn log_files(&self) -> Vec<Vec<u8>> {
+        let files = self.disk.list(&folder()).unwrap_or_default().into_iter();
+        let files = files.filter(|file| file.name.ends_with(".log"));
+        let content = |file: thalweg_log::DirEntry| {
+            let mut content = vec![0; usize::try_from(file.bytes).unwrap()];
+            let file = self.disk.open(&folder().join(&file.name), OpenMode::Read).unwrap();
+            assert_eq!(file.read_at(&mut content, 0).unwrap(), content.len());
+            content
+        };
+        files.map(content).collect()
+    }
+
+    /// The batches that Apache Kafka would keep of what a crash has left: all before the first one
+    /// that is broken in whatever way.
+    pub fn kept_by_kafka(&self) -> BTreeSet<Vec<u8>> {
+        let mut kept = BTreeSet::new();
+        for content in self.log_files() {
+            for cut in split_batches(&content) {
+                let Ok((range, header)) = cut else { return kept };
+                let batch = &content[range];
+                if check_crc(batch, &header).is_err() {
+                    return kept;
+                }
+                kept.insert(batch.to_vec());
+            }
+        }
+        kept
+    }
+
+    /// What is durable Kafka would have kept, too, and the files hold nothing but batches.
+    pub fn check_files(&mut self, kept_by_kafka: &BTreeSet<Vec<u8>>) {
+        let start = self.log().start_offset().get();
+        let durable = self.now.must.min(self.now.end());
+        for batch in &self.now.batches {
+            if batch.base >= start && batch.next <= durable {
+                assert!(kept_by_kafka.contains(batch.bytes.as_ref()), "{} is lost", batch.base);
+            }
+        }
+        let bytes: usize = self.log_files().iter().map(Vec::len).sum();
+        assert_eq!(bytes as u64, self.log().bytes(), "nothing stands behind the last batch");
+    }
+
     /// The log after a crash is what it was at some time since it was last durable, with all that
     /// was told to be durable; from here on it is that.
     pub fn check_recovered(&mut self) {

@@ -38,9 +38,11 @@ pub fn step(world: &mut World) -> Result<(), Failure> {
 pub fn recover(world: &mut World, loss: Loss) {
     world.tell(format!("crash that loses {loss:?}"));
     world.crash(loss);
+    let kept_by_kafka = world.kept_by_kafka();
     world.open().unwrap();
     world.tell("opened");
     world.check_recovered();
+    world.check_files(&kept_by_kafka);
     world.tell("recovered");
 }
 

@@ -19,6 +19,8 @@ pub type Failure = Box<dyn std::error::Error>;
 
 const TOPIC_ID: Uuid = Uuid::from_bytes([7; 16]);
 const IDEMPOTENT: i64 = 70;
+/// Four records of the usual size fit into it, with the batch's header and that of compression.
+const SEGMENT_BYTES_MIN: u32 = 320;
 
 pub struct World {
     pub rng: Rng,
@@ -43,6 +45,8 @@ pub struct World {
     clock: i64,
     /// Whether a marker of a clean stop may be there.
     may_be_clean: bool,
+    /// Bound of most values.
+    value_bytes: u32,
     /// Whether what happens is printed: one run is looked at.
     pub tells: bool,
 }
@@ -63,7 +67,7 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let config = LogConfig {
-            segment_bytes: 250 + rng.below(1500),
+            segment_bytes: SEGMENT_BYTES_MIN + rng.below(1500),
             index_interval_bytes: rng.below(300),
             segment_index_bytes: 64 + rng.below(200),
             file_delete_delay_ms: Millis(0),
@@ -88,8 +92,25 @@ impl World {
             epoch: 0,
             clock: 1000,
             may_be_clean: false,
+            value_bytes: 50,
             tells: crate::simulation::is_replay(),
         }
+    }
+
+    /// One whose acknowledgements do not wait for syncs, and whose batches soon fill as much as
+    /// has zeros written ahead of it.
+    pub fn with_zeros(seed: u64) -> Self {
+        let mut world = Self::new(seed);
+        let config = world.config.as_ref().clone();
+        world.value_bytes = 30_000;
+        world.config = Arc::new(LogConfig {
+            segment_bytes: 300_000 + world.rng.below(600_000),
+            segment_index_bytes: 1 << 20,
+            retention_bytes: config.retention_bytes.map(|bytes| bytes * 500),
+            sync_before_ack: false,
+            ..config
+        });
+        world
     }
 
     pub fn tell(&mut self, what: impl std::fmt::Display) {
@@ -190,8 +211,8 @@ impl World {
                 let value = EndTxnMarker { coordinator_epoch: 0 }.to_bytes();
                 builder.append(timestamp, Some(&end.to_key()), Some(&value), &[]);
             } else {
-                let large = self.config.segment_bytes / 5;
-                let large = if self.rng.below(12) == 0 { large } else { 50 };
+                let large = (self.config.segment_bytes - 120) / 4;
+                let large = if self.rng.below(12) == 0 { large } else { self.value_bytes };
                 let value: Vec<u8> = (0..self.rng.below(large)).map(|n| n as u8).collect();
                 builder.append(timestamp, None, Some(&value), &[]);
             }

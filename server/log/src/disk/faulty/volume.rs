@@ -28,6 +28,9 @@ pub(super) enum Entry {
 pub(super) struct Content {
     pub cached: Vec<u8>,
     pub stable: Vec<u8>,
+    /// How much of `stable` a power cut leaves: what was written behind that shows once the length
+    /// follows.
+    stable_bytes: usize,
     /// Sectors of `cached` that are not in `stable`.
     dirty: BTreeSet<usize>,
     pub modified: Millis,
@@ -77,6 +80,7 @@ impl Content {
             self.copy(sector);
         }
         self.stable.resize(self.cached.len(), 0);
+        self.stable_bytes = self.stable.len();
     }
 
     /// Reads anew from the platters what is not to be written, from the sector of `from` on.
@@ -99,7 +103,7 @@ impl Content {
     /// Copies a random part onto the platters, in blocks of so many sectors. The length may be the
     /// old one, the new one, or one between them where a sector ends.
     pub fn write_back(&mut self, rng: &mut Rng, block_sectors: usize) {
-        let (old, new) = (self.stable.len(), self.cached.len());
+        let (old, new) = (self.stable_bytes, self.cached.len());
         let span = u32::try_from(old.abs_diff(new)).unwrap_or(u32::MAX - 1);
         let between = old.min(new) + rng.below(span + 1) as usize;
         let between = (between - between % SECTOR_BYTES).max(old.min(new));
@@ -117,7 +121,10 @@ impl Content {
                 }
             }
         }
-        self.stable.resize(bytes, 0);
+        if bytes < old || bytes > self.stable.len() {
+            self.stable.resize(bytes, 0);
+        }
+        self.stable_bytes = bytes;
     }
 
     fn copy(&mut self, sector: usize) {
@@ -306,6 +313,7 @@ impl Volume {
     pub fn lose_cached(&mut self) {
         self.pending.clear();
         for content in self.files.values_mut() {
+            content.stable.truncate(content.stable_bytes);
             content.cached.clone_from(&content.stable);
             content.dirty.clear();
         }
