@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 const KEPT_BYTES: usize = (1 << 20) + (16 << 10);
 /// Reads below this take memory of their own size.
 const SMALL_BYTES: usize = 64 << 10;
-/// Buffers that wait at most.
-const KEPT_MAX: usize = 8;
+/// Buffers that wait at most: those of two answers of six partitions each, and a few.
+const KEPT_MAX: usize = 16;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
