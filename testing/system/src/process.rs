@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+/// What a node prints once it serves.
+const READY: &str = " ready after ";
 /// A node that does not serve after this long has failed to start.
 const START_MAX: Duration = Duration::from_secs(30);
 /// A node that does not end after this long ignores what it was told.
@@ -290,13 +292,15 @@ impl Node {
         }
     }
 
-    /// Waits until the node accepts connections.
+    /// Waits until the node accepts connections and has said so: its output is complete up to there.
     ///
     /// # Errors
     /// With the node's output if it ends or does not serve in time.
     pub fn wait_until_serving(&mut self) -> anyhow::Result<()> {
         let give_up = Instant::now() + START_MAX;
-        while TcpStream::connect(self.address).is_err() {
+        let is_ready =
+            |node: &Self| TcpStream::connect(node.address).is_ok() && node.output().contains(READY);
+        while !is_ready(self) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the node ended at its start with {status}\n{}", self.output());
             }
