@@ -31,7 +31,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 const CLOSE_RETRY: Duration = Duration::from_millis(1);
 
 /// The checkpoints of one log directory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoints {
     recovery_points: OffsetCheckpoint,
     high_watermarks: OffsetCheckpoint,
@@ -191,10 +191,18 @@ pub fn remove_due(partition: &mut Partition) {
 #[derive(Default)]
 pub struct CheckpointOrder {
     gathered: AtomicU64,
-    written: Mutex<u64>,
+    written: Mutex<Written>,
 }
 
-/// Writes the checkpoint files of every directory from what all shards say now.
+/// What was written last.
+#[derive(Default)]
+struct Written {
+    number: u64,
+    /// What the files of each directory hold, if that is known.
+    files: ByDir,
+}
+
+/// Has the checkpoint files of every directory hold what all shards say now.
 ///
 /// # Errors
 /// If a file cannot be written, be it that its directory is offline; it is then as it was.
@@ -213,9 +221,9 @@ pub async fn write_checkpoints(shard: &Rc<Shard>) -> Result<(), LogError> {
     let write = move || {
         // Held while the files are written, on the blocking pool and by nobody else.
         let mut written = shared.checkpoints.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if *written < number {
-            let faults = write_all(&shared, &all);
-            *written = number;
+        if written.number < number {
+            let faults = write_all(&shared, &all, &mut written.files);
+            written.number = number;
             if let Some((_, fault)) = faults.into_iter().next() {
                 return Err(fault);
             }
@@ -266,25 +274,48 @@ fn merge(all: &mut ByDir, part: ByDir) {
     }
 }
 
-/// Writes the checkpoints of the directories that are online, and gives what went wrong in which.
-fn write_all(shared: &Shared, all: &ByDir) -> Vec<(PathBuf, LogError)> {
+/// Writes the checkpoints of the directories that are online, where they differ from `written`,
+/// and gives what went wrong in which.
+fn write_all(shared: &Shared, all: &ByDir, written: &mut ByDir) -> Vec<(PathBuf, LogError)> {
     let none = Checkpoints::default();
     let mut faults = Vec::new();
     for dir in shared.dirs.data().iter().filter(|dir| dir.is_online()) {
         let checkpoints = all.get(dir.path()).unwrap_or(&none);
-        if let Err(fault) = write_one(&dir.log_dir, checkpoints) {
-            shared.dirs.report(&fault);
-            faults.push((dir.path().to_owned(), fault));
+        // What the files hold after a failure nobody knows.
+        let former = written.remove(dir.path());
+        match write_one(&dir.log_dir, checkpoints, former.as_ref()) {
+            Ok(()) => _ = written.insert(dir.path().to_owned(), checkpoints.clone()),
+            Err(fault) => {
+                shared.dirs.report(&fault);
+                faults.push((dir.path().to_owned(), fault));
+            }
         }
     }
     faults
 }
 
-fn write_one(log_dir: &LogDir, checkpoints: &Checkpoints) -> Result<(), LogError> {
-    log_dir.write_start_offsets(&checkpoints.start_offsets)?;
-    log_dir.write_compacted_ends(&checkpoints.compacted_ends)?;
-    log_dir.write_recovery_points(&checkpoints.recovery_points)?;
-    log_dir.write_high_watermarks(&checkpoints.high_watermarks)
+/// Writes the files that do not hold it yet.
+fn write_one(
+    log_dir: &LogDir,
+    new: &Checkpoints,
+    former: Option<&Checkpoints>,
+) -> Result<(), LogError> {
+    let is_new = |pick: fn(&Checkpoints) -> &OffsetCheckpoint| {
+        former.is_none_or(|former| pick(former) != pick(new))
+    };
+    if is_new(|all| &all.start_offsets) {
+        log_dir.write_start_offsets(&new.start_offsets)?;
+    }
+    if is_new(|all| &all.compacted_ends) {
+        log_dir.write_compacted_ends(&new.compacted_ends)?;
+    }
+    if is_new(|all| &all.recovery_points) {
+        log_dir.write_recovery_points(&new.recovery_points)?;
+    }
+    if is_new(|all| &all.high_watermarks) {
+        log_dir.write_high_watermarks(&new.high_watermarks)?;
+    }
+    Ok(())
 }
 
 /// Has every request answered that waits for something which may never come.
@@ -375,7 +406,7 @@ pub fn mark_clean(
     epoch: Option<i64>,
     metadata_is_closed: bool,
 ) -> anyhow::Result<()> {
-    let faults = write_all(shared, &closed.checkpoints);
+    let faults = write_all(shared, &closed.checkpoints, &mut ByDir::new());
     let mut unclean: BTreeSet<&Path> = faults.iter().map(|(dir, _)| dir.as_path()).collect();
     unclean.extend(closed.unclean.iter().map(PathBuf::as_path));
     for dir in &shared.dirs.all {
@@ -401,4 +432,31 @@ pub fn mark_clean(
 
 fn span(millis: Millis) -> Duration {
     Duration::from_millis(u64::try_from(millis.get()).unwrap_or(0).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use log::RealDisk;
+
+    use super::*;
+
+    #[test]
+    fn only_files_that_change_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let log_dir = LogDir::open(Arc::new(RealDisk), folder.path().to_owned()).unwrap();
+        let name = |file: &str| folder.path().join(file);
+        let [recovery, marks] =
+            ["recovery-point-offset-checkpoint", "replication-offset-checkpoint"].map(name);
+        let former = Checkpoints::default();
+        write_one(&log_dir, &former, None).unwrap();
+        fs::remove_file(&recovery).unwrap();
+        fs::remove_file(&marks).unwrap();
+        let mut new = former.clone();
+        new.high_watermarks.insert(TopicPartition::new("t", 0), Offset::new(1));
+        write_one(&log_dir, &new, Some(&former)).unwrap();
+        assert_eq!((recovery.exists(), marks.exists()), (false, true));
+    }
 }
