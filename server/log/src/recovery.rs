@@ -31,6 +31,9 @@ use crate::time_index::{self, TimeIndex};
 mod front;
 mod unsynced;
 
+/// Indexes say with 32 bits where a batch is. Segments are rolled before 2 GiB, but for a batch.
+const SEGMENT_BYTES_MAX: u64 = u32::MAX as u64;
+
 /// What a folder holds, by the names of its files.
 #[derive(Debug, Default)]
 struct Listing {
@@ -293,6 +296,11 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Listing, LogError> {
         }
         let Some((offset, kind)) = segment::parse_name(&entry.name) else { continue };
         match kind {
+            LOG if entry.bytes > SEGMENT_BYTES_MAX => {
+                let (file, position) = (dir.join(&entry.name), SEGMENT_BYTES_MAX);
+                let reason = "no segment has 4 GiB".to_owned();
+                return Err(LogError::Damaged { file, position, reason });
+            }
             LOG => listing.segments.push(Segment::new(offset, entry.bytes, entry.modified)),
             OFFSET_INDEX => listing.indexes.push((offset, OFFSET_INDEX, entry.bytes)),
             TIME_INDEX => listing.indexes.push((offset, TIME_INDEX, entry.bytes)),

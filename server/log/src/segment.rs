@@ -254,7 +254,7 @@ impl ActiveSegment {
         u32::try_from(offset - self.base).expect("a segment spans less than 2^31 offsets")
     }
 
-    /// Takes note of a batch that goes to the end of the file.
+    /// Takes note of a batch that goes to the end of the file, as `scan::order_fault` allows it.
     pub fn note(&mut self, header: &BatchHeader, index_interval_bytes: u32) {
         let last = header.last_offset();
         let is_newer = self.newest.is_none_or(|newest| header.max_timestamp > newest.timestamp);
@@ -264,7 +264,8 @@ impl ActiveSegment {
         }
         self.first_timestamp.get_or_insert(header.max_timestamp);
         if self.bytes_since_index > u64::from(index_interval_bytes) {
-            let position = u32::try_from(self.bytes).expect("a segment has less than 4 GiB");
+            let position =
+                u32::try_from(self.bytes).expect("larger files are refused when a log is opened");
             self.offset_index.push(self.relative(last), position);
             self.push_newest();
             self.bytes_since_index = 0;

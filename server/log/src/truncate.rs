@@ -7,7 +7,7 @@ use types::{Millis, Offset};
 use crate::Log;
 use crate::disk::OpenMode;
 use crate::error::{IoContext, LogError};
-use crate::scan::Scanner;
+use crate::scan::{Scanner, order_fault};
 use crate::segment::{self, ActiveSegment, LOG};
 
 impl Log {
@@ -72,12 +72,14 @@ impl Log {
         let mut kept = ActiveSegment::empty(self.active.base, Arc::clone(&file), now);
         let mut scanner = Scanner::new(file.as_ref(), 0, self.active.bytes);
         let mut next = self.active.base;
+        let damaged = |position, reason| LogError::Damaged { file: path.clone(), position, reason };
         while let Some(step) = scanner.step().context("read", &path)? {
-            let (_, header) = step.map_err(|error| LogError::Damaged {
-                file: path.clone(),
-                position: scanner.at(),
-                reason: error.to_string(),
-            })?;
+            let (position, header) =
+                step.map_err(|error| damaged(scanner.at(), error.to_string()))?;
+            // A former start need not have read this segment.
+            if let Some(reason) = order_fault(&header, next, self.active.base) {
+                return Err(damaged(position, reason));
+            }
             if header.last_offset() >= end {
                 break;
             }

@@ -15,7 +15,7 @@ use super::{CleanerBuffers, Compaction, CompactionError, Pace, Rewritten, Source
 use crate::append::{DECOMPRESS, marker_of};
 use crate::error::{IoContext, LogError};
 use crate::producer_state::ProducerStates;
-use crate::scan::Scanner;
+use crate::scan::{Scanner, order_fault};
 
 /// The pace is told of so many bytes at once.
 const PACE_BYTES: u64 = 256 << 10;
@@ -223,12 +223,17 @@ impl Compaction {
         let file = self.open(source.base)?;
         let path = self.path(source.base);
         let mut scanner = Scanner::once(file.as_ref(), source.bytes, self.chunk_bytes);
-        let (mut told, mut told_cold) = (0, 0);
+        let (mut told, mut told_cold, mut next) = (0, 0, source.base);
         while let Some(step) = scanner.step().context("read", &path)? {
             let at = scanner.at();
             let (position, header) = step.map_err(|error| self.damaged_at(source, at, &error))?;
             let bytes = scanner.batch(position, &header).context("read", &path)?;
             check_crc(bytes, &header).map_err(|error| self.damaged_at(source, position, &error))?;
+            // No checksum covers the offset.
+            if let Some(reason) = order_fault(&header, next, source.base) {
+                return Err(LogError::Damaged { file: path, position, reason }.into());
+            }
+            next = header.next_offset();
             if visit(&header, bytes, pace)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

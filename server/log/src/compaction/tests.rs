@@ -358,6 +358,24 @@ fn damage_and_a_stop_leave_the_log_as_it_was() {
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
 }
 
+/// Nothing of a batch before its attributes is covered by its checksum.
+#[test]
+fn an_offset_that_cannot_follow_is_damage() {
+    let (dir, mut log) = new_log(config());
+    (0..2).for_each(|_| put(&mut log, &[("a", Some("1"))], 0));
+    log.roll(Millis(0)).unwrap();
+    let path = segment::path(&dir.path().join("t-0"), Offset::ZERO, LOG);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] = 0x40;
+    std::fs::write(&path, &bytes).unwrap();
+    let fault = compact(&mut log, ROOMY, 10).unwrap_err();
+    let CompactionError::Log(LogError::Damaged { file, position, .. }) = fault else {
+        panic!("{fault}")
+    };
+    assert_eq!((file, position), (path, at as u64));
+}
+
 #[test]
 fn retention_meanwhile_voids_a_rewritten_segment() {
     let (dir, mut log) = new_log(config());

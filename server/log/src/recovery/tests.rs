@@ -415,3 +415,16 @@ fn an_offset_that_cannot_follow_is_damage_after_a_clean_stop_too() {
         assert_eq!(position, at as u64, "{name}");
     }
 }
+
+#[test]
+fn a_file_too_long_for_its_index_is_damage() {
+    for opening in [crashed(Offset::ZERO), clean(Offset::ZERO)] {
+        let dir = tempfile::tempdir().unwrap();
+        open_new(dir.path(), LogConfig::default());
+        let file = std::fs::OpenOptions::new().write(true).open(log_file(dir.path(), 0)).unwrap();
+        file.set_len(4 << 30).unwrap();
+        let opened = open(dir.path(), LogConfig::default(), opening);
+        let Err(LogError::Damaged { reason, .. }) = opened else { panic!("{opened:?}") };
+        assert!(reason.contains("4 GiB"), "{reason}");
+    }
+}

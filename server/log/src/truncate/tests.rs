@@ -54,6 +54,23 @@ fn truncation_cuts_data_epochs_producers_and_durability() {
 }
 
 #[test]
+fn an_offset_that_cannot_follow_is_damage_and_nothing_is_cut() {
+    for (name, byte, value) in [("far ahead", 0, 0x40), ("before", 7, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = log(dir.path());
+        let path = segment::path(&dir.path().join("t-0"), Offset::new(6), LOG);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let at = idempotent(1, 0, 2, 0).len();
+        bytes[at + byte] = value;
+        std::fs::write(&path, &bytes).unwrap();
+        let cut = log.truncate_to(Offset::new(11), Millis(0));
+        let Err(LogError::Damaged { file, position, .. }) = cut else { panic!("{name}: {cut:?}") };
+        assert_eq!((&file, position), (&path, at as u64), "{name}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "{name}");
+    }
+}
+
+#[test]
 fn nothing_to_cut_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = log(dir.path());

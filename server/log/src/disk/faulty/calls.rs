@@ -81,10 +81,9 @@ impl DiskFile for FaultyFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.change(Op::SetLen, |state| {
-            let now = state.now;
             let content = state.volume.file(self.id);
             content.set_len(bytes);
-            content.modified = now;
+            content.modified = Millis::ZERO;
             Ok(())
         })
     }

@@ -100,7 +100,6 @@ pub struct FaultyDisk {
 struct State {
     rng: Rng,
     volume: Volume,
-    now: Millis,
     changes: u64,
     cached_reads: u32,
     dies_at: Option<u64>,
@@ -119,7 +118,6 @@ impl FaultyDisk {
         let state = State {
             rng: Rng::new(seed),
             volume: Volume::new(),
-            now: Millis::ZERO,
             changes: 0,
             cached_reads: 0,
             dies_at: None,
@@ -193,11 +191,6 @@ impl FaultyDisk {
     /// Lets writes take less than they are given, at random.
     pub fn set_short_writes(&self, are_short: bool) {
         self.state().has_short_writes = are_short;
-    }
-
-    /// The time that files get which are written from now on.
-    pub fn set_now(&self, now: Millis) {
-        self.state().now = now;
     }
 
     /// Damages a file, in memory and on the platters.
@@ -298,7 +291,7 @@ impl State {
         }
         let growth = (at + taken).saturating_sub(content.cached.len());
         content.write(&bytes[..taken], at);
-        content.modified = self.now;
+        content.modified = Millis::ZERO;
         self.room -= growth as u64;
         Ok(taken)
     }
@@ -310,10 +303,9 @@ impl State {
                 Ok(id)
             }
             Some(Entry::Dir(_)) => Err(io::ErrorKind::IsADirectory.into()),
-            None if mode == OpenMode::Create => self.change(Op::Create, path, |state| {
-                let now = state.now;
-                state.volume.create_file(path, now)
-            }),
+            None if mode == OpenMode::Create => {
+                self.change(Op::Create, path, |state| state.volume.create_file(path))
+            }
             None => {
                 self.call(Op::Open, path)?;
                 Err(io::ErrorKind::NotFound.into())

@@ -182,10 +182,10 @@ impl Volume {
         self.pending.push(Change(edits));
     }
 
-    pub fn create_file(&mut self, path: &Path, now: Millis) -> io::Result<FileId> {
+    pub fn create_file(&mut self, path: &Path) -> io::Result<FileId> {
         let (dir, name) = self.place(path)?;
         let id = self.new_id();
-        self.files.insert(id, Content { modified: now, ..Content::default() });
+        self.files.insert(id, Content::default());
         self.change(vec![(dir, name, Some(Entry::File(id)))]);
         Ok(id)
     }
