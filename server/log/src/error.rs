@@ -33,6 +33,9 @@ pub enum LogError {
     /// The directory belongs to another cluster or node.
     #[error("{}: {reason}", dir.display())]
     Foreign { dir: PathBuf, reason: String },
+    /// A log that the cluster knows lies in a directory that this node does not have.
+    #[error("its directory is missing: {reason}")]
+    Missing { reason: String },
 }
 
 impl LogError {
@@ -45,7 +48,8 @@ impl LogError {
             | Self::Offline { .. }
             | Self::Stalled { .. }
             | Self::Locked { .. }
-            | Self::Foreign { .. } => ErrorCode::KafkaStorageError,
+            | Self::Foreign { .. }
+            | Self::Missing { .. } => ErrorCode::KafkaStorageError,
         }
     }
 
@@ -58,7 +62,8 @@ impl LogError {
             | Self::Malformed { .. }
             | Self::Offline { .. }
             | Self::Locked { .. }
-            | Self::Foreign { .. } => false,
+            | Self::Foreign { .. }
+            | Self::Missing { .. } => false,
         }
     }
 
@@ -80,7 +85,8 @@ impl LogError {
             | Self::Offline { .. }
             | Self::Stalled { .. }
             | Self::Locked { .. }
-            | Self::Foreign { .. } => None,
+            | Self::Foreign { .. }
+            | Self::Missing { .. } => None,
         }
     }
 

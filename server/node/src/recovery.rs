@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use ::metadata::Image;
 use anyhow::Context;
+use config::{BrokerLayers, NodeConfig};
 use log::{DiskVolume, Log, LogError, Rested, Size, SyncTicket, sync_together};
 use rustc_hash::FxHashMap;
 use types::TopicPartition;
@@ -108,7 +109,8 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
     }
     let begin = Instant::now();
     tracing::info!(logs, "recovering after an unclean stop");
-    let threads = shared.config.upkeep.recovery_threads as usize;
+    let own = shared.broker_resource();
+    let threads = threads(&shared.config, &shared.layers(image, &own));
     let mut recovered = FxHashMap::default();
     thread::scope(|scope| {
         let (sender, outcomes) = mpsc::channel();
@@ -179,6 +181,13 @@ fn recover(
         outcomes.push((id, log.synced(synced).map(|()| rested)));
     }
     outcomes
+}
+
+/// Threads for each directory, as the cluster's settings have it at this start.
+fn threads(at_start: &NodeConfig, layers: &BrokerLayers<'_>) -> usize {
+    let threads = |config: &NodeConfig| config.upkeep.recovery_threads as usize;
+    // The controller has checked each change; only settings of another version end here.
+    NodeConfig::resolve(layers).map_or(threads(at_start), |now| threads(&now))
 }
 
 /// Opens a log, which checks it, and says what is to be synced before it may be put to rest.

@@ -84,7 +84,11 @@ impl SyncThreads {
     pub fn start(dirs: &Dirs, mailboxes: &Mailboxes) -> anyhow::Result<Self> {
         let mut queues = Vec::new();
         for dir in dirs.data() {
-            let volume = dirs.disk.volume(dir.path()).ok();
+            let path = dir.path().display();
+            let volume = dirs.disk.volume(dir.path()).inspect_err(|error| {
+                tracing::warn!("cannot sync the volume of {path} at once, only its files: {error}");
+            });
+            let volume = volume.ok();
             // Without, the time to try it never comes.
             let rest = if volume.is_some() { 0 } else { u32::MAX };
             let pace =

@@ -33,6 +33,8 @@ use throttle::{StopOnDrop, Throttle};
 const LOOK: Duration = Duration::from_secs(1);
 /// Logs that a shard looks at in one go, before it does other work.
 const LOGS_AT_ONCE: usize = 64;
+/// Logs remembered to have been looked at while closed; beyond that, all are looked at anew.
+const AT_REST_MAX: usize = 1 << 20;
 
 /// What the cleaner reads of the broker's settings, again and again.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +44,6 @@ struct Settings {
     buffers: CleanerBuffers,
     bytes_per_second_max: f64,
 }
-
-/// Logs remembered to have been looked at while closed; beyond that, all are looked at anew.
-const AT_REST_MAX: usize = 1 << 20;
 
 /// A log in need of compaction.
 struct Candidate {
@@ -131,7 +130,8 @@ impl Cleaner {
         let pause = if is_idle { settings.backoff } else { settings.backoff.min(LOOK) };
         tokio::select! {
             Some(ended) = self.running.join_next() => {
-                let (name, has_worked) = ended.expect("a compaction's panic is its error");
+                // Nobody aborts one, and its work runs where a panic becomes the outcome.
+                let (name, has_worked) = ended.expect("a compaction is led to its end");
                 self.busy.remove(&name);
                 self.has_worked |= has_worked;
             }

@@ -195,7 +195,7 @@ impl Dirs {
         }
         if let Some(id) = wanted {
             let dir = self.data().iter().find(|dir| dir.id == id);
-            return dir.ok_or_else(|| self.missing(partition)).and_then(Dir::check_online);
+            return dir.ok_or_else(|| self.missing()).and_then(Dir::check_online);
         }
         if let Some(dir) = self.unusable.first().filter(|_| !is_new) {
             return Err(LogError::Offline { dir: dir.path.clone() });
@@ -204,23 +204,17 @@ impl Dirs {
         let fewest = |dir: &&Dir| dir.logs.load(Ordering::Relaxed);
         let open = online().filter(|dir| !dir.is_cordoned()).min_by_key(fewest);
         // The cluster has given it to this node: better there than nowhere.
-        open.or_else(|| online().min_by_key(fewest)).ok_or_else(|| self.missing(partition))
+        open.or_else(|| online().min_by_key(fewest)).ok_or_else(|| self.missing())
     }
 
-    fn missing(&self, partition: &TopicPartition) -> LogError {
-        let (unusable, gone);
+    fn missing(&self) -> LogError {
         let reason = match self.unusable.first() {
-            Some(dir) => {
-                unusable = format!("it may lie in {}: {}", dir.path.display(), dir.reason);
-                unusable
-            }
-            None => {
-                gone = "it lies in a directory that log.dirs does not name any more: add it again, \
-                        or delete the topic";
-                gone.to_owned()
-            }
+            Some(dir) => format!("it may lie in {}: {}", dir.path.display(), dir.reason),
+            None => "it lies in one that log.dirs does not name any more: add it again, or delete \
+                     the topic"
+                .to_owned(),
         };
-        LogError::Malformed { file: self.metadata().log_dir.folder(partition), reason }
+        LogError::Missing { reason }
     }
 
     /// Takes note of what went wrong with a file. Where the operating system refused to write or

@@ -200,7 +200,10 @@ impl Dirs {
             folder.display(),
             self.all[at].path().display()
         );
-        self.disk.rename(&folder, &stray)?;
+        if let Err(cause) = self.disk.rename(&folder, &stray) {
+            // The directory that has the partition serves all the same.
+            self.report(&LogError::Io { action: "rename", path: folder, cause });
+        }
         Ok(at)
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use ::metadata::Image;
 use config::{BrokerLayers, NodeConfig, Sources, StaticConfig};
 use log::RealDisk;
+use protocol::internal::metadata::{PartitionRecord, TopicRecord};
 use types::Rng;
 
 use super::*;
@@ -134,4 +135,44 @@ fn a_cordoned_directory_takes_a_partition_only_where_all_are() {
     assert_eq!(dirs.cordoned_ids(), [dirs.data()[0].id]);
     assert!(dirs.set_cordoned(&["*".to_owned()]));
     assert_eq!(placed(&dirs), "a");
+}
+
+/// A crash at the end of a move left the partition in both; the cluster knows it in the first.
+#[test]
+fn a_directory_that_refuses_to_set_a_folder_aside_is_offline_and_the_other_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let ids = open(folder.path(), &["a", "b"], &Image::default()).unwrap().ids(true);
+    let (topic_id, node) = (Uuid::from_bytes([7; 16]), 1);
+    let mut image = registered(&ids);
+    let topic = TopicRecord { name: "t".to_owned(), topic_id, ..Default::default() };
+    image.apply(&topic.into()).unwrap();
+    let replica = PartitionRecord {
+        topic_id,
+        partition_id: 0,
+        replicas: vec![node],
+        isr: vec![node],
+        leader: node,
+        directories: vec![ids[0]],
+        ..Default::default()
+    };
+    image.apply(&replica.into()).unwrap();
+    for name in ["a", "b"] {
+        fs::create_dir(folder.path().join(name).join("t-0")).unwrap();
+    }
+    // Something lies where the folder would go.
+    let stray = format!("b/t-0.{}-stray", "07".repeat(16));
+    fs::create_dir_all(folder.path().join(stray).join("full")).unwrap();
+    let dirs = open(folder.path(), &["a", "b"], &image).unwrap();
+    assert_eq!(dirs.found(&TopicPartition::new("t", 0)).unwrap().id, ids[0]);
+    assert_eq!((dirs.ids(true), dirs.ids(false)), (vec![ids[0]], vec![ids[1]]));
+}
+
+#[test]
+fn a_log_in_a_directory_that_is_not_named_any_more_is_said_to_miss_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dirs = open(folder.path(), &["a"], &Image::default()).unwrap();
+    let gone = Some(Uuid::from_bytes([7; 16]));
+    let fault = dirs.place(&TopicPartition::new("t", 0), gone, false).err().unwrap();
+    let expected = "its directory is missing: it lies in one that log.dirs does not name any more";
+    assert!(fault.to_string().starts_with(expected), "{fault}");
 }

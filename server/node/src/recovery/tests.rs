@@ -101,3 +101,14 @@ fn last_logs_are_spread_over_all_threads() {
     }
     assert_eq!(shares, [SYNCED_AT_ONCE, 2, 1, 1, 1, 1]);
 }
+
+#[test]
+fn threads_are_as_many_as_the_cluster_was_told_last() {
+    let (fixed, _) = StaticConfig::new(&Sources::default()).unwrap();
+    let at_start = BrokerLayers::at_start(&fixed);
+    let config = NodeConfig::resolve(&at_start).unwrap();
+    let name = "num.recovery.threads.per.data.dir".to_owned();
+    let cluster = [(name, "7".to_owned())].into();
+    assert_eq!(threads(&config, &at_start), 2);
+    assert_eq!(threads(&config, &BrokerLayers { cluster: &cluster, ..at_start }), 7);
+}

@@ -1,7 +1,7 @@
 //! Which partitions a shard has: opened, configured and deleted as the cluster's state says.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -261,12 +261,19 @@ impl Shard {
     }
 
     /// Removes a folder once readers have had time to end.
+    ///
+    /// Its name is made durable before: a power cut must not bring it back half empty under the
+    /// former one, without the id that tells it from the next topic of that name.
     pub(super) fn remove_later(self: &Rc<Self>, folder: PathBuf, delay: types::Millis) {
         let disk = Arc::clone(&self.shared.dirs.disk);
         let delay = std::time::Duration::from_millis(u64::try_from(delay.get()).unwrap_or(0));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(delay).await;
-            let remove = move || (disk.remove_dir_all(&folder), folder);
+            let remove = move || {
+                let parent = folder.parent().unwrap_or(Path::new("/"));
+                let removed = disk.sync_dir(parent).and_then(|()| disk.remove_dir_all(&folder));
+                (removed, folder)
+            };
             let (removed, folder) = threads::blocking(remove).await;
             if let Err(error) = removed {
                 tracing::warn!("cannot remove {}: {error}", folder.display());
