@@ -13,10 +13,6 @@ use crate::log::Opening;
 use crate::segment::{self, LOG};
 use crate::{Log, LogConfig};
 
-/// With more bytes than this an active segment leaves its indexes; with fewer, opening walks over
-/// all of its headers.
-const WALKED_BYTES_MAX: u64 = 1 << 20;
-
 /// A log that is closed in good order, so that everything in it is durable.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rested {
@@ -141,12 +137,13 @@ impl Log {
             oldest: self.oldest()?,
         };
         self.trim_active()?;
-        if self.active.bytes > WALKED_BYTES_MAX {
+        if self.active.bytes > 0 {
             let indexes = self.active.write_indexes(self.disk.as_ref(), &self.dir)?;
             self.sync.files.extend(indexes);
             self.sync.dir_is_dirty = true;
         } else {
-            // Those of a former stop or of a crash may say something else.
+            // Those of a former stop or of a crash may say something else. Of an empty segment
+            // nobody misses them.
             self.sync.dir_is_dirty |= self.remove_active_indexes()?;
         }
         if !self.producers.is_empty() {

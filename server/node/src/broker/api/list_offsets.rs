@@ -11,7 +11,7 @@ use types::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::broker::Context;
 use crate::broker::resolve::{self, TopicRef};
-use crate::shard::{Partition, Shard};
+use crate::shard::{Call, Partition, PartitionId, Shard};
 use crate::threads;
 
 /// The end of the log.
@@ -30,62 +30,87 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 /// Timestamp, offset and leader epoch of what was found.
 type Found = (i64, Option<Offset>, Option<LeaderEpoch>);
 
+/// A look-up that its shard has begun.
+struct Begun {
+    id: PartitionId,
+    call: Call<Result<Outcome, ErrorCode>>,
+}
+
 /// Serves one request.
 pub async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let read_committed = request.isolation_level == 1;
-    let mut topics = Vec::with_capacity(request.topics.len());
+    // All begin before any is waited for, so that closed logs are opened side by side.
+    let mut begun = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in topic.partitions {
-            partitions.push(look_up(&context, &topic.name, partition, read_committed).await);
+        let begin = |wanted: ListOffsetsPartition| {
+            let index = wanted.partition_index;
+            (index, begin(&context, &topic.name, wanted, read_committed))
+        };
+        let partitions: Vec<_> = topic.partitions.into_iter().map(begin).collect();
+        begun.push((topic.name, partitions));
+    }
+    let mut topics = Vec::with_capacity(begun.len());
+    for (name, begun) in begun {
+        let mut partitions = Vec::with_capacity(begun.len());
+        for (index, look_up) in begun {
+            let found = match look_up {
+                Ok(look_up) => finish(&context, look_up).await,
+                Err(code) => Err(code),
+            };
+            partitions.push(answer(context.version, index, found));
         }
-        topics.push(ListOffsetsTopicResponse {
-            name: topic.name,
-            partitions,
-            ..Default::default()
-        });
+        topics.push(ListOffsetsTopicResponse { name, partitions, ..Default::default() });
     }
     ListOffsetsResponse { topics, ..Default::default() }
 }
 
-async fn look_up(
+fn begin(
     context: &Context,
     topic: &str,
     wanted: ListOffsetsPartition,
     read_committed: bool,
-) -> ListOffsetsPartitionResponse {
+) -> Result<Begun, ErrorCode> {
     let shard = &context.shard;
-    let partition_index = wanted.partition_index;
-    let found = async {
-        let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
-        let id = resolve::led_here(shard, &topic, partition_index)?;
-        let version = context.version;
-        let find = move |shard: &Rc<Shard>| {
-            let partition = shard.served_partition(id)?;
-            let mut partition = partition.borrow_mut();
-            partition.check_epoch(wanted.current_leader_epoch)?;
-            find(&mut partition, wanted.timestamp, read_committed, version)
-        };
-        match shard.call(id, find).await? {
-            Outcome::Found(found) => Ok(found),
-            Outcome::LookUp { lookup, end } => {
-                let (found, learned) = threads::blocking(move || lookup.run()).await;
-                // For the next look-up; this one does not wait for it.
-                _ = shard.call(id, move |shard: &Rc<Shard>| {
-                    if let Some(partition) = shard.partition(id) {
-                        partition.borrow_mut().log_mut().learn_times(learned);
-                    }
-                });
-                found.map(|found| below(found, end)).map_err(|fault| refuse(&fault))
-            }
-        }
+    let version = context.version;
+    let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
+    let id = resolve::led_here(shard, &topic, wanted.partition_index)?;
+    let find = move |shard: &Rc<Shard>| {
+        let partition = shard.served_partition(id)?;
+        let mut partition = partition.borrow_mut();
+        partition.check_epoch(wanted.current_leader_epoch)?;
+        find(&mut partition, wanted.timestamp, read_committed, version)
     };
-    match found.await {
+    Ok(Begun { id, call: shard.call(id, find) })
+}
+
+async fn finish(context: &Context, begun: Begun) -> Result<Found, ErrorCode> {
+    let Begun { id, call } = begun;
+    match call.await? {
+        Outcome::Found(found) => Ok(found),
+        Outcome::LookUp { lookup, end } => {
+            let (found, learned) = threads::blocking(move || lookup.run()).await;
+            // For the next look-up; this one does not wait for it.
+            _ = context.shard.call(id, move |shard: &Rc<Shard>| {
+                if let Some(partition) = shard.partition(id) {
+                    partition.borrow_mut().log_mut().learn_times(learned);
+                }
+            });
+            found.map(|found| below(found, end)).map_err(|fault| refuse(&fault))
+        }
+    }
+}
+
+fn answer(
+    version: i16,
+    partition_index: i32,
+    found: Result<Found, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
+    match found {
         Ok((timestamp, offset, epoch)) => ListOffsetsPartitionResponse {
             partition_index,
             timestamp,
             offset: offset.map_or(-1, Offset::get),
-            leader_epoch: epoch.filter(|_| context.version >= 4).map_or(-1, |epoch| epoch.0),
+            leader_epoch: epoch.filter(|_| version >= 4).map_or(-1, |epoch| epoch.0),
             ..Default::default()
         },
         Err(code) => ListOffsetsPartitionResponse {
