@@ -20,7 +20,7 @@ use crate::producer_state::ProducerStates;
 use crate::read::ReadHints;
 use crate::rest::Size;
 use crate::retention::Deleted;
-use crate::segment::{self, ActiveSegment, LOG, OFFSET_INDEX, Segment, TIME_INDEX};
+use crate::segment::{self, ActiveSegment, LOG, Segment};
 use crate::sync::SyncState;
 use crate::txn_index::AbortedTxn;
 
@@ -280,20 +280,6 @@ impl Log {
         self.sync.dir_is_dirty = true;
         self.closed.push(former.into_closed(now));
         Ok(())
-    }
-
-    /// Removes index files of the active segment, and says whether there were any.
-    pub(crate) fn remove_active_indexes(&mut self) -> Result<bool, LogError> {
-        let mut is_changed = false;
-        for kind in [OFFSET_INDEX, TIME_INDEX] {
-            let path = segment::path(&self.dir, self.active.base, kind);
-            match self.disk.remove_file(&path) {
-                Ok(()) => is_changed = true,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(cause) => return Err(LogError::Io { action: "remove", path, cause }),
-            }
-        }
-        Ok(is_changed)
     }
 
     /// Leaves nothing behind the data of the active segment.

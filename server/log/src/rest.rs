@@ -137,15 +137,9 @@ impl Log {
             oldest: self.oldest()?,
         };
         self.trim_active()?;
-        if self.active.bytes > 0 {
-            let indexes = self.active.write_indexes(self.disk.as_ref(), &self.dir)?;
-            self.sync.files.extend(indexes);
-            self.sync.dir_is_dirty = true;
-        } else {
-            // Those of a former stop or of a crash may say something else. Of an empty segment
-            // nobody misses them.
-            self.sync.dir_is_dirty |= self.remove_active_indexes()?;
-        }
+        let indexes = self.active.write_indexes(self.disk.as_ref(), &self.dir)?;
+        self.sync.files.extend(indexes);
+        self.sync.dir_is_dirty = true;
         if !self.producers.is_empty() {
             self.take_snapshot()?;
         }
