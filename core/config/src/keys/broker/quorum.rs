@@ -43,9 +43,9 @@ keys! {
         "Bytes of metadata log after which a snapshot is made.";
     long("metadata.log.max.snapshot.interval.ms", "3600000").min(0).high().acting():
         "Milliseconds after which a snapshot is made; 0 makes none by time.";
-    int("metadata.log.segment.bytes", "1073741824").min(8_388_608).high():
+    int("metadata.log.segment.bytes", "1073741824").min(8_388_608).high().acting():
         "Largest segment of the metadata log, in bytes.";
-    long("metadata.log.segment.ms", "604800000").high():
+    long("metadata.log.segment.ms", "604800000").high().acting():
         "Milliseconds after which a segment of the metadata log is rolled.";
     int("metadata.max.idle.interval.ms", "500").min(0).low():
         "Milliseconds after which an idle leader writes an empty record; 0 never does.";
