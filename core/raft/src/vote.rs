@@ -1,12 +1,12 @@
 //! Giving votes, and hearing of leaders that begin and end.
 
-use types::{ErrorCode, Millis};
+use types::{BrokerId, ErrorCode, LeaderEpoch, Millis};
 
 use crate::election::Election;
 use crate::log_view::LogView;
 use crate::message::{BeginQuorumEpoch, EndQuorumEpoch, EpochAnswer, Vote, VoteAnswer};
 use crate::quorum::{Raft, Role};
-use crate::voters::ReplicaKey;
+use crate::voters::{Endpoint, ReplicaKey};
 
 impl Raft {
     /// Decides a Vote request. What is promised has to be on disk before the answer leaves.
@@ -76,15 +76,9 @@ impl Raft {
 
     /// Hears of a new leader.
     pub fn begin_quorum_epoch(&mut self, request: &BeginQuorumEpoch, now: Millis) -> EpochAnswer {
-        if let Some(refused) = self.refuse_leader(request.leader, request.epoch) {
+        if let Err(refused) = self.hear_of(request.leader, request.epoch, &request.endpoints, now) {
             return refused;
         }
-        let known = EpochAnswer {
-            error: ErrorCode::None,
-            leader: Some(request.leader),
-            epoch: request.epoch,
-        };
-        self.observe(&known, request.endpoints.clone(), now);
         if request.voter.is_some_and(|voter| !self.is_meant(voter)) {
             return self.answer(ErrorCode::InvalidVoterKey);
         }
@@ -93,15 +87,9 @@ impl Raft {
 
     /// Hears that a leader resigns: the voter that it prefers tries at once, the next ones later.
     pub fn end_quorum_epoch(&mut self, request: &EndQuorumEpoch, now: Millis) -> EpochAnswer {
-        if let Some(refused) = self.refuse_leader(request.leader, request.epoch) {
+        if let Err(refused) = self.hear_of(request.leader, request.epoch, &request.endpoints, now) {
             return refused;
         }
-        let known = EpochAnswer {
-            error: ErrorCode::None,
-            leader: Some(request.leader),
-            epoch: request.epoch,
-        };
-        self.observe(&known, request.endpoints.clone(), now);
         let place = request.preferred.iter().position(|key| self.is_meant(*key));
         let rest = match place {
             Some(0) => Millis::ZERO,
@@ -118,19 +106,27 @@ impl Raft {
         self.answer(ErrorCode::None)
     }
 
-    fn refuse_leader(
-        &self,
-        leader: types::BrokerId,
-        epoch: types::LeaderEpoch,
-    ) -> Option<EpochAnswer> {
+    /// Takes note of who leads, or led, an epoch.
+    ///
+    /// # Errors
+    /// The answer to one that cannot be right.
+    fn hear_of(
+        &mut self,
+        leader: BrokerId,
+        epoch: LeaderEpoch,
+        endpoints: &[Endpoint],
+        now: Millis,
+    ) -> Result<(), EpochAnswer> {
         if epoch < self.election.epoch {
-            return Some(self.answer(ErrorCode::FencedLeaderEpoch));
+            return Err(self.answer(ErrorCode::FencedLeaderEpoch));
         }
         let contradicts = epoch == self.election.epoch
             && self.election.leader.is_some_and(|known| known != leader);
         if leader.0 < 0 || leader == self.local.id || contradicts {
-            return Some(self.answer(ErrorCode::InvalidRequest));
+            return Err(self.answer(ErrorCode::InvalidRequest));
         }
-        None
+        let known = EpochAnswer { error: ErrorCode::None, leader: Some(leader), epoch };
+        self.observe(&known, endpoints.to_vec(), now);
+        Ok(())
     }
 }
