@@ -14,6 +14,7 @@ use std::io;
 use bytes::Bytes;
 
 use crate::disk::write_all_at;
+use crate::error::lacks_room;
 use crate::segment::ActiveSegment;
 
 /// Below this a segment's file is as long as its data: most logs are small and stay so.
@@ -75,7 +76,7 @@ impl ActiveSegment {
         self.ahead.zeros_end = self.bytes + zeros as u64;
         match write_all_at(self.file.as_ref(), &parts, at) {
             // It may be only the zeros that do not fit.
-            Err(error) if is_full(&error) => {
+            Err(error) if lacks_room(&error) => {
                 self.ahead.is_off = true;
                 write_all_at(self.file.as_ref(), staged, at)
             }
@@ -119,10 +120,6 @@ impl ActiveSegment {
         self.ahead = Ahead::default();
         Ok(true)
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]

@@ -103,10 +103,14 @@ impl LogError {
 /// Whether an error passes and leaves what was on disk: no room, no quota, no descriptor, no
 /// memory. The errors of syncs come here by way of [`IoContext::of_sync`] or [`sync_fault`].
 pub(crate) fn is_passing(error: &io::Error) -> bool {
-    let kind = error.kind();
     lacks_descriptors(error)
         || error.raw_os_error() == Some(Errno::NOMEM.raw_os_error())
-        || matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || lacks_room(error)
+}
+
+/// Whether the disk or a quota is full.
+pub(crate) fn lacks_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The error of a sync. Only one that could not begin, for want of a descriptor for a directory,
