@@ -15,7 +15,9 @@ use log::{LogDir, LogError};
 use tokio::time::Instant;
 use types::{Millis, Offset, TopicPartition};
 
-use crate::shard::{Closed as ClosedPartition, Partition, PartitionId, Shard, SharedPartition};
+use crate::shard::{
+    Closed as ClosedPartition, Partition, PartitionId, Shard, SharedPartition, call_shard,
+};
 use crate::shared::Shared;
 use crate::{cleaner, clock, threads};
 
@@ -211,12 +213,7 @@ pub async fn write_checkpoints(shard: &Rc<Shard>) -> Result<(), LogError> {
     let number = shared.checkpoints.gathered.fetch_add(1, Ordering::Relaxed) + 1;
     let mut all = ByDir::new();
     for index in 0..shared.mailboxes.shards() {
-        let part = if index == shard.index {
-            checkpoints_of(shard)
-        } else {
-            shared.mailboxes.call(index, checkpoints_of).await
-        };
-        merge(&mut all, part);
+        merge(&mut all, call_shard(shard, index, checkpoints_of).await);
     }
     let write = move || {
         // Held while the files are written, on the blocking pool and by nobody else.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use types::{Millis, Offset, TopicPartition};
 
 use crate::clock;
-use crate::shard::{PartitionId, Shard};
+use crate::shard::{PartitionId, Shard, call_shard};
 use crate::threads::blocking;
 
 mod pass;
@@ -144,10 +144,10 @@ impl Cleaner {
         let mut found = Vec::new();
         for index in 0..self.shard.shared.mailboxes.shards() {
             self.wake(index).await;
-            let ids = call(&self.shard, index, compacted_ids).await;
+            let ids = call_shard(&self.shard, index, compacted_ids).await;
             for ids in ids.chunks(LOGS_AT_ONCE) {
                 let ids = ids.to_vec();
-                let some = call(&self.shard, index, move |shard| candidates_of(shard, &ids));
+                let some = call_shard(&self.shard, index, move |shard| candidates_of(shard, &ids));
                 found.extend(some.await);
                 // Other work of this shard goes on, too.
                 tokio::task::yield_now().await;
@@ -166,7 +166,7 @@ impl Cleaner {
     /// Has some closed logs of a shard opened that hold more than was compacted: what nobody uses
     /// after a restart is compacted, too. The names of their files tell.
     async fn wake(&mut self, index: usize) {
-        let mut closed = call(&self.shard, index, |shard| shard.closed_compacted()).await;
+        let mut closed = call_shard(&self.shard, index, |shard| shard.closed_compacted()).await;
         closed.retain(|(id, _, one)| self.at_rest.get(id) != Some(&one.recovery_point()));
         closed.truncate(LOGS_AT_ONCE);
         if closed.is_empty() {
@@ -187,7 +187,7 @@ impl Cleaner {
             closed.into_iter().map(|(id, _, _)| id).collect()
         })
         .await;
-        call(&self.shard, index, move |shard| {
+        call_shard(&self.shard, index, move |shard| {
             dirty.into_iter().for_each(|id| shard.when_open(id, |_| {}));
         })
         .await;
@@ -196,7 +196,7 @@ impl Cleaner {
     /// Lets compaction try again what it had set aside.
     async fn retry_all(&mut self) {
         for index in 0..self.shard.shared.mailboxes.shards() {
-            call(&self.shard, index, |shard| {
+            call_shard(&self.shard, index, |shard| {
                 for partition in shard.partitions() {
                     partition.borrow_mut().log_mut().clear_uncleanable();
                 }
@@ -237,15 +237,6 @@ fn candidates_of(shard: &Rc<Shard>, ids: &[PartitionId]) -> Vec<Candidate> {
         }
     }
     candidates
-}
-
-/// Runs `work` on a shard, at once if that is this one.
-async fn call<T: Send + Unpin + 'static>(
-    shard: &Rc<Shard>,
-    index: usize,
-    work: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
-) -> T {
-    if index == shard.index { work(shard) } else { shard.shared.mailboxes.call(index, work).await }
 }
 
 impl Settings {

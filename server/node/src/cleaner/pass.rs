@@ -10,8 +10,8 @@ use types::TopicPartition;
 
 use super::status::PassFacts;
 use super::throttle::Throttle;
-use super::{Candidate, Settings, call};
-use crate::shard::{PartitionId, Shard, SharedPartition};
+use super::{Candidate, Settings};
+use crate::shard::{PartitionId, Shard, SharedPartition, call_shard};
 use crate::threads::{blocking, in_background};
 use crate::{clock, upkeep};
 
@@ -74,7 +74,7 @@ pub async fn run(
         shard.shared.cleaner.note_panic();
     }
     let id = candidate.id;
-    let set_aside = call(shard, candidate.shard, move |shard| {
+    let set_aside = call_shard(shard, candidate.shard, move |shard| {
         let partition = shard.partition(id)?;
         partition.borrow_mut().log_mut().set_uncleanable();
         Some(())
@@ -121,7 +121,7 @@ async fn compact(
     throttle: &Arc<Throttle>,
 ) -> Result<Done, Fault> {
     let (owner, id) = (candidate.shard, candidate.id);
-    let planned = call(shard, owner, move |shard| plan(shard, id)).await?;
+    let planned = call_shard(shard, owner, move |shard| plan(shard, id)).await?;
     let mut compaction = planned.ok_or(CompactionError::Overtaken)?;
     let (mut before, mut after) = (0, 0);
     loop {
@@ -140,7 +140,7 @@ async fn compact(
         after += new;
     }
     let tally = compaction.tally();
-    call(shard, owner, move |shard| {
+    call_shard(shard, owner, move |shard| {
         if let Some(partition) = shard.partition(id) {
             partition.borrow_mut().log_mut().end_compaction(&compaction);
             remove_former(shard, id);
@@ -180,7 +180,7 @@ async fn swap(
     id: PartitionId,
     rewritten: Rewritten,
 ) -> Result<(), CompactionError> {
-    let (rewritten, ticket) = call(shard, owner, move |shard| {
+    let (rewritten, ticket) = call_shard(shard, owner, move |shard| {
         let ticket = on_log(shard, id, |log| log.begin_swap(&rewritten));
         (rewritten, ticket.map(Option::flatten))
     })
@@ -190,12 +190,12 @@ async fn swap(
         return Err(CompactionError::Overtaken);
     };
     let synced = blocking(move || ticket.sync()).await;
-    let replaced = call(shard, owner, move |shard| {
+    let replaced = call_shard(shard, owner, move |shard| {
         on_log(shard, id, |log| log.replace_segments(rewritten, synced))
     });
     let ticket = replaced.await?.flatten().ok_or(CompactionError::Overtaken)?;
     let synced = blocking(move || ticket.sync()).await;
-    let finished = call(shard, owner, move |shard| {
+    let finished = call_shard(shard, owner, move |shard| {
         on_log(shard, id, |log| log.finish_swap(synced)).map(|_| ())
     });
     Ok(finished.await?)

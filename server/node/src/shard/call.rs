@@ -116,6 +116,15 @@ impl Sleep {
     }
 }
 
+/// Runs `work` on a shard, at once if that is this one.
+pub async fn call_shard<T: Send + Unpin + 'static>(
+    shard: &Rc<Shard>,
+    index: usize,
+    work: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
+) -> T {
+    if index == shard.index { work(shard) } else { shard.shared.mailboxes.call(index, work).await }
+}
+
 impl Mailboxes {
     /// One mailbox per shard, and the ends that the shards read.
     pub fn new(shards: usize) -> (Self, Vec<Inward>) {

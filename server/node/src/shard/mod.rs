@@ -30,7 +30,7 @@ use types::{ErrorCode, Rng, Uuid};
 use openings::Openings;
 use settings::TopicSettings;
 
-pub use call::{Call, Inward, Mailboxes, Reply, Sleep};
+pub use call::{Call, Inward, Mailboxes, Reply, Sleep, call_shard};
 pub use closed::{Closed, OpenJob, measure_closed};
 pub use moves::{LogSize, Moves};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
