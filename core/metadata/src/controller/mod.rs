@@ -5,8 +5,8 @@
 //! decision that is never committed has changed nothing. Per-item errors are inside the response,
 //! with Kafka's codes.
 //!
-//! Not here: who may ask (the caller leaves out what the principal may not touch), sessions and
-//! timers (the driver's), reassignments and AlterPartition.
+//! Not here: who may ask (the caller leaves out what the principal may not touch), clocks and timers
+//! (the driver's).
 
 mod auto_create;
 mod bootstrap;
@@ -21,6 +21,7 @@ mod partitions;
 mod placement;
 mod producer_ids;
 mod recovery;
+mod sessions;
 mod topics;
 
 use config::{BrokerLayers, StaticConfig};
@@ -40,6 +41,7 @@ pub use features::{FeatureUpdate, update_features};
 pub use partitions::create_partitions;
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use recovery::end_recovery;
+pub use sessions::BrokerSessions;
 pub use topics::create_topics;
 
 use crate::image::{ConfigResource, Image, ResourceType};
