@@ -15,6 +15,8 @@ mod http;
 pub mod logging;
 mod metrics;
 mod node;
+#[cfg_attr(not(test), expect(dead_code, reason = "its users follow"))]
+mod peers;
 mod producer_ids;
 mod recovery;
 mod registration;

@@ -1,0 +1,281 @@
+//! The way to other nodes: connections that this node opens.
+//!
+//! One thread serves them all, so that neither shards nor the controller wait for a socket. A
+//! [`Link`] is one connection to one address, opened when something is first sent and opened again
+//! when it has broken; whoever must not wait behind another's requests takes a link of its own.
+//! Requests of a link are pipelined, in the order they were given. Each gets one answer, an error
+//! included; nothing is sent twice, since only the caller knows whether that is safe.
+//!
+//! Not here: who is asked and what an error of the other side means (`registration`, `forward`,
+//! the controller).
+
+mod connection;
+mod error;
+mod frames;
+mod link;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use config::SecurityProtocol;
+use protocol::messages::headers::RequestHeader;
+use protocol::wire::{EncodeError, Segments, Sink};
+use protocol::{ApiKey, Message};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use types::Rng;
+
+pub use error::PeerError;
+
+use crate::threads;
+
+/// Requests of one link that wait to be sent.
+const QUEUE_MAX: usize = 1024;
+
+/// Where a node is reached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Endpoint {
+    /// Name or address, IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+    /// What is spoken there.
+    pub protocol: SecurityProtocol,
+}
+
+/// How one link behaves.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// How this node calls itself.
+    pub client_id: String,
+    /// How long a request may take, the wait for a connection included.
+    pub request_timeout: Duration,
+    /// The longest answer that is taken.
+    pub response_bytes_max: usize,
+}
+
+/// The thread that serves all links. Cheap to clone.
+#[derive(Clone)]
+pub struct Peers {
+    runtime: Handle,
+    connect_timeout: Duration,
+    /// Seed of the next link.
+    seeds: Arc<AtomicU64>,
+}
+
+/// The thread; it ends with [`Running::stop`].
+pub struct Running {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+/// A connection to one node. Cheap to clone; closed when the last clone is gone and all that was
+/// sent is answered.
+#[derive(Clone)]
+pub struct Link {
+    requests: mpsc::Sender<Request>,
+    address: Arc<str>,
+    request_timeout: Duration,
+}
+
+impl Peers {
+    /// Starts the thread. `connect_timeout` is for a connection until it can be used.
+    ///
+    /// # Errors
+    /// If the system has no thread or descriptor left.
+    pub fn start(connect_timeout: Duration, rng: &mut Rng) -> anyhow::Result<(Self, Running)> {
+        let runtime = threads::runtime()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        // Dropping the runtime drops the links, and each request is then answered by its end.
+        let serve = move || _ = runtime.block_on(stopped);
+        let thread = thread::Builder::new().name("peers".to_owned()).spawn(serve);
+        let thread = thread.context("cannot start the thread for other nodes")?;
+        let seeds = Arc::new(AtomicU64::new(rng.next_u64()));
+        Ok((Self { runtime: handle, connect_timeout, seeds }, Running { thread, stop }))
+    }
+
+    /// A link to `endpoint`; nothing is connected yet.
+    ///
+    /// # Errors
+    /// [`PeerError::Secured`] where TLS or SASL is spoken.
+    pub fn link(&self, endpoint: &Endpoint, options: &LinkOptions) -> Result<Link, PeerError> {
+        let address: Arc<str> = format!("{}:{}", endpoint.host, endpoint.port).into();
+        if endpoint.protocol != SecurityProtocol::Plaintext {
+            return Err(PeerError::Secured { address, protocol: endpoint.protocol.name() });
+        }
+        let (requests, queue) = mpsc::channel(QUEUE_MAX);
+        let target = link::Target {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            address: Arc::clone(&address),
+            client_id: options.client_id.clone(),
+            connect_timeout: self.connect_timeout.min(options.request_timeout),
+            response_bytes_max: options.response_bytes_max,
+        };
+        let rng = Rng::new(self.seeds.fetch_add(1, Ordering::Relaxed));
+        self.runtime.spawn(link::run(target, queue, rng));
+        Ok(Link { requests, address, request_timeout: options.request_timeout })
+    }
+}
+
+impl Running {
+    /// Ends the thread; what was asked and is not answered yet fails.
+    pub fn stop(self) {
+        _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the thread for other nodes panicked");
+        }
+    }
+}
+
+impl Link {
+    /// Sends a request and has `answer` called with what comes, on the thread of the links; it
+    /// must not wait. `request` is made for the highest version that both sides know.
+    pub fn send<Q: Message, R: Message>(
+        &self,
+        api: ApiKey,
+        request: impl FnOnce(i16) -> Q + Send + 'static,
+        answer: impl FnOnce(Result<R, PeerError>) + Send + 'static,
+    ) {
+        let address = Arc::clone(&self.address);
+        self.post(api, request, move |reply| answer(decode(reply, api, &address)));
+    }
+
+    /// Sends a request, at once and not only when it is first polled, and waits for the answer.
+    pub fn call<Q: Message, R: Message>(
+        &self,
+        api: ApiKey,
+        request: impl FnOnce(i16) -> Q + Send + 'static,
+    ) -> impl Future<Output = Result<R, PeerError>> + Send + 'static {
+        let (reply, received) = oneshot::channel();
+        let address = Arc::clone(&self.address);
+        self.post(api, request, move |answer| _ = reply.send(answer));
+        async move {
+            let reply = received.await.unwrap_or(Err(PeerError::Stopped));
+            decode(reply, api, &address)
+        }
+    }
+
+    /// As [`Link::call`], for threads that may block.
+    ///
+    /// # Errors
+    /// If no answer came that is one.
+    pub fn call_blocking<Q: Message, R: Message>(
+        &self,
+        api: ApiKey,
+        request: impl FnOnce(i16) -> Q + Send + 'static,
+    ) -> Result<R, PeerError> {
+        let (reply, received) = oneshot::channel();
+        self.post(api, request, move |answer| _ = reply.send(answer));
+        decode(received.blocking_recv().unwrap_or(Err(PeerError::Stopped)), api, &self.address)
+    }
+
+    fn post<Q: Message>(
+        &self,
+        api: ApiKey,
+        request: impl FnOnce(i16) -> Q + Send + 'static,
+        answer: impl FnOnce(Result<Reply, PeerError>) + Send + 'static,
+    ) {
+        let encode = move |header: &RequestHeader| {
+            let version = header.request_api_version;
+            frame(api.request_header_version(version), header, version, &request(version))
+        };
+        let request = Request {
+            api,
+            encode: Box::new(encode),
+            deadline: Instant::now() + self.request_timeout,
+            after: self.request_timeout,
+            answer: Answer(Some(Box::new(answer))),
+        };
+        match self.requests.try_send(request) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(request)) => {
+                let address = Arc::clone(&self.address);
+                request.answer.give(Err(PeerError::Overloaded { address, waiting: QUEUE_MAX }));
+            }
+            Err(mpsc::error::TrySendError::Closed(request)) => {
+                request.answer.give(Err(PeerError::Stopped));
+            }
+        }
+    }
+}
+
+/// Makes a frame.
+type Encode = Box<dyn FnOnce(&RequestHeader) -> Result<Vec<Bytes>, EncodeError> + Send>;
+/// Takes an answer.
+type Take = Box<dyn FnOnce(Result<Reply, PeerError>) + Send>;
+
+/// A request on its way.
+struct Request {
+    api: ApiKey,
+    /// Makes the frame once the version is known.
+    encode: Encode,
+    deadline: Instant,
+    /// How long after the request the deadline is.
+    after: Duration,
+    answer: Answer,
+}
+
+/// What the other side answered.
+struct Reply {
+    version: i16,
+    /// What follows the header; shares the buffer that was read into.
+    body: Bytes,
+}
+
+/// Takes one answer; the end of the thread is one, too.
+struct Answer(Option<Take>);
+
+impl Answer {
+    fn give(mut self, reply: Result<Reply, PeerError>) {
+        if let Some(answer) = self.0.take() {
+            answer(reply);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some(answer) = self.0.take() {
+            answer(Err(PeerError::Stopped));
+        }
+    }
+}
+
+fn decode<R: Message>(
+    reply: Result<Reply, PeerError>,
+    api: ApiKey,
+    address: &Arc<str>,
+) -> Result<R, PeerError> {
+    let Reply { version, body } = reply?;
+    R::from_bytes(&body, version).map_err(|error| PeerError::Malformed {
+        address: Arc::clone(address),
+        api,
+        cause: error.to_string(),
+    })
+}
+
+/// A request with its length and header.
+fn frame<Q: Message>(
+    header_version: i16,
+    header: &RequestHeader,
+    version: i16,
+    request: &Q,
+) -> Result<Vec<Bytes>, EncodeError> {
+    let bytes = header.encoded_size(header_version)? + request.encoded_size(version)?;
+    let length = i32::try_from(bytes)
+        .map_err(|_| EncodeError::TooLong { field: "request", length: bytes })?;
+    let mut segments = Segments::new();
+    segments.write(&length.to_be_bytes());
+    header.encode(header_version, &mut segments)?;
+    request.encode(version, &mut segments)?;
+    Ok(segments.into_buffers())
+}
