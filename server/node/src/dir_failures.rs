@@ -38,7 +38,11 @@ pub async fn tell_cluster(shared: &Shared) {
         registration::drop_unknown_fields(&mut request, image);
         heartbeat(image, &request, registration::heartbeat_facts(quorum), context)
     });
-    if let code @ 1.. = answer.await.error_code {
-        tracing::warn!("the cluster does not take note of log directories: error {code}");
+    match answer.await.map(|answer| answer.error_code) {
+        Ok(code @ 1..) => {
+            tracing::warn!("the cluster does not take note of log directories: error {code}");
+        }
+        Ok(_) => {}
+        Err(fault) => tracing::warn!("the cluster does not know of log directories: {fault}"),
     }
 }

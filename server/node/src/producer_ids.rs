@@ -55,7 +55,9 @@ async fn allocate(shard: &Rc<Shard>) -> Result<Range<i64>, ErrorCode> {
             AllocateProducerIdsRequest { broker_id: node.0, broker_epoch, ..Default::default() };
         allocate_producer_ids(image, &request)
     };
-    let response = shard.shared.controller.decide(decide).await;
+    let decided = shard.shared.controller.decide(decide).await;
+    // Kafka's answer while no block of ids is to be had.
+    let response = decided.map_err(|_| ErrorCode::CoordinatorLoadInProgress)?;
     match ErrorCode::from_wire(response.error_code) {
         ErrorCode::None => {
             let start = response.producer_id_start;

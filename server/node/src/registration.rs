@@ -7,7 +7,7 @@ use ::metadata::controller::{
     register_controller,
 };
 use ::metadata::{Image, features};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use config::NodeConfig;
 use net::Listener;
 use protocol::messages::broker_heartbeat::BrokerHeartbeatRequest;
@@ -58,12 +58,8 @@ fn own_host() -> String {
 /// If the cluster refuses it.
 pub fn register(shared: &Shared, rng: &mut Rng) -> anyhow::Result<()> {
     let incarnation = fresh_id(rng);
-    let stopped = "the controller has stopped";
     let request = controller_request(shared, incarnation);
-    shared
-        .controller
-        .decide_blocking(move |_, _, _| register_controller(&request))
-        .context(stopped)?;
+    shared.controller.decide_blocking(move |_, _, _| register_controller(&request))?;
     let request = broker_request(shared, incarnation);
     let cluster_id = shared.dirs.cluster_id.clone();
     let registered = shared.controller.decide_blocking(move |image, quorum, context| {
@@ -74,14 +70,14 @@ pub fn register(shared: &Shared, rng: &mut Rng) -> anyhow::Result<()> {
         };
         register_broker(image, &request, facts, context)
     });
-    let response = registered.context(stopped)?;
+    let response = registered?;
     refuse_error("registration", response.error_code)?;
     // What befalls directories from here on is told by itself; what did so far, with the heartbeat.
     shared.is_registered.store(true, Ordering::SeqCst);
     beat(shared, response.broker_epoch, false)?;
     // After a crash the elections were unclean, and the logs are open: what they lost is lost.
     let node = shared.config.node_id;
-    shared.controller.decide_blocking(move |image, _, _| end_recovery(image, node)).context(stopped)
+    Ok(shared.controller.decide_blocking(move |image, _, _| end_recovery(image, node))?)
 }
 
 /// Tells the cluster that this node is going, in good order.
@@ -90,7 +86,7 @@ pub fn leave(shared: &Shared) {
     let epoch = shared.controller.decide_blocking(move |image, _, _| {
         ::metadata::controller::Decision { records: vec![], response: epoch_of(image, node) }
     });
-    if let Some(Some(epoch)) = epoch
+    if let Ok(Some(epoch)) = epoch
         && let Err(fault) = beat(shared, epoch, true)
     {
         tracing::warn!("cannot leave the cluster in order: {fault:#}");
@@ -133,7 +129,7 @@ fn beat(shared: &Shared, broker_epoch: i64, want_shut_down: bool) -> anyhow::Res
         drop_unknown_fields(&mut request, image);
         heartbeat(image, &request, heartbeat_facts(quorum), context)
     });
-    let answer = answer.context("the controller has stopped")?;
+    let answer = answer?;
     refuse_error("heartbeat", answer.error_code)
 }
 

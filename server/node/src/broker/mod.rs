@@ -6,6 +6,7 @@ mod answers;
 pub mod api;
 mod excerpt;
 mod group_call;
+mod not_controller;
 mod operations;
 mod read;
 mod request;

@@ -19,7 +19,7 @@ use records::{BatchBuilder, Compression, ControlRecordType};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Uuid};
 
 use super::checkpoints::Checkpoints;
-use super::{quorum_state, snapshot};
+use super::{Active, quorum_state, snapshot};
 use crate::clock;
 
 /// Folder of the one partition of the metadata log.
@@ -75,6 +75,15 @@ pub struct QuorumFacts {
     pub voters: Vec<Voter>,
     /// 1 with voters in the log, 0 with static ones.
     pub kraft_version: i16,
+}
+
+impl QuorumFacts {
+    /// Who leads, and where.
+    pub fn active(&self) -> Active {
+        let voter = self.voters.iter().find(|voter| voter.id == self.leader);
+        let endpoints = voter.map_or_else(Vec::new, |voter| voter.endpoints.clone());
+        Active { leader: Some(self.leader), epoch: self.epoch, endpoints }
+    }
 }
 
 /// The log and what the quorum knows.

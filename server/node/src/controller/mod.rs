@@ -22,10 +22,10 @@ use std::time::Duration;
 use ::metadata::controller::{Context, Decision};
 use ::metadata::{Changes, Image, MetadataRecord};
 use anyhow::Context as _;
-use config::StaticConfig;
+use config::{HostPort, StaticConfig};
 use log::{AppendError, LogError};
-use tokio::sync::oneshot;
-use types::{BrokerId, Rng};
+use tokio::sync::{oneshot, watch};
+use types::{BrokerId, LeaderEpoch, Rng};
 
 pub use metadata_log::{MetadataLog, Opening, QuorumFacts, Voter};
 
@@ -61,7 +61,25 @@ enum Message {
 pub struct Controller {
     tasks: mpsc::Sender<Message>,
     stopping: Arc<AtomicBool>,
+    active: watch::Receiver<Active>,
 }
+
+/// Who decides for the cluster: the leader of the metadata quorum, as far as this node knows.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Active {
+    /// The node; `None` while nobody is known to lead.
+    pub leader: Option<BrokerId>,
+    /// The epoch that it leads, or the newest one known.
+    pub epoch: LeaderEpoch,
+    /// Where its controller listens: listener name, host and port.
+    pub endpoints: Vec<(String, HostPort)>,
+}
+
+/// This node does not lead the metadata quorum, so nothing was decided, or nobody knows whether it
+/// was: the answer is NOT_CONTROLLER, and whoever asks turns to [`Controller::active`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("this node is not the active controller")]
+pub struct NotController;
 
 /// What a decision may look at.
 struct Desk {
@@ -93,7 +111,9 @@ impl Controller {
         let (tasks, inbox) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
         let patience = Patience(Arc::clone(&stopping));
-        let desk = Desk { image, facts: log.facts(), rng, fixed, node };
+        let facts = log.facts();
+        let (_, active) = watch::channel(facts.active());
+        let desk = Desk { image, facts, rng, fixed, node };
         let thread = thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
@@ -105,39 +125,54 @@ impl Controller {
                 ended
             })
             .context("cannot start the controller's thread")?;
-        Ok((Self { tasks, stopping }, Running { thread }))
+        Ok((Self { tasks, stopping, active }, Running { thread }))
+    }
+
+    /// Who leads the quorum, and each change of that.
+    pub fn active(&self) -> watch::Receiver<Active> {
+        self.active.clone()
     }
 
     /// Has the controller decide and gives its answer once it is committed and every shard acts
-    /// on it. If the controller has stopped, the answer never comes: the node is going down.
+    /// on it.
+    ///
+    /// # Errors
+    /// [`NotController`] where another node leads, or this one led no more before the end, or has
+    /// stopped.
     pub async fn decide<R: Send + 'static>(
         &self,
         decide: impl FnOnce(&Image, &mut Context<'_>) -> Decision<R> + Send + 'static,
-    ) -> R {
+    ) -> Result<R, NotController> {
         self.decide_with_facts(move |image, _, context| decide(image, context)).await
     }
 
     /// As [`Controller::decide`], for decisions that depend on the log's position.
+    ///
+    /// # Errors
+    /// [`NotController`], as there.
     pub async fn decide_with_facts<R: Send + 'static>(
         &self,
         decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
-    ) -> R {
-        match self.post(decide).await {
-            Ok(answer) => answer,
-            Err(_) => std::future::pending().await,
-        }
+    ) -> Result<R, NotController> {
+        self.post(decide).await.map_err(|_| NotController)
     }
 
-    /// As [`Controller::decide_with_facts`], for threads that may block. `None` after the stop.
+    /// As [`Controller::decide_with_facts`], for threads that may block.
+    ///
+    /// # Errors
+    /// [`NotController`], as there.
     pub fn decide_blocking<R: Send + 'static>(
         &self,
         decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
-    ) -> Option<R> {
-        self.post(decide).blocking_recv().ok()
+    ) -> Result<R, NotController> {
+        self.post(decide).blocking_recv().map_err(|_| NotController)
     }
 
-    /// The state of the quorum.
-    pub async fn facts(&self) -> QuorumFacts {
+    /// The state of the quorum, as its leader knows it.
+    ///
+    /// # Errors
+    /// [`NotController`].
+    pub async fn facts(&self) -> Result<QuorumFacts, NotController> {
         let facts = |_: &Image, facts: &QuorumFacts, _: &mut Context<'_>| Decision {
             records: vec![],
             response: facts.clone(),
@@ -156,7 +191,7 @@ impl Controller {
             let Decision { records, response } = decide(image, facts, &mut context);
             (records, Box::new(move || _ = reply.send(response)))
         });
-        // Fails after the stop only; then the receiver says so.
+        // A task that is dropped, as after the stop, says so to the receiver.
         _ = self.tasks.send(Message::Decide(task));
         answer
     }

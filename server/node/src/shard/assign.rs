@@ -53,8 +53,12 @@ pub(super) async fn assign(shared: &Shared, assigned: &[Assigned]) {
     let node = shared.config.node_id;
     let directories = by_directory(assigned);
     let response = shared.controller.decide(move |image, _| decide(image, node, directories));
-    if let code @ 1.. = response.await.error_code {
-        tracing::warn!("the cluster does not take note of where logs lie: error {code}");
+    match response.await.map(|response| response.error_code) {
+        Ok(code @ 1..) => {
+            tracing::warn!("the cluster does not take note of where logs lie: error {code}");
+        }
+        Ok(_) => {}
+        Err(fault) => tracing::warn!("the cluster does not know where logs lie: {fault}"),
     }
 }
 

@@ -31,7 +31,10 @@ pub struct NamedVoter<'a> {
 /// Serves one request.
 pub async fn handle(context: Context, request: AddRaftVoterRequest) -> AddRaftVoterResponse {
     let shared = &context.shard.shared;
-    let quorum = shared.controller.facts().await;
+    let Ok(quorum) = shared.controller.facts().await else {
+        let error_code = ErrorCode::NotLeaderOrFollower.to_wire();
+        return AddRaftVoterResponse { error_code, ..Default::default() };
+    };
     let listener = shared.config.listeners.controller_names.first().map_or("", String::as_str);
     let refusal = refuse(&request, &shared.dirs.cluster_id, listener, &quorum);
     AddRaftVoterResponse {

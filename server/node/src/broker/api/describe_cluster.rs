@@ -25,7 +25,11 @@ pub async fn handle(context: Context, request: DescribeClusterRequest) -> Descri
         _ => brokers(&image, listener, request.include_fenced_brokers),
     };
     let shared = &context.shard.shared;
-    let controller = shared.config.node_id.0;
+    let controller = match served {
+        CONTROLLERS => shared.controller.active().borrow().leader.map_or(-1, |leader| leader.0),
+        // Brokers hand on what is the controller's: any of them will do.
+        _ => shared.config.node_id.0,
+    };
     let is_listed = brokers.iter().any(|node| node.broker_id == controller);
     DescribeClusterResponse {
         endpoint_type: served,

@@ -16,9 +16,11 @@ const METADATA_TOPIC: &str = "__cluster_metadata";
 /// Serves one request.
 pub async fn handle(context: Context, request: DescribeQuorumRequest) -> DescribeQuorumResponse {
     if !asks_for_metadata(&request) {
-        return refuse(&request);
+        return refuse(&request, ErrorCode::UnknownTopicOrPartition);
     }
-    let facts = context.shard.shared.controller.facts().await;
+    let Ok(facts) = context.shard.shared.controller.facts().await else {
+        return refuse(&request, ErrorCode::NotLeaderOrFollower);
+    };
     let mut response = DescribeQuorumResponse {
         topics: vec![ResponseTopicData {
             topic_name: METADATA_TOPIC.to_owned(),
@@ -39,10 +41,10 @@ fn asks_for_metadata(request: &DescribeQuorumRequest) -> bool {
     topic.topic_name == METADATA_TOPIC && partition.partition_index == 0
 }
 
-fn refuse(request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
+fn refuse(request: &DescribeQuorumRequest, code: ErrorCode) -> DescribeQuorumResponse {
     let refused = |partition: &PartitionData| ResponsePartitionData {
         partition_index: partition.partition_index,
-        error_code: ErrorCode::UnknownTopicOrPartition.to_wire(),
+        error_code: code.to_wire(),
         ..Default::default()
     };
     let topics = request.topics.iter().map(|topic| ResponseTopicData {

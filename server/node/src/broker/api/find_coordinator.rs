@@ -62,7 +62,8 @@ async fn find_group(context: &Context, group_id: &str) -> Result<Coordinator, Er
         let create = |image: &Image, context: &mut ::metadata::controller::Context<'_>| {
             auto_create_topics(image, [GROUP_METADATA_TOPIC].into_iter(), context)
         };
-        let response = shared.controller.decide(create).await;
+        let decided = shared.controller.decide(create).await;
+        let response = decided.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
         let codes = response.topics.iter().map(|topic| ErrorCode::from_wire(topic.error_code));
         for code in codes.filter(|code| !code.is_none()) {
             tracing::warn!("cannot create {GROUP_METADATA_TOPIC}: {code}");

@@ -11,8 +11,8 @@ use protocol::messages::incremental_alter_configs::{
 };
 use types::{BrokerId, ErrorCode};
 
-use crate::broker::Context;
 use crate::broker::excerpt::excerpt;
+use crate::broker::{Context, not_controller};
 use crate::logging::{self, Level, ROOT};
 
 /// Serves one request.
@@ -29,12 +29,14 @@ pub async fn handle(
     let mut response = if request.resources.is_empty() {
         IncrementalAlterConfigsResponse::default()
     } else {
+        let refused = not_controller::incremental_alter_configs(&request);
         let controller = &shared.controller;
         controller
             .decide(move |image, deciding| {
                 ::metadata::controller::incremental_alter_configs(image, &request, deciding)
             })
             .await
+            .unwrap_or(refused)
     };
     let own = shared.config.node_id;
     response.responses.extend(loggers.into_iter().map(|resource| {

@@ -12,7 +12,10 @@ use crate::controller::QuorumFacts;
 /// Serves one request.
 pub async fn handle(context: Context, request: RemoveRaftVoterRequest) -> RemoveRaftVoterResponse {
     let shared = &context.shard.shared;
-    let quorum = shared.controller.facts().await;
+    let Ok(quorum) = shared.controller.facts().await else {
+        let error_code = ErrorCode::NotLeaderOrFollower.to_wire();
+        return RemoveRaftVoterResponse { error_code, ..Default::default() };
+    };
     let refusal = refuse(&request, &shared.dirs.cluster_id, &quorum);
     RemoveRaftVoterResponse {
         error_code: refusal.code.to_wire(),

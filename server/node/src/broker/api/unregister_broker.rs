@@ -7,7 +7,7 @@ use ::metadata::controller::{Decision, unregister_broker};
 use protocol::messages::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use types::{BrokerId, ErrorCode};
 
-use crate::broker::Context;
+use crate::broker::{Context, not_controller};
 
 /// Serves one request.
 pub async fn handle(
@@ -15,6 +15,7 @@ pub async fn handle(
     request: UnregisterBrokerRequest,
 ) -> UnregisterBrokerResponse {
     let id = BrokerId(request.broker_id);
+    let refused = not_controller::unregister_broker();
     let controller = &context.shard.shared.controller;
     controller
         .decide(move |image, deciding| match unregister_broker(image, id, deciding) {
@@ -26,6 +27,7 @@ pub async fn handle(
             Err(code) => Decision { records: vec![], response: refuse(id, code) },
         })
         .await
+        .unwrap_or(refused)
 }
 
 fn refuse(id: BrokerId, code: ErrorCode) -> UnregisterBrokerResponse {

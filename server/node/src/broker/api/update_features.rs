@@ -4,11 +4,12 @@ use ::metadata::controller::{Decision, update_features};
 use protocol::messages::update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
 use types::ErrorCode;
 
-use crate::broker::Context;
+use crate::broker::{Context, not_controller};
 
 /// Serves one request.
 pub async fn handle(context: Context, request: UpdateFeaturesRequest) -> UpdateFeaturesResponse {
     let version = context.version;
+    let refused = not_controller::update_features();
     let controller = &context.shard.shared.controller;
     controller
         .decide_with_facts(move |image, quorum, deciding| {
@@ -19,6 +20,7 @@ pub async fn handle(context: Context, request: UpdateFeaturesRequest) -> UpdateF
             }
         })
         .await
+        .unwrap_or(refused)
 }
 
 /// The level of `kraft.version` comes with a record of the voters, which the log of a quorum of
