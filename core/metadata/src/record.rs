@@ -139,6 +139,16 @@ const CORDONED_SINCE: i16 = 30;
 /// From this `metadata.version` on (3.4-IV0), registrations tell brokers of a migration.
 const MIGRATION_SINCE: i16 = 8;
 
+/// Whether the records of a cluster at this `metadata.version` name log directories.
+pub(crate) fn has_directories(level: i16) -> bool {
+    level >= DIRECTORIES_SINCE
+}
+
+/// Whether the records of a cluster at this `metadata.version` name cordoned log directories.
+pub(crate) fn has_cordoned_directories(level: i16) -> bool {
+    level >= CORDONED_SINCE
+}
+
 impl MetadataRecord {
     /// The record's value in the log of a cluster whose `metadata.version` is `level`.
     ///

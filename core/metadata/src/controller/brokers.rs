@@ -20,11 +20,12 @@ use protocol::messages::controller_registration::{
 };
 use types::{BrokerId, ErrorCode, Uuid};
 
-use super::partition_change::{Election, ElectionRules, PartitionChange, Rulebook, has_directory};
+use super::election_rules::{ElectionRules, Rulebook};
+use super::partition_change::{PartitionChange, has_directory};
 use super::{Context, Decision, Refusal, split_duplicates};
 use crate::features::{METADATA_VERSION, elr_enabled};
 use crate::image::{Broker, Image, Partition, Topic, directory};
-use crate::record::MetadataRecord;
+use crate::record::{MetadataRecord, has_cordoned_directories, has_directories};
 
 /// What the driver knows of a broker that registers.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,7 @@ pub fn register_broker(
         let response = BrokerRegistrationResponse { error_code, ..Default::default() };
         return Decision::unchanged(response);
     }
-    let mut record = registration_record(request);
+    let mut record = registration_record(image, request);
     let mut records = Vec::new();
     match present.filter(|broker| broker.incarnation_id == request.incarnation_id) {
         // The same run corrects what it said before.
@@ -105,10 +106,11 @@ fn check_registration(
         .brokers()
         .filter(|other| other.id != id)
         .any(|other| other.directories.iter().any(|dir| dirs.contains(dir)));
-    let bad_dirs = dirs.is_empty()
-        || dirs.iter().any(|&dir| directory::is_reserved(dir))
-        || !dirs_twice.is_empty()
-        || taken;
+    let bad_dirs = has_directories(image.metadata_version())
+        && (dirs.is_empty()
+            || dirs.iter().any(|&dir| directory::is_reserved(dir))
+            || !dirs_twice.is_empty()
+            || taken);
     let names_version = request.features.iter().any(|feature| feature.name == METADATA_VERSION);
     let range = |feature: &Feature| feature.min_supported_version..=feature.max_supported_version;
     let can_finalized = image.features().all(|(name, level)| {
@@ -130,7 +132,7 @@ fn check_registration(
     refuse(!can_all, ErrorCode::UnsupportedVersion)
 }
 
-fn registration_record(request: &BrokerRegistrationRequest) -> RegisterBrokerRecord {
+fn registration_record(image: &Image, request: &BrokerRegistrationRequest) -> RegisterBrokerRecord {
     let listeners = request.listeners.iter();
     let end_points = listeners.map(|listener| register_broker_record::BrokerEndpoint {
         name: listener.name.clone(),
@@ -151,7 +153,12 @@ fn registration_record(request: &BrokerRegistrationRequest) -> RegisterBrokerRec
         end_points: end_points.collect(),
         features: features.collect(),
         rack: request.rack.clone(),
-        log_dirs: request.log_dirs.clone(),
+        // A log of before 3.7 has no field for them.
+        log_dirs: if has_directories(image.metadata_version()) {
+            request.log_dirs.clone()
+        } else {
+            Vec::new()
+        },
         ..Default::default()
     }
 }
@@ -337,8 +344,9 @@ fn directory_records(
     context: &Context<'_>,
 ) -> Vec<MetadataRecord> {
     let failed = |id: &Uuid| request.offline_log_dirs.contains(id);
+    let level = image.metadata_version();
     let mut records = Vec::new();
-    if broker.directories.iter().any(failed) {
+    if has_directories(level) && broker.directories.iter().any(failed) {
         records = changes(image, context, |partition| {
             let lies_there = partition.directory_of(broker.id).as_ref().is_some_and(failed);
             Leaving::Left.step(partition, broker.id).filter(|_| lies_there)
@@ -347,7 +355,9 @@ fn directory_records(
         let change = BrokerRegistrationChangeRecord { log_dirs: works, ..change_of(broker) };
         records.push(change.into());
     }
-    if request.cordoned_log_dirs.is_some() && request.cordoned_log_dirs != broker.cordoned {
+    let cordoned_differ =
+        request.cordoned_log_dirs.is_some() && request.cordoned_log_dirs != broker.cordoned;
+    if has_cordoned_directories(level) && cordoned_differ {
         let cordoned_log_dirs = request.cordoned_log_dirs.clone();
         let change = BrokerRegistrationChangeRecord { cordoned_log_dirs, ..change_of(broker) };
         records.push(change.into());
@@ -419,15 +429,14 @@ fn change(
         let active = arrives == Some(broker) || image.is_active(broker);
         stays && active && has_directory(image, partition, broker)
     };
-    let election = if rules.unclean { Election::Unclean } else { Election::Online };
-    let mut change = PartitionChange::new(partition, rules, election, &can_lead);
+    let mut change = PartitionChange::new(partition, rules, rules.online(), &can_lead);
     if let Some(broker) = leaves {
         change = change.without(broker);
     }
     if let Some(broker) = lost {
         change = change.without_data_of(broker);
     }
-    change.record(topic, index).map(Into::into)
+    change.record(image, topic, index).map(Into::into)
 }
 
 /// Whether the sender is the run of the broker that is registered.

@@ -8,7 +8,8 @@ use protocol::messages::elect_leaders::{
 };
 use types::ErrorCode;
 
-use super::partition_change::{Election, PartitionChange, Rulebook, can_lead, unknown_partition};
+use super::election_rules::Rulebook;
+use super::partition_change::{Election, PartitionChange, can_lead, unknown_partition};
 use super::{Context, Decision, Refusal, wire_result};
 use crate::image::{Image, Topic};
 use crate::record::MetadataRecord;
@@ -114,5 +115,5 @@ fn elect_one(
     let acceptable = |broker| can_lead(rulebook.image(), partition, broker);
     let rules = rulebook.rules(topic);
     let change = PartitionChange::new(partition, rules, election, &acceptable);
-    change.record(topic, index).map(Into::into)
+    change.record(rulebook.image(), topic, index).map(Into::into)
 }

@@ -8,18 +8,22 @@
 //! Not here: who may ask (the caller leaves out what the principal may not touch), clocks and timers
 //! (the driver's).
 
+mod alter_partition;
+mod assignment;
 mod auto_create;
 mod bootstrap;
 mod brokers;
 mod configs;
 mod delete_topics;
 mod directories;
+mod election_rules;
 mod elections;
 mod features;
 mod partition_change;
 mod partitions;
 mod placement;
 mod producer_ids;
+mod reassignment;
 mod recovery;
 mod sessions;
 mod topics;
@@ -27,6 +31,7 @@ mod topics;
 use config::{BrokerLayers, StaticConfig};
 use types::{BrokerId, ErrorCode, Rng};
 
+pub use alter_partition::alter_partition;
 pub use auto_create::{GROUP_METADATA_TOPIC, auto_create_topics};
 pub use bootstrap::bootstrap_records;
 pub use brokers::{
@@ -40,6 +45,7 @@ pub use elections::{elect_leaders, elect_preferred_leaders};
 pub use features::{FeatureUpdate, update_features};
 pub use partitions::create_partitions;
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
+pub use reassignment::alter_partition_reassignments;
 pub use recovery::end_recovery;
 pub use sessions::BrokerSessions;
 pub use topics::create_topics;

@@ -1,22 +1,25 @@
-//! One change of a partition's leader and in-sync replicas.
+//! One change of a partition's leader, in-sync replicas or assignment.
 //!
-//! A caller says which replicas stay in sync and how to elect; out comes the record, or nothing
-//! where all stays as it is. Eligible leader replicas (KIP-966): a replica that leaves the ISR when
-//! fewer than `min.insync.replicas` are left still has everything committed, so it may lead later.
+//! A caller says which replicas stay in sync, where the replicas go and how to elect; out comes the
+//! record, or nothing where all stays as it is. Eligible leader replicas (KIP-966): a replica that
+//! leaves the ISR when fewer than `min.insync.replicas` are left still has everything committed,
+//! so it may lead later.
 //!
-//! Not here: reassignment of replicas.
+//! Not here: what settings say (`election_rules`), what a reassignment is (`assignment`).
 
-use config::TopicConfig;
 use protocol::internal::metadata::PartitionChangeRecord;
 use types::{BrokerId, ErrorCode};
 
-use super::{Context, MIN_ISR, Refusal};
-use crate::features::elr_enabled;
+use super::Refusal;
+use super::assignment::{Assignment, without};
+use super::election_rules::ElectionRules;
+use super::partitions::first_directory;
 use crate::image::topic::{NO_LEADER_CHANGE, wire_ids};
-use crate::image::{Image, Partition, Settings, Topic};
+use crate::image::{Image, Partition, Topic};
+use crate::record::has_directories;
 
-/// The topic's key that allows unclean elections.
-const UNCLEAN: &str = "unclean.leader.election.enable";
+/// The recovery state that a record names to say "as before".
+const NO_RECOVERY_CHANGE: i8 = -1;
 
 /// How a leader is sought.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,54 +32,6 @@ pub(super) enum Election {
     Unclean,
 }
 
-/// Settings of a topic that elections obey.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ElectionRules {
-    /// Never above the replication factor.
-    pub min_isr: usize,
-    /// `unclean.leader.election.enable`.
-    pub unclean: bool,
-    /// Whether eligible leader replicas are kept.
-    pub elr: bool,
-}
-
-/// The rules of all topics; few have settings of their own, so the rest is read once.
-pub(super) struct Rulebook<'a> {
-    image: &'a Image,
-    context: &'a Context<'a>,
-    /// `min.insync.replicas` and whether to elect uncleanly, for topics that do not say.
-    default: (u32, bool),
-}
-
-impl<'a> Rulebook<'a> {
-    pub(super) fn new(image: &'a Image, context: &'a Context<'a>) -> Self {
-        Self { image, context, default: Self::read(image, context, &Settings::new()) }
-    }
-
-    /// The image that the rules are read from.
-    pub(super) fn image(&self) -> &'a Image {
-        self.image
-    }
-
-    /// The rules of one topic.
-    pub(super) fn rules(&self, topic: &Topic) -> ElectionRules {
-        let settings = self.image.topic_settings(&topic.name);
-        let own = [MIN_ISR, UNCLEAN].into_iter().any(|name| settings.contains_key(name));
-        let (min_isr, unclean) =
-            if own { Self::read(self.image, self.context, settings) } else { self.default };
-        ElectionRules {
-            min_isr: usize::try_from(min_isr).unwrap_or(usize::MAX).min(topic.replication_factor()),
-            unclean,
-            elr: elr_enabled(self.image),
-        }
-    }
-
-    fn read(image: &Image, context: &Context<'_>, settings: &Settings) -> (u32, bool) {
-        let config = TopicConfig::resolve(settings, &context.layers(image));
-        (config.min_insync_replicas, config.unclean_leader_election)
-    }
-}
-
 /// A change in the making.
 pub(super) struct PartitionChange<'a> {
     partition: &'a Partition,
@@ -84,8 +39,10 @@ pub(super) struct PartitionChange<'a> {
     election: Election,
     /// Whether a broker is alive and its directory of this partition works.
     can_lead: &'a dyn Fn(BrokerId) -> bool,
+    assignment: Assignment,
     isr: Vec<BrokerId>,
     elr: Vec<BrokerId>,
+    recovering: bool,
     /// A broker that came back without the data it had.
     lost_data: Option<BrokerId>,
 }
@@ -98,7 +55,7 @@ struct Elected {
 }
 
 impl<'a> PartitionChange<'a> {
-    pub(super) fn new(
+    pub fn new(
         partition: &'a Partition,
         rules: ElectionRules,
         election: Election,
@@ -109,39 +66,77 @@ impl<'a> PartitionChange<'a> {
             rules,
             election,
             can_lead,
+            assignment: Assignment::of(partition),
             isr: partition.isr.to_vec(),
             elr: partition.elr.to_vec(),
+            recovering: partition.recovering,
             lost_data: None,
         }
     }
 
     /// Takes a broker out of the ISR.
-    pub(super) fn without(mut self, broker: BrokerId) -> Self {
+    pub fn without(mut self, broker: BrokerId) -> Self {
         self.isr.retain(|&replica| replica != broker);
         self
     }
 
     /// Takes a broker out of the ISR and of the ELR: it lost what it had.
-    pub(super) fn without_data_of(mut self, broker: BrokerId) -> Self {
+    pub fn without_data_of(mut self, broker: BrokerId) -> Self {
         self.lost_data = Some(broker);
         self.elr.retain(|&replica| replica != broker);
         self.without(broker)
     }
 
+    /// Sets the ISR and whether its leader recovers from an unclean election.
+    pub fn with_isr(mut self, isr: Vec<BrokerId>, recovering: bool) -> Self {
+        self.isr = isr;
+        self.recovering = recovering;
+        self
+    }
+
+    /// Sends the replicas elsewhere.
+    pub fn with_assignment(mut self, assignment: Assignment) -> Self {
+        self.assignment = assignment;
+        self
+    }
+
     /// The record of the change, `None` where nothing changes.
-    pub(super) fn record(mut self, topic: &Topic, index: i32) -> Option<PartitionChangeRecord> {
+    pub fn record(
+        mut self,
+        image: &Image,
+        topic: &Topic,
+        index: i32,
+    ) -> Option<PartitionChangeRecord> {
         let nothing =
             PartitionChangeRecord { topic_id: topic.id, partition_id: index, ..Default::default() };
         let mut record = nothing.clone();
+        if let Some(replicas) = self.assignment.completed_by(&self.isr) {
+            self.isr = without(&self.isr, &self.assignment.removing);
+            self.assignment = Assignment::settled(replicas);
+        }
         self.refill_elr();
         self.elect(&mut record);
+        // A replica that is gone must not go on as if it were one.
+        self.advance_epoch(
+            &mut record,
+            !contains(&self.assignment.replicas, &self.partition.replicas),
+        );
         self.write_elr(&mut record);
         // Without ELR the last replica in sync stays written down, so that only it may lead again.
         let isr_may_be = !self.isr.is_empty() || self.rules.elr;
         if record.isr.is_none() && isr_may_be && self.isr[..] != self.partition.isr[..] {
             record.isr = Some(wire_ids(&self.isr));
         }
+        let shrinks = record.isr.is_some() && !contains(&self.isr, &self.partition.isr);
+        self.advance_epoch(&mut record, shrinks && self.rules.epoch_at_shrink);
         self.write_last_leader(&mut record);
+        self.write_assignment(image, &mut record);
+        // The recovery of a leader that was elected just now begins anew.
+        if record.leader_recovery_state == NO_RECOVERY_CHANGE
+            && self.recovering != self.partition.recovering
+        {
+            record.leader_recovery_state = i8::from(self.recovering);
+        }
         (record != nothing).then_some(record)
     }
 
@@ -154,8 +149,10 @@ impl<'a> PartitionChange<'a> {
             return;
         }
         self.elr.extend(self.partition.isr.iter().copied());
-        let (isr, lost) = (&self.isr, self.lost_data);
-        self.elr.retain(|replica| !isr.contains(replica) && lost != Some(*replica));
+        let (isr, lost, replicas) = (&self.isr, self.lost_data, &self.assignment.replicas);
+        self.elr.retain(|replica| {
+            !isr.contains(replica) && lost != Some(*replica) && replicas.contains(replica)
+        });
         self.elr.sort_unstable();
         self.elr.dedup();
     }
@@ -172,6 +169,7 @@ impl<'a> PartitionChange<'a> {
             self.elr.retain(|&replica| replica != leader);
         }
         if unclean {
+            self.isr = vec![leader];
             record.isr = Some(vec![leader.0]);
             if !self.partition.recovering {
                 record.leader_recovery_state = 1;
@@ -181,9 +179,9 @@ impl<'a> PartitionChange<'a> {
 
     fn elected(&self) -> Elected {
         let clean = |leader| Elected { leader: Some(leader), unclean: false };
-        let replicas = &self.partition.replicas;
+        let replicas = &self.assignment.replicas;
         let preferred = match self.election {
-            Election::Preferred => self.partition.preferred_leader(),
+            Election::Preferred => replicas.first().copied(),
             Election::Online | Election::Unclean => None,
         };
         let leaders = preferred.into_iter().chain(self.partition.leader);
@@ -210,8 +208,17 @@ impl<'a> PartitionChange<'a> {
     fn last_leader(&self) -> Option<BrokerId> {
         let nobody = self.rules.elr && self.isr.is_empty() && self.elr.is_empty();
         match self.partition.last_known_elr[..] {
-            [last] if nobody => Some(last).filter(|&last| (self.can_lead)(last)),
+            [last] if nobody && self.assignment.replicas.contains(&last) => {
+                Some(last).filter(|&last| (self.can_lead)(last))
+            }
             _ => None,
+        }
+    }
+
+    /// Has the leader begin a new epoch, unless there is a new leader anyway.
+    fn advance_epoch(&self, record: &mut PartitionChangeRecord, needed: bool) {
+        if needed && record.leader == NO_LEADER_CHANGE {
+            record.leader = self.partition.leader.map_or(-1, |leader| leader.0);
         }
     }
 
@@ -237,6 +244,26 @@ impl<'a> PartitionChange<'a> {
             _ => {}
         }
     }
+
+    fn write_assignment(&self, image: &Image, record: &mut PartitionChangeRecord) {
+        let Assignment { replicas, adding, removing } = &self.assignment;
+        let before = self.partition;
+        let differ = |new: &[BrokerId], old: &[BrokerId]| (new != old).then(|| wire_ids(new));
+        record.replicas = differ(replicas, &before.replicas);
+        record.adding_replicas = differ(adding, &before.adding);
+        record.removing_replicas = differ(removing, &before.removing);
+        if record.replicas.is_some() && has_directories(image.metadata_version()) {
+            let directories = replicas.iter().map(|&replica| {
+                before.directory_of(replica).unwrap_or_else(|| first_directory(image, replica))
+            });
+            let directories: Vec<_> = directories.collect();
+            record.directories = (directories[..] != before.directories[..]).then_some(directories);
+        }
+    }
+}
+
+fn contains(all: &[BrokerId], some: &[BrokerId]) -> bool {
+    some.iter().all(|one| all.contains(one))
 }
 
 /// Whether `broker` may lead `partition` now.

@@ -11,7 +11,7 @@ use super::{
     wire_result,
 };
 use crate::image::{Image, Partition, directory};
-use crate::record::MetadataRecord;
+use crate::record::{MetadataRecord, has_directories};
 
 /// Decides CreatePartitions. With `validate_only` all is checked and nothing made.
 pub fn create_partitions(
@@ -169,7 +169,10 @@ pub(super) fn assigned_replicas(
 }
 
 /// A broker with several directories chooses itself where a new replica goes.
-fn first_directory(image: &Image, id: BrokerId) -> Uuid {
+pub(super) fn first_directory(image: &Image, id: BrokerId) -> Uuid {
+    if !has_directories(image.metadata_version()) {
+        return directory::MIGRATING;
+    }
     match image.broker(id).map(|broker| broker.directories.as_slice()) {
         Some([]) => directory::MIGRATING,
         Some([only]) => *only,

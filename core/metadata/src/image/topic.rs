@@ -131,6 +131,11 @@ impl Partition {
         self.directories.get(at).copied()
     }
 
+    /// Whether a replica lies in a directory that has an id; a log of before 3.7 has no field for it.
+    fn has_directories(&self) -> bool {
+        self.directories.iter().any(|&id| id != directory::MIGRATING)
+    }
+
     pub(super) fn from_record(record: &PartitionRecord) -> Self {
         Self {
             replicas: brokers(&record.replicas),
@@ -162,7 +167,7 @@ impl Partition {
             leader_recovery_state: i8::from(self.recovering),
             leader_epoch: self.leader_epoch.0,
             partition_epoch: self.partition_epoch,
-            directories: self.directories.to_vec(),
+            directories: if self.has_directories() { self.directories.to_vec() } else { vec![] },
             eligible_leader_replicas: tagged(&self.elr),
             last_known_elr: tagged(&self.last_known_elr),
             ..Default::default()
@@ -171,7 +176,7 @@ impl Partition {
 
     /// This partition after `change`; every change advances the partition epoch, a named leader
     /// the leader epoch as well, even where it is the same one.
-    pub(super) fn changed_by(&self, change: &PartitionChangeRecord) -> Self {
+    pub(crate) fn changed_by(&self, change: &PartitionChangeRecord) -> Self {
         let or = |ids: &Option<Vec<i32>>, kept: &[BrokerId]| {
             ids.as_deref().map_or_else(|| kept.into(), brokers)
         };

@@ -3,13 +3,10 @@
 use protocol::messages::allocate_producer_ids::AllocateProducerIdsRequest;
 use protocol::messages::broker_registration::BrokerRegistrationRequest;
 use protocol::messages::controller_registration::ControllerRegistrationRequest;
-use thalweg_metadata::controller::{
-    allocate_producer_ids, fence_broker, register_controller, unregister_broker,
-};
-use thalweg_metadata::image::Partition;
+use thalweg_metadata::controller::{allocate_producer_ids, register_controller, unregister_broker};
 use types::{BrokerId, ErrorCode, Uuid};
 
-use crate::world::{State, World, assigned, directory, ids, registration};
+use crate::world::{State, World, assigned, directory, ids, only, registration};
 
 type Ask = fn(&mut BrokerRegistrationRequest);
 
@@ -118,16 +115,6 @@ fn partition(world: &World) -> (Option<i32>, Vec<i32>, Vec<i32>) {
     (partition.leader.map(|id| id.0), ids(&partition.isr), ids(&partition.elr))
 }
 
-fn only(world: &World) -> &Partition {
-    world.image().topic("t").unwrap().partition(0).unwrap()
-}
-
-fn fence(world: &mut World, id: i32) {
-    let image = world.image().clone();
-    let records = fence_broker(&image, BrokerId(id), &world.context());
-    world.apply(records);
-}
-
 fn three_replicas() -> World {
     let mut world = World::of(3);
     assert_eq!(world.create(assigned("t", &[&[1, 2, 3]])), ErrorCode::None);
@@ -137,7 +124,7 @@ fn three_replicas() -> World {
 #[test]
 fn fenced_leader_hands_over_to_the_next_in_sync() {
     let mut world = three_replicas();
-    fence(&mut world, 1);
+    world.fence(1);
     assert_eq!(partition(&world), (Some(2), vec![2, 3], vec![]));
     let changed = only(&world);
     assert_eq!((changed.leader_epoch.0, changed.partition_epoch), (1, 1));
@@ -146,7 +133,7 @@ fn fenced_leader_hands_over_to_the_next_in_sync() {
 #[test]
 fn fenced_follower_leaves_the_leader_alone() {
     let mut world = three_replicas();
-    fence(&mut world, 3);
+    world.fence(3);
     assert_eq!(partition(&world), (Some(1), vec![1, 2], vec![]));
     assert_eq!(only(&world).leader_epoch.0, 0);
 }
@@ -155,7 +142,7 @@ fn fenced_follower_leaves_the_leader_alone() {
 fn replicas_below_min_isr_stay_eligible() {
     let mut world = three_replicas();
     for id in [1, 2, 3] {
-        fence(&mut world, id);
+        world.fence(id);
     }
     // min.insync.replicas is 1: only the last one to go was needed for it.
     assert_eq!(partition(&world), (None, vec![], vec![3]));
@@ -172,7 +159,7 @@ fn replicas_below_min_isr_stay_eligible() {
 fn unclean_restart_loses_eligibility() {
     let mut world = three_replicas();
     for id in [1, 2, 3] {
-        fence(&mut world, id);
+        world.fence(id);
     }
     // Another run of broker 3 that does not name its former epoch may have lost data.
     world.register(3, 2, None);
@@ -186,8 +173,8 @@ fn unclean_restart_loses_eligibility() {
 #[test]
 fn restart_without_data_leaves_the_isr_and_is_not_eligible() {
     let mut world = three_replicas();
-    fence(&mut world, 2);
-    fence(&mut world, 3);
+    world.fence(2);
+    world.fence(3);
     // Down and up again before anybody noticed, as the only one in sync.
     world.register(1, 2, None);
     assert_eq!(partition(&world), (None, vec![], vec![]));
@@ -198,7 +185,7 @@ fn restart_without_data_leaves_the_isr_and_is_not_eligible() {
 fn clean_restart_keeps_eligibility() {
     let mut world = three_replicas();
     for id in [1, 2, 3] {
-        fence(&mut world, id);
+        world.fence(id);
     }
     let mut request = registration(3, 2, None);
     request.previous_broker_epoch = world.image().broker(BrokerId(3)).unwrap().epoch;
@@ -213,8 +200,8 @@ fn unclean_election_must_be_asked_for() {
     let mut topic = assigned("v", &[&[1, 2]]);
     topic.configs = vec![crate::world::setting("unclean.leader.election.enable", Some("true"))];
     assert_eq!(world.create(topic), ErrorCode::None);
-    fence(&mut world, 2);
-    fence(&mut world, 1);
+    world.fence(2);
+    world.fence(1);
     world.beat(2, |_| {});
     let partition = world.image().topic("v").unwrap().partition(0).unwrap();
     assert_eq!((partition.leader, ids(&partition.isr)), (Some(BrokerId(2)), vec![2]));

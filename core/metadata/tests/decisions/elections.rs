@@ -1,9 +1,7 @@
 //! ElectLeaders and the return of preferred leaders.
 
 use protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
-use thalweg_metadata::controller::{
-    elect_leaders, elect_preferred_leaders, end_recovery, fence_broker,
-};
+use thalweg_metadata::controller::{elect_leaders, elect_preferred_leaders, end_recovery};
 use types::{BrokerId, ErrorCode};
 
 use crate::world::{World, assigned};
@@ -30,17 +28,11 @@ fn elect(
     results.map(|one| (one.partition_id, ErrorCode::from_wire(one.error_code))).collect()
 }
 
-fn fence(world: &mut World, id: i32) {
-    let image = world.image().clone();
-    let records = fence_broker(&image, BrokerId(id), &world.context());
-    world.apply(records);
-}
-
 /// Partition 0 is led by 2 although 1 is preferred and back in sync; partition 1 is well.
 fn astray() -> World {
     let mut world = World::of(2);
     world.create(assigned("t", &[&[1, 2], &[2, 1]]));
-    fence(&mut world, 1);
+    world.fence(1);
     world.beat(1, |_| {});
     let topic_id = world.image().topic("t").unwrap().id;
     for partition_id in [0, 1] {
@@ -86,7 +78,7 @@ fn election_of_all_leaves_out_what_is_well() {
 #[test]
 fn preferred_leader_must_be_alive() {
     let mut world = astray();
-    fence(&mut world, 1);
+    world.fence(1);
     let answers = elect(&mut world, PREFERRED, Some(vec![0]));
     assert_eq!(answers, [(0, ErrorCode::PreferredLeaderNotAvailable)]);
 }
@@ -94,8 +86,8 @@ fn preferred_leader_must_be_alive() {
 #[test]
 fn unclean_election_takes_any_live_replica_and_says_so() {
     let mut world = astray();
-    fence(&mut world, 1);
-    fence(&mut world, 2);
+    world.fence(1);
+    world.fence(2);
     let answers = elect(&mut world, UNCLEAN, Some(vec![0]));
     assert_eq!(answers, [(0, ErrorCode::EligibleLeadersNotAvailable)]);
     world.beat(1, |_| {});

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+mod alter_partition;
 mod brokers;
 mod configs;
 mod directories;
@@ -11,5 +12,6 @@ mod features;
 mod image;
 mod partitions;
 mod random;
+mod reassignment;
 mod topics;
 mod world;

@@ -1,15 +1,17 @@
 //! A cluster in a test: an image, and shorthands for the requests that change it.
 
 use config::{Sources, StaticConfig};
+use protocol::internal::metadata::{FeatureLevelRecord, PartitionChangeRecord};
 use protocol::messages::broker_heartbeat::BrokerHeartbeatRequest;
 use protocol::messages::broker_registration::{BrokerRegistrationRequest, Feature, Listener};
 use protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 use thalweg_metadata::controller::{
-    Context, HeartbeatFacts, RegistrationFacts, bootstrap_records, create_topics, heartbeat,
-    register_broker,
+    Context, HeartbeatFacts, RegistrationFacts, bootstrap_records, create_topics, fence_broker,
+    heartbeat, register_broker,
 };
+use thalweg_metadata::image::Partition;
 use thalweg_metadata::{Image, Loader, MetadataRecord, features};
 use types::{BrokerId, ErrorCode, Rng, Uuid};
 
@@ -40,6 +42,19 @@ impl World {
     pub fn of(brokers: i32) -> Self {
         let mut world = Self::with(&[]);
         (1..=brokers).for_each(|id| world.join(id, None));
+        world
+    }
+
+    /// A cluster without brokers at this `metadata.version`, without other features.
+    pub fn at_level(feature_level: i16) -> Self {
+        let mut world = Self::with(&[]);
+        let level = |name: &str, feature_level| {
+            let name = name.to_owned();
+            FeatureLevelRecord { name, feature_level, ..Default::default() }.into()
+        };
+        world.log.clear();
+        world.loader = Loader::default();
+        world.apply(vec![level(features::METADATA_VERSION, feature_level)]);
         world
     }
 
@@ -115,6 +130,26 @@ impl World {
             (false, false) => State::Active,
         };
         (ErrorCode::from_wire(response.error_code), state)
+    }
+
+    /// Fences a broker, as when its session has run out.
+    pub fn fence(&mut self, id: i32) {
+        let image = self.image().clone();
+        let records = fence_broker(&image, BrokerId(id), &self.context());
+        self.apply(records);
+    }
+
+    /// Changes the only partition of "t".
+    pub fn change_only(&mut self, change: PartitionChangeRecord) {
+        let topic_id = self.image().topic("t").unwrap().id;
+        let change = PartitionChangeRecord { topic_id, partition_id: 0, ..change };
+        self.apply(vec![change.into()]);
+    }
+
+    /// Makes a topic that this broker leads, so that it cannot stop at once.
+    pub fn lead_elsewhere(&mut self, id: i32) {
+        let name = format!("of{id}");
+        assert_eq!(self.create(assigned(&name, &[&[id]])), ErrorCode::None);
     }
 
     /// Creates a topic and returns the code.
@@ -194,6 +229,11 @@ pub fn setting(name: &str, value: Option<&str>) -> CreatableTopicConfig {
         value: value.map(str::to_owned),
         ..Default::default()
     }
+}
+
+/// The first partition of "t".
+pub fn only(world: &World) -> &Partition {
+    world.image().topic("t").unwrap().partition(0).unwrap()
 }
 
 pub fn ids(ids: &[BrokerId]) -> Vec<i32> {
