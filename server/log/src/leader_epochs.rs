@@ -61,10 +61,13 @@ impl LeaderEpochs {
             return;
         }
         // An epoch whose records were all cut again, or a newer one that never wrote, gives way.
-        while self.entries.last().is_some_and(|last| last.0 >= epoch || last.1 >= start) {
+        while self.entries.last().is_some_and(|last| last.0 > epoch || last.1 >= start) {
             self.entries.pop();
         }
-        self.entries.push((epoch, start));
+        // What gave way may have hidden that the epoch goes on.
+        if self.latest() != Some(epoch) {
+            self.entries.push((epoch, start));
+        }
         self.dirty = true;
     }
 
@@ -149,6 +152,14 @@ mod tests {
         assert_eq!(plain(&cache), [(1, 0), (3, 10)]);
         cache.assign(LeaderEpoch(3), Offset::new(15));
         assert_eq!(plain(&cache), [(1, 0), (3, 10)]);
+    }
+
+    /// A leader that wrote nothing follows again, and gets more of the epoch before its own.
+    #[test]
+    fn an_epoch_goes_on_when_a_newer_one_gives_way() {
+        let mut cache = cache(&[(4, 3), (5, 10)]);
+        cache.assign(LeaderEpoch(4), Offset::new(10));
+        assert_eq!(plain(&cache), [(4, 3)]);
     }
 
     #[test]

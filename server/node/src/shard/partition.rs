@@ -2,18 +2,18 @@
 //!
 //! Not here: which shard owns it (`shard`), when it is synced (`sync`), requests (`broker/api`).
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use config::Durability;
 use log::{AppendError, AppendOrigin, Log, LogError, SyncError, SyncTicket, Synced};
-use replication::{Leader, Purgatory};
+use replication::{EpochEnd, Leader, Purgatory, divergence};
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
 
 use super::call::Reply;
 use super::watchers::Watchers;
+use crate::clock;
 use crate::dirs::Dirs;
 
 /// A partition by the id of its topic.
@@ -102,17 +102,15 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// A partition whose log was just opened; everything in it is committed, since one replica is
-    /// all there are.
+    /// A partition whose log was just opened.
     pub fn new(
         id: PartitionId,
         name: TopicPartition,
         log: Log,
-        epoch: LeaderEpoch,
+        leader: Leader,
         durability: Durability,
         dirs: Arc<Dirs>,
     ) -> Self {
-        let leader = Leader::new(epoch, log.end_offset());
         Self {
             id,
             name,
@@ -194,13 +192,10 @@ impl Partition {
     /// # Errors
     /// The code that sends the client to fresh metadata, or has it wait.
     pub fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
-        match known.cmp(&self.leader.epoch().0) {
-            _ if self.offline => Err(ErrorCode::KafkaStorageError),
-            _ if known < 0 => Ok(()),
-            Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
-            Ordering::Equal => Ok(()),
-            Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
+        if self.offline {
+            return Err(ErrorCode::KafkaStorageError);
         }
+        self.leader.check_epoch((known >= 0).then_some(LeaderEpoch(known)))
     }
 
     /// Where the log of a reader, whose last record before `from` is of `last_epoch`, parts from
@@ -212,7 +207,8 @@ impl Partition {
         let last_epoch = LeaderEpoch(last_epoch);
         let epochs = self.log.leader_epochs();
         let (epoch, end) = epochs.end_offset(last_epoch, self.log.end_offset())?;
-        (epoch < last_epoch || end < from).then_some((epoch, end))
+        let parts = divergence(last_epoch, from, EpochEnd { epoch, end })?;
+        Some((parts.epoch, parts.end))
     }
 
     /// The directories of the node, to which faults of the log's files are told.
@@ -279,7 +275,7 @@ impl Partition {
 
     /// Another epoch of this leader begins, as after a registration.
     pub fn set_epoch(&mut self, epoch: LeaderEpoch) {
-        self.leader.set_epoch(epoch);
+        self.leader.set_epoch(epoch, self.log.end_offset(), clock::monotonic());
     }
 
     /// Notes that something has to be written or synced.

@@ -11,6 +11,7 @@ use ::metadata::image::Topic;
 use ::metadata::image::directory;
 use ::metadata::{Changes, Image};
 use log::{FolderKind, Log, LogError};
+use replication::Leader;
 use types::{ErrorCode, Offset, TopicPartition};
 
 use super::Shard;
@@ -149,8 +150,10 @@ impl Shard {
         let settings = self.settings_of(id, &name.topic);
         let dirs = Arc::clone(&self.shared.dirs);
         let is_offline = dirs.is_offline(log.dir());
-        let epoch = replica.leader_epoch;
-        let mut partition = Partition::new(id, name, log, epoch, settings.durability, dirs);
+        // Everything in it is committed, since one replica is all there are.
+        let here = self.shared.config.node_id;
+        let leader = Leader::alone(here, replica.leader_epoch, log.end_offset());
+        let mut partition = Partition::new(id, name, log, leader, settings.durability, dirs);
         partition.set_durability(settings.durability, settings.flush_messages);
         if is_offline {
             partition.go_offline();
