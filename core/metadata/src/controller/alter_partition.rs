@@ -12,9 +12,9 @@ use protocol::messages::alter_partition::{
 };
 use types::{BrokerId, ErrorCode};
 
-use super::brokers::check_epoch;
 use super::election_rules::Rulebook;
 use super::partition_change::{PartitionChange, can_lead};
+use super::registered;
 use super::{Context, Decision};
 use crate::image::topic::{NO_LEADER_CHANGE, wire_ids};
 use crate::image::{Image, Partition, Topic};
@@ -33,7 +33,7 @@ pub fn alter_partition(
     version: i16,
     context: &Context<'_>,
 ) -> Decision<AlterPartitionResponse> {
-    if let Err(refusal) = check_epoch(image, request.broker_id, request.broker_epoch) {
+    if let Err(refusal) = registered(image, request.broker_id, request.broker_epoch) {
         let error_code = refusal.code.to_wire();
         return Decision::unchanged(AlterPartitionResponse { error_code, ..Default::default() });
     }

@@ -76,6 +76,9 @@ mod tests {
     use super::*;
     use crate::image::topic::{brokers, wire_ids};
 
+    /// Replicas, adding, removing.
+    type Lists = [&'static [i32]; 3];
+
     fn moving(replicas: &[i32], adding: &[i32], removing: &[i32]) -> Partition {
         Partition {
             replicas: brokers(replicas),
@@ -87,9 +90,9 @@ mod tests {
 
     #[test]
     fn reassignment_keeps_the_old_replicas_behind_the_new_ones() {
-        // Replicas, adding, removing; target; replicas, adding, removing, and the revert.
-        type Lists = [&'static [i32]; 3];
-        let cases: [(&str, Lists, &[i32], Lists, &[i32]); 6] = [
+        // Lists before, target, lists after, replicas after a revert.
+        type Case = (&'static str, Lists, &'static [i32], Lists, &'static [i32]);
+        let cases: [Case; 6] = [
             ("move", [&[1, 2], &[], &[]], &[3, 4], [&[3, 4, 1, 2], &[3, 4], &[1, 2]], &[1, 2]),
             ("grow", [&[1, 2], &[], &[]], &[1, 2, 3], [&[1, 2, 3], &[3], &[]], &[1, 2]),
             ("shrink", [&[1, 2, 3], &[], &[]], &[2], [&[2, 1, 3], &[], &[1, 3]], &[2, 1, 3]),
@@ -121,7 +124,8 @@ mod tests {
 
     #[test]
     fn reassignment_is_complete_when_all_that_stay_are_in_sync() {
-        let cases: [(&str, [&[i32]; 3], &[i32], Option<&[i32]>); 6] = [
+        type Case = (&'static str, Lists, &'static [i32], Option<&'static [i32]>);
+        let cases: [Case; 6] = [
             ("at rest", [&[1, 2], &[], &[]], &[1, 2], None),
             ("not yet", [&[3, 4, 1], &[3, 4], &[1]], &[1, 3], None),
             ("all", [&[3, 4, 1], &[3, 4], &[1]], &[1, 3, 4], Some(&[3, 4])),

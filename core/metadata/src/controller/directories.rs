@@ -1,31 +1,39 @@
 //! AssignReplicasToDirs: brokers say in which log directory each of their replicas lies (KIP-858).
+//!
+//! A replica may turn out to lie in a directory that does not work; then it leaves the ISR.
 
 use protocol::internal::metadata::PartitionChangeRecord;
 use protocol::messages::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, PartitionData,
     ResponseDirectoryData, ResponsePartitionData, ResponseTopicData, TopicData,
 };
-use types::{BrokerId, ErrorCode, Uuid};
+use types::{ErrorCode, Uuid};
 
-use super::Decision;
-use super::brokers::check_epoch;
-use crate::image::{Image, Topic};
-use crate::record::MetadataRecord;
+use super::election_rules::Rulebook;
+use super::partition_change::{PartitionChange, can_lead};
+use super::{Context, Decision, registered};
+use crate::image::{Broker, Image, Partition, Topic};
+use crate::record::{MetadataRecord, has_directories};
 
 /// Decides AssignReplicasToDirs.
 pub fn assign_replicas_to_dirs(
     image: &Image,
     request: &AssignReplicasToDirsRequest,
+    context: &Context<'_>,
 ) -> Decision<AssignReplicasToDirsResponse> {
-    if let Err(refusal) = check_epoch(image, request.broker_id, request.broker_epoch) {
-        let error_code = refusal.code.to_wire();
-        return Decision::unchanged(AssignReplicasToDirsResponse {
-            error_code,
-            ..Default::default()
-        });
+    let refused = |code: ErrorCode| {
+        let error_code = code.to_wire();
+        Decision::unchanged(AssignReplicasToDirsResponse { error_code, ..Default::default() })
+    };
+    if !has_directories(image.metadata_version()) {
+        return refused(ErrorCode::UnsupportedVersion);
     }
+    let broker = match registered(image, request.broker_id, request.broker_epoch) {
+        Ok(broker) => broker,
+        Err(refusal) => return refused(refusal.code),
+    };
     let mut assigning =
-        Assigning { image, broker: BrokerId(request.broker_id), records: Vec::new() };
+        Assigning { rulebook: Rulebook::new(image, context), broker, records: Vec::new() };
     let directories = request.directories.iter().map(|directory| ResponseDirectoryData {
         id: directory.id,
         topics: directory.topics.iter().map(|topic| assigning.topic(directory.id, topic)).collect(),
@@ -39,14 +47,14 @@ pub fn assign_replicas_to_dirs(
 }
 
 struct Assigning<'a> {
-    image: &'a Image,
-    broker: BrokerId,
+    rulebook: Rulebook<'a>,
+    broker: &'a Broker,
     records: Vec<MetadataRecord>,
 }
 
 impl Assigning<'_> {
     fn topic(&mut self, directory: Uuid, wanted: &TopicData) -> ResponseTopicData {
-        let topic = self.image.topic_by_id(wanted.topic_id);
+        let topic = self.rulebook.image().topic_by_id(wanted.topic_id);
         let partitions = wanted.partitions.iter().map(|partition: &PartitionData| {
             let index = partition.partition_index;
             let code = match topic {
@@ -67,19 +75,36 @@ impl Assigning<'_> {
         let Some(partition) = topic.partition(index) else {
             return ErrorCode::UnknownTopicOrPartition;
         };
-        let Some(at) = partition.replicas.iter().position(|replica| *replica == self.broker) else {
+        let id = self.broker.id;
+        let Some(at) = partition.replicas.iter().position(|replica| *replica == id) else {
             return ErrorCode::NotLeaderOrFollower;
         };
         let mut directories = partition.directories.to_vec();
         if std::mem::replace(&mut directories[at], directory) != directory {
-            let record = PartitionChangeRecord {
-                partition_id: index,
-                topic_id: topic.id,
-                directories: Some(directories),
-                ..Default::default()
-            };
+            let mut record = self.leave_unless_online(directory, topic, index, partition);
+            record.directories = Some(directories);
             self.records.push(record.into());
         }
         ErrorCode::None
+    }
+
+    /// What else changes for a partition whose replica lies there.
+    fn leave_unless_online(
+        &self,
+        directory: Uuid,
+        topic: &Topic,
+        index: i32,
+        partition: &Partition,
+    ) -> PartitionChangeRecord {
+        let (image, leaving) = (self.rulebook.image(), self.broker.id);
+        let nothing =
+            PartitionChangeRecord { partition_id: index, topic_id: topic.id, ..Default::default() };
+        if self.broker.has_online_directory(directory) {
+            return nothing;
+        }
+        let acceptable = |id| id != leaving && can_lead(image, partition, id);
+        let rules = self.rulebook.rules(topic);
+        let change = PartitionChange::new(partition, rules, rules.online(), &acceptable);
+        change.without(leaving).record(image, topic, index).unwrap_or(nothing)
     }
 }

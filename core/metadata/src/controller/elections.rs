@@ -1,4 +1,5 @@
-//! ElectLeaders, and the election of preferred leaders that keeps the load even.
+//! ElectLeaders, and what the driver looks after from time to time: that preferred leaders lead, and
+//! that somebody leads where an unclean election is allowed.
 //!
 //! Leaders that change because a broker comes or goes are decided in `brokers`; what an election
 //! does to a partition is in `partition_change`.
@@ -13,6 +14,9 @@ use super::partition_change::{Election, PartitionChange, can_lead, unknown_parti
 use super::{Context, Decision, Refusal, wire_result};
 use crate::image::{Image, Topic};
 use crate::record::MetadataRecord;
+
+/// How many elections one look after the leaders decides at most; the driver looks again at once.
+pub const ELECTIONS_PER_CHECK: usize = 1000;
 
 /// Decides ElectLeaders: the preferred leader (type 0) or any live one (type 1).
 pub fn elect_leaders(
@@ -76,6 +80,30 @@ pub fn elect_preferred_leaders(
             .filter_map(|(index, _)| elect_one(&rulebook, topic, index, Election::Preferred))
     });
     astray.take(max).collect()
+}
+
+/// Gives up to `max` partitions that nobody leads a leader that may lack records, where their topics
+/// allow that: the setting may be younger than the loss of the leader.
+pub fn elect_unclean_leaders(
+    image: &Image,
+    max: usize,
+    context: &Context<'_>,
+) -> Vec<MetadataRecord> {
+    let rulebook = Rulebook::new(image, context);
+    let mut records = Vec::new();
+    for topic in image.topics() {
+        let mut leaderless = topic.partitions().filter(|(_, one)| one.leader.is_none()).peekable();
+        if leaderless.peek().is_none() || !rulebook.rules(topic).unclean {
+            continue;
+        }
+        let elected = leaderless
+            .filter_map(|(index, _)| elect_one(&rulebook, topic, index, Election::Unclean));
+        records.extend(elected.take(max - records.len()));
+        if records.len() == max {
+            break;
+        }
+    }
+    records
 }
 
 fn elect_leader(

@@ -12,19 +12,21 @@ mod alter_partition;
 mod assignment;
 mod auto_create;
 mod bootstrap;
-mod brokers;
 mod configs;
 mod delete_topics;
 mod directories;
 mod election_rules;
 mod elections;
 mod features;
+mod fencing;
+mod heartbeat;
 mod partition_change;
 mod partitions;
 mod placement;
 mod producer_ids;
 mod reassignment;
 mod recovery;
+mod registration;
 mod sessions;
 mod topics;
 
@@ -34,23 +36,24 @@ use types::{BrokerId, ErrorCode, Rng};
 pub use alter_partition::alter_partition;
 pub use auto_create::{GROUP_METADATA_TOPIC, auto_create_topics};
 pub use bootstrap::bootstrap_records;
-pub use brokers::{
-    HeartbeatFacts, RegistrationFacts, fence_broker, heartbeat, register_broker,
-    register_controller, unregister_broker,
-};
 pub use configs::{alter_configs, incremental_alter_configs};
 pub use delete_topics::delete_topics;
 pub use directories::assign_replicas_to_dirs;
-pub use elections::{elect_leaders, elect_preferred_leaders};
+pub use elections::{
+    ELECTIONS_PER_CHECK, elect_leaders, elect_preferred_leaders, elect_unclean_leaders,
+};
 pub use features::{FeatureUpdate, update_features};
+pub use fencing::{fence_broker, unregister_broker};
+pub use heartbeat::{HeartbeatFacts, heartbeat, leads_any};
 pub use partitions::create_partitions;
 pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use reassignment::alter_partition_reassignments;
 pub use recovery::end_recovery;
+pub use registration::{RegistrationFacts, register_broker, register_controller};
 pub use sessions::BrokerSessions;
 pub use topics::create_topics;
 
-use crate::image::{ConfigResource, Image, ResourceType};
+use crate::image::{Broker, ConfigResource, Image, ResourceType};
 use crate::record::MetadataRecord;
 
 /// Most partitions that one request may create, as Kafka bounds the records of a batch.
@@ -135,4 +138,16 @@ fn split_duplicates<T: Ord + Clone>(items: impl Iterator<Item = T>) -> (Vec<T>, 
         }
     }
     order.into_iter().partition(|item| counts[item] > 1)
+}
+
+/// The broker that sends a request, if it is the run that is registered.
+fn registered(image: &Image, id: i32, epoch: i64) -> Result<&Broker, Refusal> {
+    let refuse = |message| Err(Refusal::new(ErrorCode::StaleBrokerEpoch, message));
+    match image.broker(BrokerId(id)) {
+        None => refuse(format!("broker {id} is not registered")),
+        Some(broker) if broker.epoch != epoch => {
+            refuse(format!("broker {id} has epoch {}, request says {epoch}", broker.epoch))
+        }
+        Some(broker) => Ok(broker),
+    }
 }

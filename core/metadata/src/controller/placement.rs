@@ -66,7 +66,9 @@ pub(super) fn place(
     replicas: usize,
     rng: &mut Rng,
 ) -> Result<Vec<Vec<BrokerId>>, Refusal> {
-    let usable = |broker: &&Broker| !broker.in_controlled_shutdown && broker.takes_replicas();
+    // One that has stopped is fenced and will come back; one that is about to stop will not follow.
+    let leaving = |broker: &Broker| broker.in_controlled_shutdown && !broker.fenced;
+    let usable = |broker: &&Broker| !leaving(broker) && broker.takes_replicas();
     let brokers: Vec<_> = image.brokers().map(AsRef::as_ref).filter(usable).collect();
     let refuse = |reason: String| {
         let message = format!("Unable to replicate the partition {replicas} time(s): {reason}");

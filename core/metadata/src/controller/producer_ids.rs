@@ -6,7 +6,7 @@ use protocol::messages::allocate_producer_ids::{
 };
 use types::ErrorCode;
 
-use super::brokers::check_epoch;
+use super::registered;
 use super::{Decision, Refusal};
 use crate::image::Image;
 
@@ -22,7 +22,7 @@ pub fn allocate_producer_ids(
     let next = producer_id_start.checked_add(i64::from(PRODUCER_ID_BLOCK)).ok_or_else(|| {
         Refusal::new(ErrorCode::UnknownServerError, "all 2^63 producer ids are given away")
     });
-    let checked = check_epoch(image, request.broker_id, request.broker_epoch);
+    let checked = registered(image, request.broker_id, request.broker_epoch);
     match checked.and(next) {
         Ok(next_producer_id) => Decision {
             records: vec![

@@ -1,12 +1,13 @@
 //! Registration, heartbeats, fencing, and what they do to partitions.
 
+use protocol::internal::metadata::PartitionChangeRecord;
 use protocol::messages::allocate_producer_ids::AllocateProducerIdsRequest;
 use protocol::messages::broker_registration::BrokerRegistrationRequest;
 use protocol::messages::controller_registration::ControllerRegistrationRequest;
 use thalweg_metadata::controller::{allocate_producer_ids, register_controller, unregister_broker};
 use types::{BrokerId, ErrorCode, Uuid};
 
-use crate::world::{State, World, assigned, directory, ids, only, registration};
+use crate::world::{State, World, assigned, directory, ids, only, registration, topic};
 
 type Ask = fn(&mut BrokerRegistrationRequest);
 
@@ -252,6 +253,51 @@ fn failed_directory_takes_only_its_replicas() {
     world.beat(3, |ask| ask.offline_log_dirs = vec![other]);
     assert_eq!(partition(&world), (Some(1), vec![1], vec![]));
     assert!(world.image().is_active(BrokerId(3)));
+}
+
+#[test]
+fn broker_does_not_lead_from_a_directory_that_fails_as_it_comes() {
+    let mut world = World::of(1);
+    let mut request = registration(3, 1, None);
+    request.log_dirs.push(Uuid::from_bytes([77; 16]));
+    world.register_as(&request, false);
+    world.beat(3, |_| {});
+    world.create(assigned("t", &[&[3]]));
+    world.change_only(PartitionChangeRecord {
+        directories: Some(vec![directory(3)]),
+        ..Default::default()
+    });
+    world.fence(3);
+    assert_eq!(partition(&world), (None, vec![], vec![3]));
+    world.beat(3, |ask| ask.offline_log_dirs = vec![directory(3)]);
+    assert!(world.image().is_active(BrokerId(3)));
+    assert_eq!(partition(&world), (None, vec![], vec![3]));
+}
+
+#[test]
+fn broker_that_stopped_in_order_still_counts_for_new_topics() {
+    let mut world = World::of(3);
+    world.lead_elsewhere(3);
+    world.beat(3, |ask| ask.want_shut_down = true);
+    assert_eq!(world.create(topic("early", 1, 3)), ErrorCode::InvalidReplicationFactor);
+    assert_eq!(world.beat(3, |ask| ask.want_shut_down = true).1, State::Stopped);
+    assert_eq!(world.create(topic("late", 1, 3)), ErrorCode::None);
+}
+
+#[test]
+fn forgotten_broker_leaves_isr_and_elr() {
+    let mut world = World::of(3);
+    let mut topic = assigned("t", &[&[1, 2, 3]]);
+    topic.configs = vec![crate::world::setting("min.insync.replicas", Some("3"))];
+    world.create(topic);
+    world.fence(3);
+    assert_eq!(partition(&world), (Some(1), vec![1, 2], vec![3]));
+    for (id, expected) in [(3, (Some(1), vec![1, 2], vec![])), (2, (Some(1), vec![1], vec![]))] {
+        let image = world.image().clone();
+        let records = unregister_broker(&image, BrokerId(id), &world.context()).unwrap();
+        world.apply(records);
+        assert_eq!(partition(&world), expected);
+    }
 }
 
 #[test]

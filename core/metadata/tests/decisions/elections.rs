@@ -1,7 +1,9 @@
 //! ElectLeaders and the return of preferred leaders.
 
 use protocol::messages::elect_leaders::{ElectLeadersRequest, TopicPartitions};
-use thalweg_metadata::controller::{elect_leaders, elect_preferred_leaders, end_recovery};
+use thalweg_metadata::controller::{
+    elect_leaders, elect_preferred_leaders, elect_unclean_leaders, end_recovery,
+};
 use types::{BrokerId, ErrorCode};
 
 use crate::world::{World, assigned};
@@ -145,4 +147,31 @@ fn a_leader_ends_the_recovery_of_its_own_partitions() {
     assert_eq!(recovering(&world), [false, true]);
     // Nothing is left to write.
     assert!(end_recovery(world.image(), BrokerId(1)).records.is_empty());
+}
+
+#[test]
+fn unclean_elections_follow_the_setting() {
+    let mut world = World::of(3);
+    world.create(assigned("t", &[&[1, 2], &[1, 2], &[3]]));
+    world.fence(2);
+    world.fence(1);
+    world.beat(2, |_| {});
+    assert_eq!(leaders(&world), [None, None, Some(3)]);
+    let image = world.image().clone();
+    assert_eq!(elect_unclean_leaders(&image, 10, &world.context()), []);
+
+    let record = protocol::internal::metadata::ConfigRecord {
+        resource_type: 2,
+        resource_name: "t".to_owned(),
+        name: "unclean.leader.election.enable".to_owned(),
+        value: Some("true".to_owned()),
+        ..Default::default()
+    };
+    world.apply(vec![record.into()]);
+    for expected in [[Some(2), None, Some(3)], [Some(2), Some(2), Some(3)]] {
+        let image = world.image().clone();
+        let records = elect_unclean_leaders(&image, 1, &world.context());
+        world.apply(records);
+        assert_eq!(leaders(&world), expected);
+    }
 }

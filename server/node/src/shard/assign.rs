@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ::metadata::Image;
-use ::metadata::controller::{Decision, assign_replicas_to_dirs};
+use ::metadata::controller::{Context, Decision, assign_replicas_to_dirs};
 use protocol::messages::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, DirectoryData, PartitionData,
     TopicData,
@@ -52,7 +52,8 @@ impl Shard {
 pub(super) async fn assign(shared: &Shared, assigned: &[Assigned]) {
     let node = shared.config.node_id;
     let directories = by_directory(assigned);
-    let response = shared.controller.decide(move |image, _| decide(image, node, directories));
+    let response =
+        shared.controller.decide(move |image, context| decide(image, node, directories, context));
     match response.await.map(|response| response.error_code) {
         Ok(code @ 1..) => {
             tracing::warn!("the cluster does not take note of where logs lie: error {code}");
@@ -66,6 +67,7 @@ fn decide(
     image: &Image,
     node: BrokerId,
     directories: Vec<DirectoryData>,
+    context: &Context<'_>,
 ) -> Decision<AssignReplicasToDirsResponse> {
     if image.metadata_version() < DIRECTORIES_SINCE {
         return Decision { records: vec![], response: AssignReplicasToDirsResponse::default() };
@@ -76,7 +78,7 @@ fn decide(
         directories,
         ..Default::default()
     };
-    assign_replicas_to_dirs(image, &request)
+    assign_replicas_to_dirs(image, &request, context)
 }
 
 fn by_directory(assigned: &[Assigned]) -> Vec<DirectoryData> {
