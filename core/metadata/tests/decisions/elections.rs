@@ -152,7 +152,7 @@ fn a_leader_ends_the_recovery_of_its_own_partitions() {
 #[test]
 fn unclean_elections_follow_the_setting() {
     let mut world = World::of(3);
-    world.create(assigned("t", &[&[1, 2], &[1, 2], &[3]]));
+    world.create(assigned("t", &[&[1, 2], &[1, 2], &[3, 2]]));
     world.fence(2);
     world.fence(1);
     world.beat(2, |_| {});
