@@ -11,9 +11,11 @@ pub mod controller;
 pub mod features;
 pub mod image;
 
+mod batches;
 mod record;
 mod shared_map;
 
+pub use batches::batches;
 pub use image::{Changes, Image, Loader};
 pub use record::{FrameError, MetadataRecord};
 pub use shared_map::SharedMap;

@@ -69,6 +69,12 @@ macro_rules! metadata_records {
                 }
             }
 
+            fn message_size(&self, version: i16) -> Result<usize, EncodeError> {
+                match self {
+                    $(Self::$variant(message) => message.encoded_size(version),)+
+                }
+            }
+
             fn encode_message(&self, version: i16) -> Result<Bytes, EncodeError> {
                 match self {
                     $(Self::$variant(message) => message.to_bytes(version),)+
@@ -164,6 +170,14 @@ impl MetadataRecord {
         put_varint(&mut frame, u32::from(version.unsigned_abs()));
         frame.extend_from_slice(&message);
         Ok(frame.freeze())
+    }
+
+    /// How many bytes [`MetadataRecord::encode`] gives, or up to a dozen more.
+    ///
+    /// # Errors
+    /// As [`MetadataRecord::encode`].
+    pub fn encoded_size(&self, level: i16) -> Result<usize, EncodeError> {
+        Ok(3 * VARINT_BYTES_MAX + self.message_size(self.version_at(level))?)
     }
 
     /// Reads a record's value; every byte must belong to it.
