@@ -113,12 +113,17 @@ impl ActiveSegment {
     /// # Errors
     /// Those of the system.
     pub fn trim(&mut self) -> io::Result<bool> {
-        if !std::mem::take(&mut self.ahead.exceeds) {
+        if !self.ahead.exceeds {
             return Ok(false);
         }
         self.file.set_len(self.bytes)?;
         self.ahead = Ahead::default();
         Ok(true)
+    }
+
+    /// Whether anything may stand behind the data.
+    pub fn exceeds(&self) -> bool {
+        self.ahead.exceeds
     }
 }
 

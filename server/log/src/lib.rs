@@ -7,6 +7,7 @@
 //! Not here: who may append or read (`replication`), the bytes of a batch (`records`), which
 //! thread runs what (`node`).
 
+mod ages;
 mod ahead;
 mod append;
 pub mod checkpoint;
@@ -14,6 +15,7 @@ mod compaction;
 mod config;
 mod dir;
 mod disk;
+mod errand;
 mod error;
 mod index_file;
 mod leader_epochs;
@@ -29,6 +31,7 @@ mod recall;
 mod recovery;
 mod rest;
 mod retention;
+mod rolling;
 mod scan;
 mod segment;
 mod snapshots;
@@ -41,6 +44,7 @@ mod timestamps;
 mod truncate;
 mod txn_index;
 
+pub use ages::{AgesLearned, AgesRead};
 pub use append::AppendInfo;
 pub use compaction::{
     CleanerBuffers, Compaction, CompactionError, CompactionNeed, CompactionTally, Pace, Rewritten,
@@ -60,7 +64,8 @@ pub use partition_metadata::{read_topic_id, write_topic_id};
 pub use producer_state::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerStates};
 pub use read::{Batches, ColdRead, Learned, Read};
 pub use rest::{Oldest, Rested, Size, measure};
-pub use retention::Removal;
+pub use retention::{Deletion, Removal};
+pub use rolling::Rolling;
 pub use sync::{SyncError, SyncTicket, Synced, sync_together};
 pub use timestamps::{TimeLookup, TimeWanted, TimesLearned, TimestampedOffset};
 pub use txn_index::{AbortedLookup, AbortedTxn};

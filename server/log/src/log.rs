@@ -1,7 +1,7 @@
 //! One partition's log: its state, and the small questions about it.
 //!
-//! The large ones have files of their own: `append`, `compaction`, `read`, `recovery`, `retention`, `sync`,
-//! `timestamps`, `truncate`.
+//! The large ones have files of their own: `append`, `compaction`, `read`, `recovery`, `retention`,
+//! `rolling`, `sync`, `timestamps`, `truncate`.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,8 @@ use crate::leader_epochs::LeaderEpochs;
 use crate::producer_state::ProducerStates;
 use crate::read::ReadHints;
 use crate::rest::Size;
-use crate::retention::Deleted;
+use crate::retention::{Deleted, Deletion};
+use crate::rolling::Rolling;
 use crate::segment::{self, ActiveSegment, LOG, Segment};
 use crate::sync::SyncState;
 use crate::txn_index::AbortedTxn;
@@ -73,6 +74,10 @@ pub struct Log {
     pub(crate) snapshots: Vec<Offset>,
     /// Bases of the segments that have a transaction index, rising.
     pub(crate) txn_indexes: Vec<Offset>,
+    /// A roll whose files are still to be made.
+    pub(crate) rolling: Option<Arc<Rolling>>,
+    /// Dropped segments whose files are still to be renamed.
+    pub(crate) deletion: Option<Arc<Deletion>>,
     pub(crate) deleted: Vec<Deleted>,
     pub(crate) hints: ReadHints,
     /// Counts cuts of the log: what was planned before one is void.
@@ -208,7 +213,8 @@ impl Log {
         }
     }
 
-    /// Writes everything that appends have staged, in one vectored write.
+    /// Writes everything that appends have staged, in one vectored write. Blocks only where the
+    /// segment for it is still to be made ([`Log::rolling`]).
     ///
     /// # Errors
     /// [`LogError::Io`]. Where there is no room the same bytes wait for the next call, which
@@ -216,6 +222,7 @@ impl Log {
     /// disk.
     pub fn flush_writes(&mut self) -> Result<(), LogError> {
         self.check_online()?;
+        self.finish_roll()?;
         if self.staged.is_empty() {
             return Ok(());
         }
@@ -244,44 +251,6 @@ impl Log {
         })
     }
 
-    /// Closes the active segment and begins the next one at the log's end. An empty one stays.
-    ///
-    /// # Errors
-    /// [`LogError::Io`], which takes the log offline unless it is passing.
-    pub fn roll(&mut self, now: Millis) -> Result<(), LogError> {
-        if self.active.bytes == 0 {
-            return Ok(());
-        }
-        self.roll_to(self.end, now)
-    }
-
-    /// As [`Log::roll`], with the next segment at `base`, which is not before the log's end.
-    pub(crate) fn roll_to(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
-        self.flush_writes()?;
-        let rolled = self.try_roll(base, now);
-        self.failed |= rolled.as_ref().is_err_and(|fault| !fault.is_passing());
-        rolled
-    }
-
-    fn try_roll(&mut self, base: Offset, now: Millis) -> Result<(), LogError> {
-        let disk = Arc::clone(&self.disk);
-        let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
-        self.trim_active()?;
-        self.take_snapshot()?;
-        // Last: what came before may be done again, or not at all, where this finds no room.
-        let next = ActiveSegment::create(disk.as_ref(), &self.dir, base, now)?;
-        let former = std::mem::replace(&mut self.active, next);
-        self.sync.files.extend(indexes);
-        if std::mem::take(&mut self.sync.active_is_dirty) {
-            self.sync.files.push(Arc::clone(&former.file));
-        }
-        // The new file's own length must become durable, too, however little is written to it.
-        self.sync.active_is_dirty = true;
-        self.sync.dir_is_dirty = true;
-        self.closed.push(former.into_closed(now));
-        Ok(())
-    }
-
     /// Leaves nothing behind the data of the active segment.
     pub(crate) fn trim_active(&mut self) -> Result<(), LogError> {
         let path = segment::path(&self.dir, self.active.base, LOG);
@@ -296,6 +265,7 @@ impl Log {
         now: Millis,
     ) -> Result<(), LogError> {
         assert!(self.active.bytes == 0, "a segment with data is rolled");
+        self.finish_roll()?;
         let former = segment::path(&self.dir, self.active.base, LOG);
         self.active = ActiveSegment::create(self.disk.as_ref(), &self.dir, base, now)?;
         self.sync.dir_is_dirty = true;
@@ -312,6 +282,7 @@ impl Log {
     /// If a sync ticket is out.
     pub fn close(mut self) -> Result<Offset, LogError> {
         self.flush_writes()?;
+        self.finish_deletion()?;
         self.end_pending_swap()?;
         let disk = Arc::clone(&self.disk);
         let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
@@ -333,6 +304,8 @@ impl Log {
     /// # Errors
     /// [`LogError::Io`]; the log keeps its former name then.
     pub fn rename(&mut self, dir: PathBuf) -> Result<(), LogError> {
+        self.finish_roll()?;
+        self.finish_deletion()?;
         self.end_pending_swap()?;
         self.generation += 1;
         self.disk.rename(&self.dir, &dir).context("rename", &self.dir)?;

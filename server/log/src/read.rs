@@ -113,7 +113,7 @@ impl ReadHints {
 impl Log {
     /// The batches from the one that holds `from` on, as many as fit into `bytes_max`, all before
     /// `until`. With `min_one` the first one comes whatever its size. Staged batches are written
-    /// first. Waits for no device: what is not in memory comes back as [`Read::Cold`].
+    /// first, if they are to be read. Waits for no device: what is not in memory comes back as [`Read::Cold`].
     ///
     /// # Errors
     /// [`ReadError::OutOfRange`] where `from` is not between the log's start and end;
@@ -125,7 +125,10 @@ impl Log {
         until: Offset,
         min_one: bool,
     ) -> Result<Read, ReadError> {
-        self.flush_for_read()?;
+        self.check_online()?;
+        if until > self.written_end() {
+            self.flush_for_read()?;
+        }
         let (start, end) = (self.start, self.end);
         if from < start || from > end {
             return Err(ReadError::OutOfRange { offset: from, start, end });

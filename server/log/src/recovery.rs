@@ -101,6 +101,8 @@ impl Log {
             producers: Default::default(),
             snapshots: std::mem::take(&mut listing.snapshots),
             txn_indexes: std::mem::take(&mut listing.txn_indexes),
+            rolling: None,
+            deletion: None,
             deleted: Vec::new(),
             hints: ReadHints::default(),
             generation: 0,
@@ -250,8 +252,9 @@ impl Log {
             self.sync.dir_is_dirty = true;
             self.sync.folder_is_new = true;
         }
-        self.epochs.truncate_from_end(self.end);
+        // In this order an empty log has no epochs, whatever its checkpoint says of what was deleted.
         self.epochs.truncate_from_start(self.start);
+        self.epochs.truncate_from_end(self.end);
         self.drop_stray_snapshots(opening)?;
         if opening.is_clean && self.snapshots.is_empty() {
             return Ok(());

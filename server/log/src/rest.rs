@@ -107,6 +107,8 @@ impl Log {
             && self.durable_end == self.end
             && self.sync.is_idle()
             && !self.epochs.is_dirty()
+            && self.rolling.is_none()
+            && self.deletion.is_none()
             && self.deleted.is_empty()
             && self.pending_swap.is_none()
             && !self.is_uncleanable
@@ -128,6 +130,7 @@ impl Log {
     /// # Errors
     /// [`LogError::Io`].
     pub fn prepare_rest(&mut self) -> Result<Rested, LogError> {
+        self.finish_roll()?;
         let rested = Rested {
             start_offset: self.start,
             end_offset: self.end,

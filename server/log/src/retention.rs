@@ -11,6 +11,7 @@ use types::{Millis, Offset};
 
 use crate::Log;
 use crate::disk::{Disk, remove_if_exists, with_suffix};
+use crate::errand::Errand;
 use crate::error::{IoContext, LogError, ReadError};
 use crate::segment::{self, DELETED_SUFFIX, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX};
 
@@ -62,10 +63,80 @@ impl Removal {
     }
 }
 
+/// Segments that the log has dropped and whose files are to be renamed, once, by whichever thread
+/// comes first.
+#[derive(Debug)]
+pub struct Deletion {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    /// Oldest first; whether it has an index of aborted transactions.
+    segments: Vec<(Offset, bool)>,
+    renamed: Errand<Vec<PathBuf>>,
+}
+
+impl Deletion {
+    /// Renames the files. Blocks; who comes while another thread is at it waits for it.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; hand it to [`Log::end_deletion`].
+    pub fn run(&self) -> Result<(), LogError> {
+        self.renamed.run(|| self.rename())
+    }
+
+    fn rename(&self) -> Result<Vec<PathBuf>, LogError> {
+        let mut paths = Vec::new();
+        for (at, (base, has_aborted)) in self.segments.iter().enumerate() {
+            if at > 0 {
+                // Else a power cut could bring back one before others that are gone.
+                self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
+            }
+            paths.extend(rename_segment(self.disk.as_ref(), &self.dir, *base, *has_aborted)?);
+        }
+        Ok(paths)
+    }
+}
+
+/// Renames the files of a segment, to be removed later, and gives their names then.
+fn rename_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: Offset,
+    has_aborted: bool,
+) -> Result<Vec<PathBuf>, LogError> {
+    let mut paths = rename_kinds(disk, dir, base, &[LOG, OFFSET_INDEX, TIME_INDEX, SNAPSHOT])?;
+    if has_aborted {
+        // Alone among the files it is not made anew: should a power cut bring the segment
+        // back, it must be there.
+        disk.sync_dir(dir).of_sync(dir)?;
+    }
+    paths.extend(rename_kinds(disk, dir, base, &[TXN_INDEX])?);
+    Ok(paths)
+}
+
+fn rename_kinds(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: Offset,
+    kinds: &[&str],
+) -> Result<Vec<PathBuf>, LogError> {
+    let mut paths = Vec::new();
+    for kind in kinds {
+        let path = segment::path(dir, base, kind);
+        let renamed = with_suffix(&path, DELETED_SUFFIX);
+        match disk.rename(&path, &renamed) {
+            Ok(()) => paths.push(renamed),
+            // Not there, or renamed by a call that failed later.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => paths.push(renamed),
+            Err(cause) => return Err(LogError::Io { action: "rename", path, cause }),
+        }
+    }
+    Ok(paths)
+}
+
 impl Log {
     /// Deletes the oldest segments that the retention settings no longer cover and gives their
     /// number. Nothing at or above `high_watermark` goes. Where nothing is covered any more, the
-    /// active segment is rolled first and goes, too.
+    /// active segment is rolled first and goes, too. Blocks.
     ///
     /// # Errors
     /// [`LogError::Io`].
@@ -74,21 +145,54 @@ impl Log {
         high_watermark: Offset,
         now: Millis,
     ) -> Result<usize, LogError> {
+        let mut count = 0;
+        loop {
+            while let Some(read) = self.ages_for_retention(high_watermark, now) {
+                self.learn_ages(read.run())?;
+            }
+            count += self.drop_old_segments(high_watermark, now)?;
+            self.finish_deletion()?;
+            match self.rolling().map(|_| self.finish_roll()) {
+                // What was rolled may go now.
+                Some(Ok(())) => {}
+                Some(Err(fault)) if !fault.is_passing() => return Err(fault),
+                // The older ones are gone, and make room.
+                Some(Err(_)) | None => return Ok(count),
+            }
+        }
+    }
+
+    /// As [`Log::delete_old_segments`], but the files are left to a thread that may block
+    /// ([`Log::deletion`]). Nothing is dropped before that has been done with what was dropped
+    /// before. A segment that is rolled for it goes with the next call, once
+    /// its files are made ([`Log::rolling`]).
+    ///
+    /// # Errors
+    /// [`LogError::Io`] where what is staged cannot be written before a roll.
+    pub fn drop_old_segments(
+        &mut self,
+        high_watermark: Offset,
+        now: Millis,
+    ) -> Result<usize, LogError> {
         self.check_online()?;
+        if self.deletion.is_some() {
+            return Ok(0);
+        }
         let mut count = self.segments_before_start(high_watermark);
         if self.config.delete {
             count = count.max(self.segments_over_size(high_watermark));
-            count = count.max(self.expired_segments(high_watermark, now)?);
+            count = count.max(self.expired_segments(high_watermark, now));
         }
-        if count > self.closed.len() {
+        if count > self.closed.len() && self.rolling.is_none() {
             match self.roll(now) {
                 // The older ones go first then, and make room.
                 Err(fault) if fault.is_passing() => {}
                 rolled => rolled?,
             }
-            count = self.closed.len();
         }
-        self.delete_first(count)?;
+        // The files of the last one may still be made.
+        let count = count.min(self.closed.len() - usize::from(self.rolling.is_some()));
+        self.drop_first(count)?;
         self.move_start(self.first_base());
         Ok(count)
     }
@@ -166,71 +270,99 @@ impl Log {
         count
     }
 
-    fn expired_segments(&mut self, high_watermark: Offset, now: Millis) -> Result<usize, LogError> {
-        let Some(retention) = self.config.retention_ms else { return Ok(0) };
+    /// How many of the oldest segments have expired, as far as their ages are known.
+    pub(crate) fn expired_segments(&self, high_watermark: Offset, now: Millis) -> usize {
+        let Some(retention) = self.config.retention_ms else { return 0 };
         let mut count = 0;
         for at in 0..=self.closed.len() {
             let is_empty = at == self.closed.len() && self.active.bytes == 0;
             if is_empty || self.end_of(at) > high_watermark {
                 break;
             }
-            let newest = self.newest_of(at)?.map(|newest| Millis(newest.timestamp));
+            let Some(newest) = self.known_newest_of(at) else { break };
+            let newest = newest.map(|newest| Millis(newest.timestamp));
             let changed = self.closed.get(at).map_or(self.active.created, |s| s.modified);
             if now - newest.unwrap_or(changed) <= retention {
                 break;
             }
             count += 1;
         }
-        Ok(count)
+        count
     }
 
-    /// Deletes the `count` oldest closed segments.
-    pub(crate) fn delete_first(&mut self, count: usize) -> Result<(), LogError> {
-        if count > 0 {
-            self.end_pending_swap()?;
+    /// Drops the `count` oldest closed segments.
+    pub(crate) fn drop_first(&mut self, count: usize) -> Result<(), LogError> {
+        if count == 0 {
+            return Ok(());
         }
-        for at in 0..count {
-            if at > 0 {
-                // Else a power cut could bring back one before others that are gone.
-                self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
-            }
-            let segment = self.closed.remove(0);
-            self.delete_files(segment.base)?;
-        }
+        self.end_pending_swap()?;
+        let dropped: Vec<Offset> = self.closed.drain(..count).map(|segment| segment.base).collect();
+        let has_aborted = |base: &Offset| self.txn_indexes.contains(base);
+        let segments = dropped.iter().map(|base| (*base, has_aborted(base))).collect();
+        self.snapshots.retain(|offset| !dropped.contains(offset));
+        self.txn_indexes.retain(|offset| !dropped.contains(offset));
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
+        let renamed = Errand::default();
+        self.deletion = Some(Arc::new(Deletion { disk, dir, segments, renamed }));
         Ok(())
     }
 
-    /// Renames the files of a segment, to be removed later.
+    /// The files of dropped segments that are still to be renamed, for a thread that may block.
+    pub fn deletion(&self) -> Option<Arc<Deletion>> {
+        self.deletion.clone()
+    }
+
+    /// Takes note that a thread has renamed the files of dropped segments, or could not.
+    ///
+    /// # Errors
+    /// The thread's own; the files are still to be renamed then.
+    pub fn end_deletion(
+        &mut self,
+        deletion: &Arc<Deletion>,
+        outcome: Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        // Somebody could not wait and has renamed them meanwhile.
+        if !self.deletion.as_ref().is_some_and(|pending| Arc::ptr_eq(pending, deletion)) {
+            return Ok(());
+        }
+        outcome?;
+        let paths = deletion.renamed.take();
+        self.deletion = None;
+        self.sync.dir_is_dirty = true;
+        self.deleted.push(Deleted { due: None, paths });
+        Ok(())
+    }
+
+    /// Sees to it that no dropped segment has its files under their names. Blocks if one does.
+    pub(crate) fn finish_deletion(&mut self) -> Result<(), LogError> {
+        let Some(deletion) = self.deletion() else { return Ok(()) };
+        let outcome = deletion.run();
+        self.end_deletion(&deletion, outcome)
+    }
+
+    /// Deletes the files of a segment at once. Blocks.
     pub(crate) fn delete_files(&mut self, base: Offset) -> Result<(), LogError> {
         let has_aborted = self.txn_indexes.contains(&base);
-        self.delete_kinds(base, &[LOG, OFFSET_INDEX, TIME_INDEX, SNAPSHOT])?;
-        if has_aborted {
-            // Alone among the files it is not made anew: should a power cut bring the segment
-            // back, it must be there.
-            self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
-        }
-        self.delete_kinds(base, &[TXN_INDEX])
+        let paths = rename_segment(self.disk.as_ref(), &self.dir, base, has_aborted)?;
+        self.snapshots.retain(|offset| *offset != base);
+        self.note_deleted(base, paths);
+        Ok(())
     }
 
     /// As [`Log::delete_files`], for some kinds of files.
     pub(crate) fn delete_kinds(&mut self, base: Offset, kinds: &[&str]) -> Result<(), LogError> {
-        let mut paths = Vec::new();
-        for kind in kinds {
-            let path = segment::path(&self.dir, base, kind);
-            let renamed = with_suffix(&path, DELETED_SUFFIX);
-            match self.disk.rename(&path, &renamed) {
-                Ok(()) => paths.push(renamed),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(cause) => return Err(LogError::Io { action: "rename", path, cause }),
-            }
-        }
+        let paths = rename_kinds(self.disk.as_ref(), &self.dir, base, kinds)?;
         if kinds.contains(&SNAPSHOT) {
             self.snapshots.retain(|offset| *offset != base);
         }
+        self.note_deleted(base, paths);
+        Ok(())
+    }
+
+    fn note_deleted(&mut self, base: Offset, paths: Vec<PathBuf>) {
         self.txn_indexes.retain(|offset| *offset != base);
         self.sync.dir_is_dirty = true;
         self.deleted.push(Deleted { due: None, paths });
-        Ok(())
     }
 }
 

@@ -100,7 +100,8 @@ impl Segment {
         is_rebuilt: bool,
     ) {
         if is_rebuilt {
-            (self.offset_index, self.time_index, self.newest) = (None, None, None);
+            self.newest = None;
+            self.forget_indexes();
         }
         self.file = self.file.take().or(file);
         self.offset_index = self.offset_index.take().or(index);
@@ -126,6 +127,11 @@ impl Segment {
         self.time_index = Some(time_index);
     }
 
+    /// The index files have their names: whoever needs one opens it.
+    pub fn forget_indexes(&mut self) {
+        (self.offset_index, self.time_index) = (None, None);
+    }
+
     /// What [`Segment::newest`] gives, if that is known.
     pub fn known_newest(&self) -> Option<Option<Newest>> {
         self.newest
@@ -134,6 +140,17 @@ impl Segment {
     /// Keeps what a look-up has found out about the greatest timestamp.
     pub fn note_newest(&mut self, newest: Option<Newest>) {
         self.newest = Some(newest);
+    }
+
+    /// What [`Segment::first_timestamp`] gives, if that is known.
+    pub fn known_first_timestamp(&self) -> Option<Option<i64>> {
+        self.first_timestamp
+    }
+
+    /// Keeps what its files say, unless it is known from better sources.
+    pub fn note_ages(&mut self, newest: Option<Newest>, first: Option<Option<i64>>) {
+        self.newest.get_or_insert(newest);
+        self.first_timestamp = self.first_timestamp.or(first);
     }
 
     /// Greatest timestamp of the first batch; `None` where there is no batch.
@@ -192,6 +209,23 @@ fn open_index<'a>(
     Ok(slot.as_ref().expect("it was opened above"))
 }
 
+/// Makes the log file of a segment, empty.
+pub(crate) fn create(
+    disk: &dyn Disk,
+    dir: &Path,
+    base: Offset,
+) -> Result<Arc<dyn DiskFile>, LogError> {
+    let path = path(dir, base, LOG);
+    let file = disk.open(&path, OpenMode::Create).context("create", &path)?;
+    // A crash between two truncations may have left a file of this name.
+    if let Err(cause) = file.set_len(0) {
+        // An empty one must not stay while the log goes on past its name.
+        _ = disk.remove_file(&path);
+        return Err(LogError::Io { action: "truncate", path, cause });
+    }
+    Ok(file)
+}
+
 /// The segment that takes the appends.
 #[derive(Debug)]
 pub(crate) struct ActiveSegment {
@@ -219,15 +253,7 @@ impl ActiveSegment {
         base: Offset,
         now: Millis,
     ) -> Result<Self, LogError> {
-        let path = path(dir, base, LOG);
-        let file = disk.open(&path, OpenMode::Create).context("create", &path)?;
-        // A crash between two truncations may have left a file of this name.
-        if let Err(cause) = file.set_len(0) {
-            // An empty one must not stay while the log goes on past its name.
-            _ = disk.remove_file(&path);
-            return Err(LogError::Io { action: "truncate", path, cause });
-        }
-        Ok(Self::empty(base, file, now))
+        Ok(Self::empty(base, create(disk, dir, base)?, now))
     }
 
     /// A segment of which nothing is known yet.
@@ -307,7 +333,8 @@ impl ActiveSegment {
         ])
     }
 
-    /// The segment as it is once another one is active. Its indexes must have been written.
+    /// The segment as it is once another one is active. Its indexes must have been written, or
+    /// be held by it.
     pub fn into_closed(self, now: Millis) -> Segment {
         let newest = self.newest.filter(|newest| newest.timestamp >= 0);
         Segment {

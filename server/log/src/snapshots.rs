@@ -3,6 +3,8 @@
 //! One is written at each roll, for the offset at which the new segment begins, and one at a clean
 //! stop. A segment's snapshot goes with the segment.
 
+use std::path::PathBuf;
+
 use types::{Millis, Offset};
 
 use crate::Log;
@@ -15,16 +17,25 @@ use crate::segment::{self, SNAPSHOT};
 impl Log {
     /// Writes the producer state as it is at the log's end, unless that is there already.
     pub(crate) fn take_snapshot(&mut self) -> Result<(), LogError> {
-        if self.snapshots.last() == Some(&self.end) {
-            return Ok(());
+        let Some((path, content)) = self.note_snapshot() else { return Ok(()) };
+        match write_file(self.disk.as_ref(), &path, &content) {
+            Ok(file) => self.sync.files.push(file),
+            Err(cause) => {
+                self.snapshots.pop();
+                return Err(LogError::Io { action: "write", path, cause });
+            }
         }
-        let path = segment::path(&self.dir, self.end, SNAPSHOT);
-        let content = encode(&self.producers);
-        let file = write_file(self.disk.as_ref(), &path, &content).context("write", &path)?;
-        self.sync.files.push(file);
         self.sync.dir_is_dirty = true;
-        self.snapshots.push(self.end);
         Ok(())
+    }
+
+    /// What [`Log::take_snapshot`] would write, for somebody else to write it: path and content.
+    pub(crate) fn note_snapshot(&mut self) -> Option<(PathBuf, Vec<u8>)> {
+        if self.snapshots.last() == Some(&self.end) {
+            return None;
+        }
+        self.snapshots.push(self.end);
+        Some((segment::path(&self.dir, self.end, SNAPSHOT), encode(&self.producers)))
     }
 
     /// Fills the producer state from the newest snapshot that can be read and says how far that

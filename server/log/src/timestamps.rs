@@ -77,7 +77,7 @@ enum Times {
     File,
     /// In memory: where the time that is looked for cannot be before.
     Known(Offset),
-    /// Made anew, in memory.
+    /// Made anew, or not written yet: in memory.
     Rebuilt(TimeIndex),
 }
 
@@ -85,12 +85,16 @@ enum Times {
 type Entry = (Offset, Option<Newest>);
 
 impl Log {
-    /// Plans a look-up by time.
+    /// Plans a look-up by time. What is appended to a segment that is still to be made is not
+    /// found yet.
     ///
     /// # Errors
     /// [`LogError::Io`] where staged batches cannot be written.
     pub fn time_lookup(&mut self, wanted: TimeWanted) -> Result<TimeLookup, LogError> {
-        self.flush_for_read()?;
+        self.check_online()?;
+        if self.rolling.is_none() {
+            self.flush_for_read()?;
+        }
         let count = self.closed.len() + usize::from(self.written_bytes() > 0);
         let parts = (0..count).map(|at| self.part(at, wanted)).collect();
         Ok(TimeLookup {
@@ -105,7 +109,10 @@ impl Log {
 
     fn part(&self, at: usize, wanted: TimeWanted) -> Part {
         let (base, newest, times) = match self.closed.get(at) {
-            Some(segment) => (segment.base, segment.known_newest(), Times::File),
+            Some(segment) => {
+                let times = self.unmade_times(segment).map_or(Times::File, Times::Rebuilt);
+                (segment.base, segment.known_newest(), times)
+            }
             None => {
                 let active = &self.active;
                 let newest = active.newest.filter(|newest| newest.timestamp >= 0);
@@ -128,6 +135,14 @@ impl Log {
         match self.closed.get_mut(at) {
             Some(segment) => segment.newest(self.disk.as_ref(), &self.dir),
             None => Ok(self.active.newest.filter(|newest| newest.timestamp >= 0)),
+        }
+    }
+
+    /// What [`Log::newest_of`] gives, if that is known.
+    pub(crate) fn known_newest_of(&self, at: usize) -> Option<Option<Newest>> {
+        match self.closed.get(at) {
+            Some(segment) => segment.known_newest(),
+            None => Some(self.active.newest.filter(|newest| newest.timestamp >= 0)),
         }
     }
 
@@ -155,6 +170,7 @@ impl Log {
         &mut self,
         wanted: TimeWanted,
     ) -> Result<Option<TimestampedOffset>, LogError> {
+        self.flush_for_read()?;
         let (found, learned) = self.time_lookup(wanted)?.run();
         self.learn_times(learned);
         found

@@ -107,6 +107,8 @@ impl Log {
     fn before_cut(&mut self, end: Offset) -> Result<(), LogError> {
         self.generation += 1;
         self.compacted_end = self.compacted_end.min(end);
+        // A new segment may get the name of one that was dropped.
+        self.finish_deletion()?;
         self.end_pending_swap()
     }
 

@@ -138,18 +138,21 @@ fn goes_on_without_descriptors(seed: u64) {
     // The folder is new, and its name must be synced, too.
     assert!(sync(&mut log).unwrap_err().is_passing());
     append(&mut log).unwrap();
+    append(&mut log).unwrap();
     // The next segment cannot be made.
+    assert!(log.flush_writes().unwrap_err().is_passing());
     assert!(append(&mut log).is_err());
     assert!(!log.is_offline());
     assert_eq!(log.durable_end(), Offset::ZERO);
     disk.repair();
+    log.flush_writes().unwrap();
     append(&mut log).unwrap();
     sync(&mut log).unwrap();
-    assert_eq!(log.durable_end(), Offset::new(3));
+    assert_eq!(log.durable_end(), Offset::new(4));
     drop(log);
     disk.crash(Loss::Whole);
-    let mut log = open(&disk, Offset::new(3));
-    assert_eq!(count_records(&mut log), 3, "seed {seed}: the folder has its name for good");
+    let mut log = open(&disk, Offset::new(4));
+    assert_eq!(count_records(&mut log), 4, "seed {seed}: the folder has its name for good");
 }
 
 /// Appends a record of a producer's transaction, and the marker that aborts it.

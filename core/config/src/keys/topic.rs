@@ -29,7 +29,7 @@ keys! {
         .from(&[same("log.flush.interval.messages")]).acting():
         "Records after which a partition is synced to disk, beside what durability asks.";
     long("flush.ms", "9223372036854775807").min(0)
-        .from(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]):
+        .from(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]).acting():
         "Milliseconds after which a partition is synced to disk, beside what durability asks.";
     list("follower.replication.throttled.replicas", "").check(Check::ThrottledReplicas):
         "Replicas that copy within the throttle, as partition:broker, or * for all.";

@@ -64,6 +64,7 @@ impl Log {
     /// [`LogError::Io`], which takes the log offline.
     pub fn begin_swap(&mut self, rewritten: &Rewritten) -> Result<Option<SwapTicket>, LogError> {
         self.check_online()?;
+        self.finish_roll()?;
         if self.place_of(rewritten).is_none() {
             return Ok(None);
         }

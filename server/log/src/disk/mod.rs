@@ -12,10 +12,13 @@ use types::Millis;
 
 mod faulty;
 mod files;
+mod memory;
 mod real;
 
 pub use faulty::{Corruption, Fault, FaultyDisk, Loss, Op};
 pub use real::RealDisk;
+
+pub(crate) use memory::MemoryFile;
 
 #[cfg(test)]
 pub(crate) use files::read_file;

@@ -75,6 +75,7 @@ fn a_roll_whose_records_are_gone_leaves_no_gap() {
     let (durable, bytes) = (log.durable_end(), log.bytes());
     append(&mut log, 2, 1);
     log.roll(Millis(0)).unwrap();
+    sync(&mut log);
     drop(log);
     std::fs::File::options()
         .write(true)
@@ -126,6 +127,7 @@ fn a_compacted_log_keeps_the_gap_before_its_last_segment() {
     let bytes = log.bytes();
     append(&mut log, 2, 1);
     log.roll(Millis(0)).unwrap();
+    sync(&mut log);
     drop(log);
     std::fs::File::options()
         .write(true)

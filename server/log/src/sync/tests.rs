@@ -129,7 +129,8 @@ fn a_sync_that_finds_no_room_is_final_whoever_asks_for_it() {
     let retain: Step = |mut log| log.delete_old_segments(Offset::new(3), Millis(0)).map(|_| ());
     let rename: Step = |mut log| log.rename(PathBuf::from("/d/t-1"));
     let remove: Step = |mut log| {
-        log.delete_first(1)?;
+        log.drop_first(1)?;
+        log.finish_deletion()?;
         log.take_removal(Millis::MAX).expect("a segment was deleted").run()
     };
     let cases = [

@@ -9,7 +9,7 @@ pub const LOSSES: [Loss; 4] = [Loss::Sectors, Loss::Whole, Loss::Pages, Loss::Pr
 
 /// One thing that happens to a log.
 pub fn step(world: &mut World) -> Result<(), Failure> {
-    let draw = world.rng.below(24);
+    let draw = world.rng.below(26);
     world.tell(format!("step {draw}"));
     world.hear();
     match draw {
@@ -30,6 +30,7 @@ pub fn step(world: &mut World) -> Result<(), Failure> {
         13..17 => world.append_as_follower(),
         17 if world.rng.below(4) == 0 => world.begin_anew(),
         18 => Ok(world.log().flush_writes()?),
+        19..21 => world.do_errands(),
         _ => world.append_as_leader(),
     }
 }

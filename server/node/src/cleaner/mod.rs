@@ -12,13 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{CleanerBuffers, CompactionNeed};
+use log::{AgesLearned, AgesRead, CleanerBuffers, CompactionNeed, LogError};
 use rustc_hash::FxHashMap;
 use tokio::task::JoinSet;
 use types::{Millis, Offset, TopicPartition};
 
 use crate::clock;
-use crate::shard::{PartitionId, Shard, call_shard};
+use crate::shard::{Partition, PartitionId, Shard, call_shard};
 use crate::threads::blocking;
 
 mod pass;
@@ -146,6 +146,7 @@ impl Cleaner {
             self.wake(index).await;
             let ids = call_shard(&self.shard, index, compacted_ids).await;
             for ids in ids.chunks(LOGS_AT_ONCE) {
+                self.learn_ages(index, ids).await;
                 let ids = ids.to_vec();
                 let some = call_shard(&self.shard, index, move |shard| candidates_of(shard, &ids));
                 found.extend(some.await);
@@ -161,6 +162,24 @@ impl Cleaner {
         self.queue = found.into();
         self.looked_at = Some(Instant::now());
         self.has_worked = false;
+    }
+
+    /// Has read, off the shard, what only files tell of the age of segments.
+    async fn learn_ages(&self, index: usize, ids: &[PartitionId]) {
+        let mut ids = ids.to_vec();
+        while !ids.is_empty() {
+            let asked = ids.clone();
+            let reads = call_shard(&self.shard, index, move |shard| ages_of(shard, &asked)).await;
+            if reads.is_empty() {
+                return;
+            }
+            let learned: Vec<_> =
+                blocking(move || reads.into_iter().map(|(id, read)| (id, read.run())).collect())
+                    .await;
+            // Some may have more segments than one read looks at.
+            let note = move |shard: &Rc<Shard>| note_ages(shard, learned);
+            ids = call_shard(&self.shard, index, note).await;
+        }
     }
 
     /// Has some closed logs of a shard opened that hold more than was compacted: what nobody uses
@@ -214,6 +233,39 @@ fn compacted_ids(shard: &Rc<Shard>) -> Vec<PartitionId> {
     compacted.map(|one| one.id()).collect()
 }
 
+fn ages_of(shard: &Rc<Shard>, ids: &[PartitionId]) -> Vec<(PartitionId, AgesRead)> {
+    let read = |id: &PartitionId| {
+        let partition = shard.partition(*id)?;
+        let read = partition.borrow().log().ages_for_compaction()?;
+        Some((*id, read))
+    };
+    ids.iter().filter_map(read).collect()
+}
+
+/// Lets the logs know; gives those that were read without a fault.
+fn note_ages(shard: &Rc<Shard>, learned: Vec<(PartitionId, AgesLearned)>) -> Vec<PartitionId> {
+    let mut sound = Vec::new();
+    for (id, learned) in learned {
+        let Some(partition) = shard.partition(id) else { continue };
+        let mut partition = partition.borrow_mut();
+        match partition.log_mut().learn_ages(learned) {
+            Ok(()) => sound.push(id),
+            Err(fault) => set_aside(&mut partition, &fault),
+        }
+    }
+    sound
+}
+
+/// A log cannot be compacted, for now or until somebody has looked after it.
+fn set_aside(partition: &mut Partition, fault: &LogError) {
+    if fault.is_passing() {
+        tracing::warn!(partition = %partition.name(), "cannot compact for now: {fault}");
+    } else {
+        partition.log_mut().set_uncleanable();
+        pass::report(partition.name(), &fault.to_string(), pass::ADVICE_DAMAGE);
+    }
+}
+
 fn candidates_of(shard: &Rc<Shard>, ids: &[PartitionId]) -> Vec<Candidate> {
     let now = clock::earliest();
     let mut candidates = Vec::new();
@@ -227,13 +279,7 @@ fn candidates_of(shard: &Rc<Shard>, ids: &[PartitionId]) -> Vec<Candidate> {
                 candidates.push(Candidate { shard: shard.index, id, name, need });
             }
             Ok(None) => {}
-            Err(fault) if fault.is_passing() => {
-                tracing::warn!(partition = %partition.name(), "cannot compact for now: {fault}");
-            }
-            Err(fault) => {
-                partition.log_mut().set_uncleanable();
-                pass::report(partition.name(), &fault.to_string(), pass::ADVICE_DAMAGE);
-            }
+            Err(fault) => set_aside(&mut partition, &fault),
         }
     }
     candidates

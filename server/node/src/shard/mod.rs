@@ -7,6 +7,7 @@
 mod assign;
 mod call;
 mod closed;
+mod flush;
 mod moves;
 mod openings;
 mod partition;
@@ -32,6 +33,7 @@ use settings::TopicSettings;
 
 pub use call::{Call, Inward, Mailboxes, Reply, Sleep, call_shard};
 pub use closed::{Closed, OpenJob, measure_closed};
+pub use flush::{FlushTimer, run as run_flush_timer};
 pub use moves::{LogSize, Moves};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
 pub use settings::log_config;
@@ -56,6 +58,8 @@ pub struct Shard {
     pub answers: Answers,
     /// Partitions whose appends are to be committed.
     pub commits: CommitQueue,
+    /// When partitions are to be synced that nobody waits for.
+    pub flushes: FlushTimer,
     /// Group coordinators of this shard's partitions of `__consumer_offsets`.
     pub groups: Groups,
     /// Ids for idempotent producers.
@@ -98,6 +102,7 @@ impl Shard {
             sessions: RefCell::new(FetchSessions::new(slots)),
             answers: Answers::default(),
             commits: CommitQueue::default(),
+            flushes: FlushTimer::default(),
             groups: Groups::default(),
             producer_ids: ProducerIds::default(),
             metrics: ShardMetrics::default(),

@@ -217,6 +217,7 @@ async fn run(
             Step::NotYet => tokio::time::sleep(RETRY).await,
             Step::Done => return Ok(true),
         }
+        write(copy).await?;
         sync_if_due(copy).await?;
         tokio::task::yield_now().await;
     }
@@ -267,12 +268,22 @@ impl Copying {
                 self.future.truncate_fully_and_start_at(first, now)?;
             }
             self.future.append_as_follower(&batches.bytes, now)?;
-            self.future.flush_writes()?;
             self.unsynced_bytes += batches.bytes.len();
         }
         self.next = self.next.max(batches.next_offset);
         Ok(())
     }
+}
+
+/// Writes what was copied, once the segment for it is made.
+async fn write(copy: &SharedCopy) -> Result<(), Fault> {
+    let rolling = copy.borrow().future.rolling();
+    if let Some(rolling) = rolling {
+        let made = Arc::clone(&rolling);
+        let outcome = threads::blocking(move || made.run()).await;
+        copy.borrow_mut().future.end_roll(&rolling, outcome)?;
+    }
+    Ok(copy.borrow_mut().future.flush_writes()?)
 }
 
 async fn sync_if_due(copy: &SharedCopy) -> Result<(), Fault> {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use config::Durability;
-use log::{AppendError, AppendOrigin, Log, LogError, SyncError, SyncTicket, Synced};
+use log::{AppendError, AppendOrigin, Log, LogError, Rolling, SyncError, SyncTicket, Synced};
 use replication::{EpochEnd, Leader, Purgatory, divergence};
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
 
 use super::call::Reply;
+use super::settings::TopicSettings;
 use super::watchers::Watchers;
 use crate::clock;
 use crate::dirs::Dirs;
@@ -72,10 +73,23 @@ pub enum NextStep {
 pub enum CommitStep {
     /// This has to be synced first.
     Sync(SyncTicket),
+    /// The files of the next segment have to be made first.
+    Roll(Arc<Rolling>),
     /// Whoever waits for it may go.
     Settle,
-    /// A sync is under way that does not cover the newest appends.
+    /// A sync is under way that does not cover the newest appends, or the next segment is being
+    /// made.
     Wait,
+}
+
+/// Where a partition stands with `flush.ms`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Flush {
+    Idle,
+    /// The shard's timer has it.
+    Armed,
+    /// The next group syncs it.
+    Due,
 }
 
 /// A partition that this node leads.
@@ -89,9 +103,14 @@ pub struct Partition {
     dirs: Arc<Dirs>,
     /// `flush.messages`: records after which even `async` waits for a sync.
     flush_messages: Option<u64>,
+    /// `flush.ms`: how old records may get that are not synced.
+    flush_ms: Option<Millis>,
+    flush: Flush,
     parked: Purgatory<Parked>,
     watchers: Watchers,
     queued: bool,
+    /// A thread makes the files of the next segment.
+    is_rolling: bool,
     /// Appends wait for a sync to end, to be synced themselves.
     is_due_again: bool,
     /// Rounds of upkeep since a client has used it.
@@ -119,9 +138,12 @@ impl Partition {
             durability,
             dirs,
             flush_messages: None,
+            flush_ms: None,
+            flush: Flush::Idle,
             parked: Purgatory::default(),
             watchers: Watchers::default(),
             queued: false,
+            is_rolling: false,
             is_due_again: false,
             idle_rounds: 0,
             waits_for_room: false,
@@ -222,9 +244,25 @@ impl Partition {
     }
 
     /// Sets what an acknowledgement means from now on.
-    pub fn set_durability(&mut self, durability: Durability, flush_messages: Option<u64>) {
-        self.durability = durability;
-        self.flush_messages = flush_messages;
+    pub fn set_durability(&mut self, settings: &TopicSettings) {
+        self.durability = settings.durability;
+        self.flush_messages = settings.flush_messages;
+        self.flush_ms = settings.flush_ms;
+    }
+
+    /// The time is up that `flush.ms` gives.
+    pub fn set_flush_due(&mut self) {
+        self.flush = Flush::Due;
+    }
+
+    /// After which time a sync is to come, if the shard's timer does not know it yet.
+    pub fn arm_flush(&mut self) -> Option<Millis> {
+        let delay = self.flush_ms.filter(|_| self.durability == Durability::Async)?;
+        let is_new = self.flush == Flush::Idle && self.log.durable_end() < self.log.end_offset();
+        is_new.then(|| {
+            self.flush = Flush::Armed;
+            delay
+        })
     }
 
     /// Appends batches; the records are in the log, not yet committed.
@@ -290,19 +328,42 @@ impl Partition {
         if self.offline {
             return CommitStep::Settle;
         }
+        if let Some(rolling) = self.log.rolling() {
+            let is_under_way = std::mem::replace(&mut self.is_rolling, true);
+            return if is_under_way { CommitStep::Wait } else { CommitStep::Roll(rolling) };
+        }
         let unsynced = u64::try_from(self.log.end_offset() - self.log.durable_end()).unwrap_or(0);
         let is_due = self.flush_messages.is_some_and(|limit| unsynced >= limit);
-        if self.durability == Durability::Sync || is_due {
+        let is_awaited = self.durability == Durability::Sync || is_due;
+        if is_awaited || self.flush == Flush::Due {
+            if !is_awaited {
+                // What is written is acknowledged as ever.
+                self.write();
+                self.settle();
+            }
             if self.log.is_syncing() {
                 self.is_due_again = true;
                 return CommitStep::Wait;
             }
+            self.flush = Flush::Idle;
             return self.begin_sync().map_or(CommitStep::Settle, CommitStep::Sync);
         }
+        self.write();
+        CommitStep::Settle
+    }
+
+    fn write(&mut self) {
         if let Err(fault) = self.log.flush_writes() {
             self.take_fault(&fault);
         }
-        CommitStep::Settle
+    }
+
+    /// The files of the next segment are made, or cannot be.
+    pub fn end_roll(&mut self, rolling: &Arc<Rolling>, outcome: Result<(), LogError>) {
+        self.is_rolling = false;
+        if let Err(fault) = self.log.end_roll(rolling, outcome) {
+            self.take_fault(&fault);
+        }
     }
 
     /// Takes the outcome of a group's sync and lets those go who waited for it. Whether more was
@@ -315,7 +376,8 @@ impl Partition {
 
     /// Gives what has to be synced, if anything has and nothing is being synced already.
     pub fn begin_sync(&mut self) -> Option<SyncTicket> {
-        if self.offline {
+        // What a roll leaves behind is synced once its files are there.
+        if self.offline || self.log.rolling().is_some() {
             return None;
         }
         match self.log.sync_ticket() {

@@ -154,7 +154,7 @@ impl Shard {
         let here = self.shared.config.node_id;
         let leader = Leader::alone(here, replica.leader_epoch, log.end_offset());
         let mut partition = Partition::new(id, name, log, leader, settings.durability, dirs);
-        partition.set_durability(settings.durability, settings.flush_messages);
+        partition.set_durability(&settings);
         if is_offline {
             partition.go_offline();
         }

@@ -8,7 +8,7 @@ use ::metadata::{Changes, Image};
 use config::{CompressionType, Durability, TopicConfig};
 use log::LogConfig;
 use records::{Compression, TimestampType};
-use types::Uuid;
+use types::{Millis, Uuid};
 
 use super::Shard;
 use super::partition::PartitionId;
@@ -22,6 +22,8 @@ pub struct TopicSettings {
     pub durability: Durability,
     /// `flush.messages`.
     pub flush_messages: Option<u64>,
+    /// `flush.ms`
+    pub flush_ms: Option<Millis>,
 }
 
 impl Shard {
@@ -54,7 +56,7 @@ impl Shard {
                 continue;
             }
             let settings = self.settings_of(id, &partition.name().topic.clone());
-            partition.set_durability(settings.durability, settings.flush_messages);
+            partition.set_durability(&settings);
             if *partition.log().config() != *settings.log {
                 partition.log_mut().set_config(settings.log);
             }
@@ -67,6 +69,7 @@ impl Shard {
             log: Arc::new(log_config(&settings, &self.shared.config)),
             durability: settings.durability,
             flush_messages: settings.flush_messages,
+            flush_ms: settings.flush_ms,
         }
     }
 }

@@ -8,14 +8,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use log::Rolling;
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use super::Shard;
 use super::partition::{CommitStep, NextStep, Partition};
 use crate::sync_threads::{Outcomes, SyncJob};
+use crate::threads;
 
 /// How long a partition whose disk is full rests before it tries again.
 const ROOM_RETRY: Duration = Duration::from_millis(500);
@@ -78,12 +81,32 @@ impl Shard {
                     let key = self.commits.keep(partition);
                     jobs.push(SyncJob { ticket, shard: self.index, key });
                 }
+                CommitStep::Roll(rolling) => self.roll(partition, rolling),
                 CommitStep::Settle => partition.borrow_mut().settle(),
                 CommitStep::Wait => {}
+            }
+            let mut partition = partition.borrow_mut();
+            if let Some(delay) = partition.arm_flush() {
+                self.flushes.arm(partition.id(), delay);
             }
         }
         self.shared.syncs.push(jobs);
         self.retry_later(&group);
+    }
+
+    /// Has the files of the next segment made; then its group goes on.
+    fn roll(self: &Rc<Self>, partition: &SharedPartition, rolling: Arc<Rolling>) {
+        let (shard, partition) = (Rc::clone(self), Rc::clone(partition));
+        tokio::task::spawn_local(async move {
+            let made = Arc::clone(&rolling);
+            let outcome = threads::blocking(move || made.run()).await;
+            partition.borrow_mut().end_roll(&rolling, outcome);
+            if partition.borrow().waits_for_room() {
+                shard.retry_later(&[partition]);
+            } else {
+                shard.commits.push(&partition);
+            }
+        });
     }
 
     /// Takes the outcomes of syncs and lets those go who waited for them.

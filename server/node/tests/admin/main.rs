@@ -9,6 +9,7 @@ mod controller_listener;
 mod dir_failures;
 mod every_version;
 mod faults;
+mod flush;
 mod large_fetch;
 mod log_dirs;
 mod long_poll;

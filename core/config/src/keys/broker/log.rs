@@ -18,7 +18,7 @@ keys! {
     long("log.flush.interval.messages", "9223372036854775807").min(1).high().cluster_wide()
         .acting():
         "Records after which a partition is synced to disk, beside what durability asks.";
-    long("log.flush.interval.ms", "").unset().high().cluster_wide():
+    long("log.flush.interval.ms", "").unset().high().cluster_wide().acting():
         "Milliseconds after which a partition is synced to disk, beside what durability asks.";
     int("log.flush.offset.checkpoint.interval.ms", "60000").min(0).high().acting():
         "Milliseconds between writings of the recovery points.";
