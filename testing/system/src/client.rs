@@ -32,7 +32,7 @@ use protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerId
 use protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
-use protocol::messages::metadata::{MetadataRequest, MetadataResponse};
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
     OffsetCommitResponse,
@@ -90,6 +90,8 @@ impl std::error::Error for Refused {}
 #[derive(Debug)]
 pub struct Client {
     pub connection: Connection,
+    /// What reads say of the leader they mean; -1 where any will do.
+    pub leader_epoch: i32,
 }
 
 impl Client {
@@ -98,10 +100,18 @@ impl Client {
     /// # Errors
     /// If nothing listens there.
     pub fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        Ok(Self { connection: Connection::open(address)? })
+        Ok(Self { connection: Connection::open(address)?, leader_epoch: -1 })
     }
 
-    /// Creates a topic.
+    /// Connects; whatever is asked is answered within `limit` or not at all.
+    ///
+    /// # Errors
+    /// If nothing listens there.
+    pub fn connect_within(address: SocketAddr, limit: Duration) -> anyhow::Result<Self> {
+        Ok(Self { connection: Connection::open_within(address, limit)?, leader_epoch: -1 })
+    }
+
+    /// Creates a topic with one replica.
     ///
     /// # Errors
     /// [`Refused`], as all methods here.
@@ -109,6 +119,20 @@ impl Client {
         &mut self,
         name: &str,
         partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        self.create_replicated_topic(name, partitions, 1, configs)
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// [`Refused`], as all methods here.
+    pub fn create_replicated_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        replicas: i16,
         configs: &[(&str, &str)],
     ) -> anyhow::Result<()> {
         let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
@@ -119,7 +143,7 @@ impl Client {
         let topic = CreatableTopic {
             name: name.to_owned(),
             num_partitions: partitions,
-            replication_factor: 1,
+            replication_factor: replicas,
             configs: configs.collect(),
             ..CreatableTopic::default()
         };
@@ -133,11 +157,23 @@ impl Client {
         refused("CreateTopics", only(&answer.topics)?.error_code)
     }
 
+    /// What the node knows of all brokers and one topic, or all.
+    pub fn metadata(&mut self, topic: Option<&str>) -> anyhow::Result<MetadataResponse> {
+        let asked = topic.map(|name| {
+            let name = Some(name.to_owned());
+            vec![MetadataRequestTopic { name, ..MetadataRequestTopic::default() }]
+        });
+        let question = MetadataRequest {
+            topics: asked,
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
+        self.connection.ask(ApiKey::Metadata, METADATA_VERSION, &question)
+    }
+
     /// Names and partition counts of all topics, sorted.
     pub fn topics(&mut self) -> anyhow::Result<Vec<(String, usize)>> {
-        let question = MetadataRequest { topics: None, ..MetadataRequest::default() };
-        let answer: MetadataResponse =
-            self.connection.ask(ApiKey::Metadata, METADATA_VERSION, &question)?;
+        let answer = self.metadata(None)?;
         let topics = answer.topics.into_iter();
         let mut topics: Vec<_> =
             topics.map(|topic| (topic.name.unwrap_or_default(), topic.partitions.len())).collect();
@@ -171,7 +207,8 @@ impl Client {
         partition: i32,
         offset: i64,
     ) -> anyhow::Result<PartitionData> {
-        let question = fetch_request(topic, partition, offset);
+        let mut question = fetch_request(topic, partition, offset);
+        question.topics[0].partitions[0].current_leader_epoch = self.leader_epoch;
         let answer: FetchResponse = self.connection.ask(ApiKey::Fetch, FETCH_VERSION, &question)?;
         refused("Fetch", answer.error_code)?;
         let topic = answer.responses.into_iter().next().context("no topic in the answer")?;
@@ -189,7 +226,7 @@ impl Client {
     ) -> anyhow::Result<i64> {
         let partition = ListOffsetsPartition {
             partition_index: partition,
-            current_leader_epoch: -1,
+            current_leader_epoch: self.leader_epoch,
             timestamp,
             ..ListOffsetsPartition::default()
         };

@@ -5,11 +5,13 @@
 //! client library to tell what a node did. Not here: the tests themselves, which lie in `tests/`.
 
 pub mod client;
+pub mod cluster;
 pub mod hostile;
 pub mod keyed;
 pub mod load;
 pub mod power;
 pub mod process;
+pub mod sandbox;
 pub mod verdict;
 pub mod volume;
 pub mod wire;

@@ -143,9 +143,22 @@ impl Producer {
         batches: Option<usize>,
         is_over: &AtomicBool,
     ) -> anyhow::Result<()> {
-        let mut connection = Connection::open(address)?;
+        self.produce_over(&mut Connection::open(address)?, batches, is_over, |_| ())
+    }
+
+    /// The same over a connection, telling of each batch once it is acknowledged.
+    ///
+    /// # Errors
+    /// If the node refuses something or goes away.
+    pub fn produce_over(
+        &mut self,
+        connection: &mut Connection,
+        batches: Option<usize>,
+        is_over: &AtomicBool,
+        mut acknowledged: impl FnMut(&Acknowledged),
+    ) -> anyhow::Result<()> {
         for pending in &self.pending {
-            self.send(&mut connection, pending)?;
+            self.send(connection, pending)?;
         }
         let mut left = batches.unwrap_or(usize::MAX);
         while left > 0 || !self.pending.is_empty() {
@@ -154,17 +167,17 @@ impl Producer {
                 // Noted before it is sent: a part that was sent may be all that the node needs.
                 self.pending.push_back(pending);
                 let pending = self.pending.back().expect("it was just put there");
-                self.send(&mut connection, pending)?;
+                self.send(connection, pending)?;
                 left -= 1;
                 thread::sleep(SEND_PAUSE);
                 continue;
             }
-            let base_offset = produced(&mut connection)
+            let base_offset = produced(connection)
                 .with_context(|| format!("producer {}: {:?}", self.index, self.pending.front()))?;
             if is_over.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            self.note_answer(base_offset);
+            acknowledged(self.note_answer(base_offset));
         }
         Ok(())
     }
@@ -174,7 +187,7 @@ impl Producer {
         connection.send(ApiKey::Produce, PRODUCE_VERSION, &question)
     }
 
-    fn note_answer(&mut self, base_offset: i64) {
+    fn note_answer(&mut self, base_offset: i64) -> &Acknowledged {
         let Pending { partition, first_number, records, .. } =
             self.pending.pop_front().expect("an answer is taken only while one is missing");
         let producer = self.index;
@@ -185,6 +198,7 @@ impl Producer {
             first_number,
             records,
         });
+        self.acknowledged.last().expect("it was just put there")
     }
 
     fn new_batch(&mut self) -> Pending {
@@ -312,25 +326,39 @@ pub fn read_each(
             break;
         }
         let before = next;
-        for part in split_batches(&bytes) {
-            // The last batch of an answer may be cut off.
-            let Ok((range, header)) = part else { break };
-            let batch = Batch::open(&bytes[range], LIMITS)?;
-            for record in batch.records() {
-                let record = record?;
-                if record.offset.get() >= next {
-                    take(&record);
-                }
-            }
-            // Compaction leaves gaps, also at the end of a batch.
-            next = next.max(header.last_offset().get() + 1);
-        }
+        next = each_record(&bytes, before, &mut take)?;
         anyhow::ensure!(next > before, "{topic}-{partition} gives nothing at {next}/{end}");
     }
     Ok(())
 }
 
-fn recognize(partition: i32, record: &Record<'_>) -> Found {
+/// The records of a fetch from offset `next` on; gives the offset to go on from.
+///
+/// # Errors
+/// If the bytes are no batches.
+pub fn each_record(
+    bytes: &Bytes,
+    mut next: i64,
+    mut take: impl FnMut(&Record<'_>),
+) -> anyhow::Result<i64> {
+    for part in split_batches(bytes) {
+        // The last batch of an answer may be cut off.
+        let Ok((range, header)) = part else { break };
+        let batch = Batch::open(&bytes[range], LIMITS)?;
+        for record in batch.records() {
+            let record = record?;
+            if record.offset.get() >= next {
+                take(&record);
+            }
+        }
+        // Compaction leaves gaps, also at the end of a batch.
+        next = next.max(header.last_offset().get() + 1);
+    }
+    Ok(next)
+}
+
+/// Whose a record is that a producer here has sent to `partition`.
+pub fn recognize(partition: i32, record: &Record<'_>) -> Found {
     let offset = record.offset.get();
     let key = record.key.and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default();
     let parsed = key.split_once('/').and_then(|(producer, number)| {

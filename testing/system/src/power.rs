@@ -14,11 +14,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use types::Rng;
 
-/// Set inside the namespace that [`in_own_mounts`] makes.
-const INSIDE: &str = "THALWEG_TEST_OWN_MOUNTS";
 /// Sparse, so this much is not used.
 const DISK_BYTES: u64 = 3 << 30;
 /// Holds the disk and its file system's own blocks.
@@ -38,47 +36,12 @@ pub enum Cut {
     Device,
 }
 
-/// A disk that can lose power. Lives in a mount namespace of its own.
+/// A disk that can lose power. Lives in mounts of its own, which `sandbox` makes.
 #[derive(Debug)]
 pub struct Disk {
     outer_image: PathBuf,
     outer: PathBuf,
     inner: PathBuf,
-}
-
-/// Runs a test of this name again as root in a mount namespace of its own, in which mounts vanish
-/// with the process; there, and only there, does `body` run.
-///
-/// # Errors
-/// If `body` fails, or the machine lacks what a cut needs: it says which.
-pub fn in_own_mounts(test: &str, body: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    for (program, package) in [
-        ("unshare", "util-linux"),
-        ("mount", "mount"),
-        ("mkfs.ext4", "e2fsprogs"),
-        ("python3", "python3"),
-    ] {
-        let found = Command::new(program).arg("-V").output();
-        ensure!(found.is_ok(), "{program} is missing: install the package {package}");
-    }
-    let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "--"])
-        .arg(std::env::current_exe()?)
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .output()?;
-    let said =
-        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    println!("{}", said.concat());
-    ensure!(
-        output.status.success(),
-        "{test} fails in its own mounts, for which it must be root and have loop devices: {}",
-        output.status
-    );
-    Ok(())
 }
 
 impl Disk {

@@ -32,10 +32,18 @@ impl Connection {
     /// # Errors
     /// If nothing listens there.
     pub fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, ANSWER_MAX)
+        Self::open_within(address, ANSWER_MAX)
+    }
+
+    /// Connects; neither that nor an answer may take longer than `limit`.
+    ///
+    /// # Errors
+    /// If nothing listens there.
+    pub fn open_within(address: SocketAddr, limit: Duration) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, limit)
             .with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_read_timeout(Some(ANSWER_MAX))?;
-        stream.set_write_timeout(Some(ANSWER_MAX))?;
+        stream.set_read_timeout(Some(limit))?;
+        stream.set_write_timeout(Some(limit))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, sent: 0, answered: 0 })
     }

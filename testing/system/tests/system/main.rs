@@ -4,6 +4,7 @@
 //! One program, so that it is linked once.
 
 mod attacks;
+mod clusters;
 mod crash;
 mod damage;
 mod disk_moves;
@@ -11,6 +12,7 @@ mod disks;
 mod files;
 mod limits;
 mod metrics;
+mod network;
 mod power;
 mod start;
 mod stop;

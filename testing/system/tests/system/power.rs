@@ -13,8 +13,9 @@ use anyhow::{Context, ensure};
 use thalweg_system::client::{Client, EARLIEST, TOPIC_RESOURCE};
 use thalweg_system::keyed::{Keyed, last_values};
 use thalweg_system::load::{Committer, Producer, read_back, read_each};
-use thalweg_system::power::{Cut, Disk, in_own_mounts};
+use thalweg_system::power::{Cut, Disk};
 use thalweg_system::process::{Node, NodeSpec};
+use thalweg_system::sandbox::in_own_mounts;
 use thalweg_system::verdict::{Acknowledged, Found, judge_commit, judge_from};
 use types::{ProducerId, Rng};
 

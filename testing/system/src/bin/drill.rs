@@ -1,0 +1,50 @@
+//! Drills a cluster of thalweg or of Apache Kafka by hand; the tests do the same in short.
+//!
+//!     drill thalweg=BINARY|kafka=FOLDER NODES DRILL [SEED]
+//!
+//! FOLDER holds the jars of Apache Kafka. Runs as root in namespaces of its own and leaves nothing.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use thalweg_system::cluster::drill::{self, DRILLS, Drill};
+use thalweg_system::cluster::member::Kind;
+use thalweg_system::sandbox::program_in_own_network;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (kind, nodes, drill) = match &arguments[..] {
+        [kind, nodes, drill] | [kind, nodes, drill, _] => {
+            (parse_kind(kind)?, nodes.parse::<u8>()?, drill.parse::<Drill>()?)
+        }
+        _ => bail!(
+            "drill thalweg=BINARY|kafka=FOLDER NODES {} [SEED]",
+            DRILLS.map(|(name, _)| name).join("|")
+        ),
+    };
+    let seed = match arguments.get(3) {
+        Some(seed) => seed.parse()?,
+        None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
+    };
+    let again: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    program_in_own_network(&again, || {
+        let folder = tempfile::tempdir()?;
+        let outcome = drill::run(&kind, nodes, drill, folder.path(), seed)?;
+        println!("{drill:?}, {nodes} nodes, seed {seed}: {outcome}");
+        for fault in &outcome.faults {
+            println!("{fault}");
+        }
+        ensure!(outcome.faults.is_empty(), "promises were broken");
+        Ok(())
+    })
+}
+
+fn parse_kind(text: &str) -> anyhow::Result<Kind> {
+    let (name, path) = text.split_once('=').context("thalweg=BINARY or kafka=FOLDER")?;
+    match name {
+        "thalweg" => Ok(Kind::Thalweg(PathBuf::from(path))),
+        "kafka" => Ok(Kind::Kafka(PathBuf::from(path))),
+        _ => bail!("{name} is no kind of node"),
+    }
+}

@@ -1,0 +1,32 @@
+//! Drills on clusters of the binary: one failure each, under load, judged as a whole.
+
+use thalweg_system::cluster::drill::{self, Drill};
+use thalweg_system::cluster::member::Kind;
+use thalweg_system::process::binary;
+use thalweg_system::sandbox::in_own_network;
+
+use crate::seed;
+
+/// One node by itself is a cluster, too; more of them cannot form one yet.
+const NODES: u8 = 1;
+
+fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
+    in_own_network(test, || {
+        let folder = tempfile::tempdir()?;
+        let (kind, seed) = (Kind::Thalweg(binary()?), seed()?);
+        let outcome = drill::run(&kind, NODES, drill, folder.path(), seed)?;
+        println!("{drill:?} with THALWEG_SEED={seed}: {outcome}");
+        anyhow::ensure!(outcome.faults.is_empty(), "THALWEG_SEED={seed}: {:#?}", outcome.faults);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_calm_cluster_keeps_every_promise() -> anyhow::Result<()> {
+    drill("clusters::a_calm_cluster_keeps_every_promise", Drill::Calm)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_all_nodes_are_killed() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_all_nodes_are_killed", Drill::KillAll)
+}
