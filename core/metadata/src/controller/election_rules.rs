@@ -19,7 +19,7 @@ const SHRINKS_QUIETLY_SINCE: i16 = 12;
 /// Settings of a topic that elections obey.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ElectionRules {
-    /// Never above the replication factor.
+    /// `min.insync.replicas`.
     pub min_isr: usize,
     /// `unclean.leader.election.enable`.
     pub unclean: bool,
@@ -61,7 +61,7 @@ impl<'a> Rulebook<'a> {
         let (min_isr, unclean) =
             if own { Self::read(self.image, self.context, settings) } else { self.default };
         ElectionRules {
-            min_isr: usize::try_from(min_isr).unwrap_or(usize::MAX).min(topic.replication_factor()),
+            min_isr: usize::try_from(min_isr).unwrap_or(usize::MAX),
             unclean,
             elr: elr_enabled(self.image),
             epoch_at_shrink: self.image.metadata_version() < SHRINKS_QUIETLY_SINCE,

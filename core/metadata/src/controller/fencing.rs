@@ -74,7 +74,8 @@ pub fn unregister_broker(
     Ok(records)
 }
 
-/// The records of directories of a broker that have failed; none where the image knows of all.
+/// The records of directories of a broker that have failed; none where the image knows of all. What
+/// lies there can have no mark of a clean stop, so it is not eligible to lead later.
 pub(super) fn directories_fail(
     image: &Image,
     broker: &Broker,
@@ -88,7 +89,7 @@ pub(super) fn directories_fail(
     }
     let mut records = changes(image, context, |partition| {
         let lies_there = partition.directory_of(broker.id).is_some_and(|id| fail.contains(&id));
-        Departure::Leaves.step(partition, broker.id).filter(|_| lies_there)
+        Departure::LosesAll.step(partition, broker.id).filter(|_| lies_there)
     });
     let change = BrokerRegistrationChangeRecord { log_dirs: work, ..change_of(broker) };
     records.push(change.into());
@@ -110,15 +111,29 @@ fn fencing(broker: &Broker, fenced: i8) -> MetadataRecord {
 
 /// Whether a broker that goes keeps what it has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Departure {
+enum Departure {
     /// It may come back with all that it had, so it may become eligible.
     Leaves,
     /// It comes back, if ever, with less.
     LosesAll,
 }
 
-/// The records of all partitions that a broker leaves.
-pub(super) fn departures(
+/// The records of all partitions that a former run of a broker leaves. `kept` says whether the new
+/// run has what the former one had in a directory.
+pub(super) fn departures_of_former_run(
+    image: &Image,
+    id: BrokerId,
+    kept: impl Fn(Uuid) -> bool,
+    context: &Context<'_>,
+) -> Vec<MetadataRecord> {
+    changes(image, context, |partition| {
+        let is_kept = partition.directory_of(id).is_some_and(&kept);
+        let departure = if is_kept { Departure::Leaves } else { Departure::LosesAll };
+        departure.step(partition, id)
+    })
+}
+
+fn departures(
     image: &Image,
     id: BrokerId,
     departure: Departure,

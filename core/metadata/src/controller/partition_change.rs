@@ -144,7 +144,8 @@ impl<'a> PartitionChange<'a> {
         if !self.rules.elr {
             return;
         }
-        if self.isr.len() >= self.rules.min_isr {
+        // The leader commits with this many, so whoever left before may lack what it committed.
+        if self.isr.len() >= self.rules.min_isr.min(self.assignment.replicas.len()) {
             self.elr.clear();
             return;
         }

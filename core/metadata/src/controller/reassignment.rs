@@ -10,7 +10,7 @@ use protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
     ReassignablePartitionResponse, ReassignableTopic, ReassignableTopicResponse,
 };
-use types::{BrokerId, ErrorCode};
+use types::ErrorCode;
 
 use super::assignment::{Assignment, without};
 use super::election_rules::Rulebook;
@@ -130,9 +130,7 @@ impl Moving<'_> {
         let mut isr = without(&partition.isr, &partition.adding);
         let mut recovering = partition.recovering;
         if isr.is_empty() {
-            isr.extend(replica_to_fall_back_on(&replicas, &acceptable));
-            recovering = true;
-            if isr.is_empty() || !rules.unclean {
+            if !rules.unclean {
                 let message = format!(
                     "Unable to revert partition assignment for {}:{index} because it would require \
                      an unclean leader election.",
@@ -140,19 +138,15 @@ impl Moving<'_> {
                 );
                 return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
             }
+            let alive = replicas.iter().find(|&&replica| acceptable(replica));
+            // With ELR nobody need be in sync; without, one must be named.
+            let named = alive.or_else(|| replicas.first().filter(|_| !rules.elr));
+            recovering |= named.is_some();
+            isr.extend(named);
         }
         let change = PartitionChange::new(partition, rules, rules.online(), &acceptable)
             .with_isr(isr, recovering)
             .with_assignment(Assignment::settled(replicas));
         Ok(change.record(image, topic, index).map(Into::into))
     }
-}
-
-/// The first replica that is alive, else the first.
-fn replica_to_fall_back_on(
-    replicas: &[BrokerId],
-    is_alive: &dyn Fn(BrokerId) -> bool,
-) -> Option<BrokerId> {
-    let alive = replicas.iter().find(|&&replica| is_alive(replica));
-    alive.or(replicas.first()).copied()
 }

@@ -18,7 +18,7 @@ use protocol::messages::controller_registration::{
 };
 use types::{BrokerId, ErrorCode};
 
-use super::fencing::{Departure, departures};
+use super::fencing::departures_of_former_run;
 use super::{Context, Decision, split_duplicates};
 use crate::features::{METADATA_VERSION, elr_enabled};
 use crate::image::{Image, directory};
@@ -59,13 +59,17 @@ pub fn register_broker(
             record.broker_epoch = broker.epoch;
         }
         None => {
-            // A broker that stopped in good order names the epoch it had.
+            // A broker that stopped in good order names the epoch it had. A directory that is no
+            // more is as good as a crash for what lay in it.
             let clean = present.is_some_and(|old| old.epoch == request.previous_broker_epoch);
-            let departure = match elr_enabled(image) && !clean {
-                true => Departure::LosesAll,
-                false => Departure::Leaves,
-            };
-            records = departures(image, id, departure, context);
+            let dirs = &request.log_dirs;
+            let kept = |dir| dirs.is_empty() || directory::is_reserved(dir) || dirs.contains(&dir);
+            records = departures_of_former_run(
+                image,
+                id,
+                |dir| !elr_enabled(image) || (clean && dir != directory::LOST && kept(dir)),
+                context,
+            );
             record.fenced = true;
             record.broker_epoch = facts.next_offset;
         }

@@ -271,7 +271,39 @@ fn broker_does_not_lead_from_a_directory_that_fails_as_it_comes() {
     assert_eq!(partition(&world), (None, vec![], vec![3]));
     world.beat(3, |ask| ask.offline_log_dirs = vec![directory(3)]);
     assert!(world.image().is_active(BrokerId(3)));
-    assert_eq!(partition(&world), (None, vec![], vec![3]));
+    assert_eq!(partition(&world), (None, vec![], vec![]));
+}
+
+#[test]
+fn replicas_in_sync_lead_before_eligible_ones() {
+    let mut world = World::of(3);
+    let mut topic = assigned("t", &[&[1, 2, 3]]);
+    topic.configs = vec![crate::world::setting("min.insync.replicas", Some("3"))];
+    world.create(topic);
+    world.fence(1);
+    world.beat(1, |_| {});
+    assert_eq!(partition(&world), (Some(2), vec![2, 3], vec![1]));
+    world.fence(2);
+    assert_eq!(partition(&world), (Some(3), vec![3], vec![1, 2]));
+    world.fence(3);
+    assert_eq!(partition(&world), (Some(1), vec![1], vec![2, 3]));
+}
+
+#[test]
+fn clean_restart_without_a_directory_loses_what_lay_there() {
+    for (kept, elr) in [(true, vec![3]), (false, vec![])] {
+        let mut world = three_replicas();
+        for id in [1, 2, 3] {
+            world.fence(id);
+        }
+        let mut request = registration(3, 2, None);
+        request.previous_broker_epoch = world.image().broker(BrokerId(3)).unwrap().epoch;
+        if !kept {
+            request.log_dirs = vec![Uuid::from_bytes([77; 16])];
+        }
+        world.register_as(&request, false);
+        assert_eq!(partition(&world), (None, vec![], elr), "kept {kept}");
+    }
 }
 
 #[test]

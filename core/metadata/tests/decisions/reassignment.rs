@@ -132,6 +132,27 @@ fn revert_restores_what_was() {
 }
 
 #[test]
+fn replica_that_is_taken_back_is_not_eligible() {
+    let mut world = world();
+    reassign(&mut world, Some(&[3, 4]));
+    world.change_only(PartitionChangeRecord {
+        isr: Some(vec![1]),
+        eligible_leader_replicas: Some(vec![2, 3]),
+        ..Default::default()
+    });
+    let record = protocol::internal::metadata::ConfigRecord {
+        resource_type: 2,
+        resource_name: "t".to_owned(),
+        name: "min.insync.replicas".to_owned(),
+        value: Some("2".to_owned()),
+        ..Default::default()
+    };
+    world.apply(vec![record.into()]);
+    assert_eq!(reassign(&mut world, None), ErrorCode::None);
+    assert_eq!((lists(&world)[3].clone(), ids(&only(&world).elr)), (vec![1], vec![2]));
+}
+
+#[test]
 fn redirected_move_can_still_be_reverted() {
     let mut world = world();
     reassign(&mut world, Some(&[3]));
