@@ -15,6 +15,7 @@ use types::{LeaderEpoch, Millis, Offset};
 use crate::Log;
 use crate::error::{AppendError, LogError};
 use crate::producer_state::{AppendOrigin, BatchMetadata, Marker, Updates};
+use crate::read::Received;
 use crate::txn_index::AbortedTxn;
 
 /// The most that the records of one batch may be once decompressed.
@@ -53,17 +54,19 @@ impl Log {
     /// [`AppendError`]; the log is unchanged, unless it is offline.
     pub fn append_as_leader(
         &mut self,
-        mut batches: BytesMut,
+        batches: impl Into<Received>,
         leader_epoch: LeaderEpoch,
         origin: AppendOrigin,
         now: Millis,
     ) -> Result<AppendInfo, AppendError> {
         self.check_writable()?;
+        let Received { mut batches, mut memory_bytes } = batches.into();
         let mut pieces = self.validate_all(&mut batches, origin, now)?;
         if let Some(target) = self.config.compression
             && pieces.iter().any(|piece| must_recompress(&piece.header, target))
         {
             batches = self.recompress_all(&batches, &mut pieces, target, origin)?;
+            memory_bytes = batches.capacity();
         }
         let bytes_max = self.segment_bytes_max();
         if batches.len() > bytes_max {
@@ -90,7 +93,7 @@ impl Log {
             record_count: u64::try_from(next - self.end).expect("offsets only grow"),
             bytes: batches.len() as u64,
         };
-        self.stage(batches.freeze(), &pieces, updates);
+        self.stage(batches.freeze(), memory_bytes, &pieces, updates);
         Ok(info)
     }
 
@@ -124,7 +127,7 @@ impl Log {
                 continue;
             };
             self.roll_if_due(&pieces, batch.len(), now)?;
-            self.stage(batch, &pieces, updates);
+            self.stage(batch, batches.len(), &pieces, updates);
         }
         Ok(self.end)
     }
@@ -234,13 +237,14 @@ impl Log {
         Ok(Ok(updates))
     }
 
-    fn stage(&mut self, bytes: Bytes, pieces: &[Piece], updates: Updates) {
+    fn stage(&mut self, bytes: Bytes, memory_bytes: usize, pieces: &[Piece], updates: Updates) {
         for Piece { header, .. } in pieces {
             self.active.note(header, self.config.index_interval_bytes);
             self.epochs.assign(LeaderEpoch(header.partition_leader_epoch), header.base_offset());
             self.end = header.next_offset();
         }
         self.staged_bytes += bytes.len() as u64;
+        self.hints.recent.stage(&bytes, memory_bytes);
         self.staged.push(bytes);
         self.commit_producers(updates);
     }

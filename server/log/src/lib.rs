@@ -62,7 +62,7 @@ pub use log::{Log, Opening};
 pub use meta_properties::MetaProperties;
 pub use partition_metadata::{read_topic_id, write_topic_id};
 pub use producer_state::{AppendOrigin, BatchMetadata, ProducerEntry, ProducerStates};
-pub use read::{Batches, ColdRead, Learned, Read};
+pub use read::{Batches, ColdRead, Learned, Read, Received, RecentBatches};
 pub use rest::{Oldest, Rested, Size, measure};
 pub use retention::{Deletion, Removal};
 pub use rolling::Rolling;

@@ -232,6 +232,7 @@ impl Log {
             return Err(fault);
         }
         self.staged.clear();
+        self.hints.recent.written();
         self.staged_bytes = 0;
         self.stalled = false;
         self.sync.active_is_dirty = true;

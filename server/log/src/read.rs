@@ -4,11 +4,12 @@
 //! the device is needed, a file must be opened or something looks wrong, the plan is handed out as
 //! a [`ColdRead`] for a thread that may block. What that finds out, the log learns.
 //!
-//! Not here: what is checked of the bytes (`plan`), the newest batches in memory (`tail`).
+//! Not here: what is checked of the bytes (`plan`), the newest batches in memory (`recent`).
 
 mod buffer;
 mod cold;
 mod plan;
+mod recent;
 pub(crate) mod repair;
 
 use std::io;
@@ -22,6 +23,8 @@ pub(crate) use self::cold::Failure;
 use self::cold::{Behind, Rebuilt};
 pub use self::cold::{ColdRead, Learned};
 use self::plan::{Fault, Found, Plan, Start};
+pub(crate) use self::recent::Recent;
+pub use self::recent::{Received, RecentBatches};
 use crate::Log;
 use crate::disk::read_full_cached_at;
 use crate::error::{LogError, ReadError};
@@ -61,6 +64,7 @@ pub(crate) struct ReadHints {
     /// Counts how often the files became others: what was planned before is void.
     turn: u64,
     damages: Vec<Damage>,
+    pub recent: Recent,
 }
 
 /// Where a batch begins.
@@ -106,11 +110,42 @@ impl ReadHints {
 
     /// Forgets everything, since the files are others now.
     pub fn clear(&mut self) {
-        *self = Self { turn: self.turn + 1, ..Self::default() };
+        self.recent.clear();
+        let recent = std::mem::take(&mut self.recent);
+        *self = Self { turn: self.turn + 1, recent, ..Self::default() };
     }
 }
 
 impl Log {
+    /// As [`Log::read`], where the newest batches are in memory and one of them is to be given;
+    /// else `None`. A reader that finds nothing new has them kept from then on.
+    ///
+    /// # Errors
+    /// Those of [`Log::read`].
+    pub fn read_recent(
+        &mut self,
+        from: Offset,
+        bytes_max: usize,
+        until: Offset,
+    ) -> Result<Option<RecentBatches>, ReadError> {
+        self.check_online()?;
+        let until = until.min(self.written_end());
+        if from < self.start || from > self.end {
+            return Ok(None);
+        }
+        if from >= until {
+            self.hints.recent.want();
+            return Ok(None);
+        }
+        self.check_damage(from)?;
+        Ok(self.hints.recent.find(from, bytes_max, until))
+    }
+
+    /// Gives back the memory of the newest batches if none came since the last call.
+    pub fn age_recent(&mut self) {
+        self.hints.recent.age();
+    }
+
     /// The batches from the one that holds `from` on, as many as fit into `bytes_max`, all before
     /// `until`. With `min_one` the first one comes whatever its size. Staged batches are written
     /// first, if they are to be read. Waits for no device: what is not in memory comes back as [`Read::Cold`].

@@ -11,7 +11,7 @@ pub(crate) const LENGTH_BYTES: usize = 4;
 /// A chunk of a quiet connection, and the least room worth a read.
 const CHUNK_BYTES_MIN: usize = 4 << 10;
 /// A chunk of a busy connection, and what any peer may get before it has sent anything.
-const CHUNK_BYTES_MAX: usize = 64 << 10;
+pub const CHUNK_BYTES_MAX: usize = 64 << 10;
 const ROOM_BYTES_MIN: usize = 512;
 /// A large frame may take so many times what has arrived of it; the rest is untouched memory.
 const GROWTH: usize = 3;

@@ -33,6 +33,7 @@ pub use accept::Net;
 pub use bind::{BindError, Listener, ListenerOptions};
 pub use counters::{Closed, ListenerCounters};
 pub use handler::{Handler, Response, Served};
+pub use inbound::CHUNK_BYTES_MAX;
 pub use limits::{Limits, ListenerLimits};
 pub use memory::InFlight;
 pub use peer::{ClientSoftware, Peer};

@@ -8,130 +8,25 @@
 //! What is read counts as in flight from that moment ([`InFlight`]), and no read takes more than
 //! the node's budget has left: many readers at once must not cost more memory than the node has.
 
+mod answer;
+mod owner;
+mod records;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use log::{AbortedLookup, AbortedTxn, Batches, ColdRead, Learned, LogError, Read, ReadError};
-use net::InFlight;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
-use types::{ErrorCode, LeaderEpoch, Offset};
+use log::{Batches, ColdRead, Learned, LogError};
+use types::{ErrorCode, Offset};
 
+pub use self::answer::{Answer, Ask, Bounds, Wait};
+use self::owner::{is_enough, read_here, wait_here};
+use self::records::Records;
+pub use self::records::put_in;
 use crate::broker::Context;
-use crate::shard::{Call, Partition, PartitionId, Reply, Shard};
+use crate::shard::{Call, Shard};
 use crate::threads;
-
-/// What a shard reads for a fetch even where nothing is left of the node's budget, so that
-/// readers move on. One batch always comes, however large it is.
-const LEAST_BYTES: usize = 64 << 10;
-
-/// The most that one partition brings, unless one batch alone is longer: what consumers ask for by
-/// default, and what is read into memory that is used again.
-const PARTITION_BYTES_MAX: usize = 1 << 20;
-
-/// One partition to read.
-#[derive(Clone, Debug)]
-pub struct Ask {
-    /// Place within the request.
-    pub at: usize,
-    /// The partition.
-    pub partition: PartitionId,
-    /// First offset wanted, as sent.
-    pub offset: i64,
-    /// Most bytes of this partition.
-    pub bytes_max: usize,
-    /// The leader epoch that the reader knows, -1 for none.
-    pub current_leader_epoch: i32,
-    /// The epoch of the last record that the reader has, -1 for none.
-    pub last_fetched_epoch: i32,
-}
-
-/// What holds for all partitions of a fetch.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    /// Only committed transactions.
-    pub read_committed: bool,
-    /// Most bytes in all.
-    pub bytes_max: usize,
-    /// With fewer bytes than this the reader waits.
-    pub bytes_min: usize,
-    /// The wait for more; `None` if the reader will not wait.
-    pub wait: Option<Wait>,
-}
-
-/// How a reader waits for more.
-#[derive(Clone, Debug)]
-pub struct Wait {
-    /// Whom to wake.
-    pub notify: Arc<Notify>,
-    /// When the reader takes what there is.
-    pub until: Instant,
-}
-
-/// What one partition answers.
-#[derive(Debug)]
-pub struct Answer {
-    /// Why there is nothing, if so.
-    pub error: ErrorCode,
-    /// `None` where the error leaves it unknown.
-    pub high_watermark: Option<Offset>,
-    /// End of what is in no open transaction.
-    pub last_stable: Option<Offset>,
-    /// First offset of the log.
-    pub log_start: Option<Offset>,
-    /// Whole batches.
-    pub records: Bytes,
-    /// Whether the log has more behind the records: a limit or the end of a segment cut them, and
-    /// waiting would not make them longer.
-    pub is_cut: bool,
-    /// Epoch and end offset where the reader's log and this one part.
-    pub diverging: Option<(LeaderEpoch, Offset)>,
-    /// Aborted transactions within the records, for a reader of committed ones.
-    pub aborted: Vec<AbortedTxn>,
-    /// What tells them, and the offset behind the records that are there already.
-    unsettled: Option<(AbortedLookup, Offset)>,
-    /// Counts the records until the connection has them; none without any in memory.
-    pub held: Option<InFlight>,
-}
-
-impl Answer {
-    /// Whether the reader must hear of it at once, however little it brings.
-    pub fn is_urgent(&self) -> bool {
-        !self.error.is_none() || self.diverging.is_some() || self.is_cut
-    }
-
-    /// Takes the records that the device gave, which were counted by their limit so far.
-    fn hold(&mut self, records: Bytes, next: Offset, bounds: &Bounds) {
-        let until = if bounds.read_committed { self.last_stable } else { self.high_watermark };
-        self.is_cut = !records.is_empty() && until.is_some_and(|until| next < until);
-        if let Some(held) = &mut self.held {
-            held.set(records.len());
-        }
-        self.records = records;
-        if let Some((_, behind)) = &mut self.unsettled {
-            *behind = next;
-        }
-    }
-
-    /// An answer that is only an error.
-    pub fn refused(error: ErrorCode) -> Self {
-        Self {
-            error,
-            high_watermark: None,
-            last_stable: None,
-            log_start: None,
-            records: Bytes::new(),
-            is_cut: false,
-            diverging: None,
-            aborted: vec![],
-            unsettled: None,
-            held: None,
-        }
-    }
-}
 
 /// An answer whose records may have to be read from the device still.
 type Found = (Ask, Answer, Option<Box<ColdRead>>);
@@ -157,7 +52,7 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
                         again.push(ask);
                         continue;
                     }
-                    Ok((records, next)) => answer.hold(records, next, bounds),
+                    Ok((records, next)) => answer.hold(records.into(), next, bounds),
                     Err(error) => answer = Answer::refused(error),
                 }
             }
@@ -216,7 +111,7 @@ fn trim(answers: &mut [(usize, Answer)], bytes_max: usize) {
     let mut spent = 0;
     for (_, answer) in answers {
         if spent > 0 && spent + answer.records.len() > bytes_max {
-            answer.records = Bytes::new();
+            answer.records = Records::default();
             answer.aborted.clear();
             answer.held = None;
         }
@@ -301,140 +196,5 @@ async fn read_there(
         Ok(found) => found,
         // The owner has stopped; the node is going down and the connection with it.
         Err(_) => std::future::pending().await,
-    }
-}
-
-/// Reads again whenever a partition has grown, until there is enough, the time is over or nobody
-/// listens any more.
-async fn wait_here(
-    shard: Rc<Shard>,
-    mut found: Vec<Found>,
-    bounds: Bounds,
-    wait: Wait,
-    mut reply: Reply<Vec<Found>>,
-) {
-    while !is_enough(&found, &bounds) && !shard.is_draining() {
-        tokio::select! {
-            () = wait.notify.notified() => {}
-            () = sleep_until(wait.until) => break,
-            () = reply.closed() => return,
-        }
-        let asks = found.into_iter().map(|(ask, _, _)| ask).collect();
-        found = read_here(&shard, asks, &bounds);
-    }
-    reply.send(found);
-}
-
-/// Whether the reader is to have this now. What the device holds counts: it must be read to know.
-fn is_enough(found: &[Found], bounds: &Bounds) -> bool {
-    let bytes: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
-    bytes >= bounds.bytes_min
-        || found.iter().any(|(_, answer, cold)| cold.is_some() || answer.is_urgent())
-}
-
-fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
-    let net = &shard.shared.net;
-    let mut left = bounds.bytes_max;
-    // Apart from `left`: a read of the device is counted by its limit, and may bring less.
-    let mut budget_left = net.in_flight_bytes_left().max(LEAST_BYTES);
-    let mut total = 0;
-    let mut found = Vec::with_capacity(asks.len());
-    for ask in asks {
-        let partition = match shard.served_partition(ask.partition) {
-            Ok(partition) => partition,
-            Err(code) => {
-                found.push((ask, Answer::refused(code), None));
-                continue;
-            }
-        };
-        let mut partition = partition.borrow_mut();
-        let limits = ReadLimits {
-            // No read takes more than the node's budget has left.
-            bytes_max: ask.bytes_max.min(PARTITION_BYTES_MAX).min(left).min(budget_left),
-            min_one: total == 0,
-        };
-        let (mut answer, cold) = read_one(&mut partition, &ask, limits, bounds);
-        let bytes = answer.records.len();
-        if bytes > 0 {
-            shard.metrics.count_fetched(&partition, bytes as u64);
-        }
-        let held = if cold.is_some() { limits.bytes_max } else { bytes };
-        answer.held = (held > 0).then(|| net.hold_in_flight(held));
-        budget_left = budget_left.saturating_sub(held);
-        left = left.saturating_sub(bytes);
-        total += if cold.is_some() { limits.bytes_max.max(1) } else { bytes };
-        found.push((ask, answer, cold));
-    }
-    // What the device will give is not known yet: it may be too little.
-    let ready: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
-    if ready < bounds.bytes_min
-        && let Some(wait) = &bounds.wait
-    {
-        for (ask, _, _) in &found {
-            if let Some(partition) = shard.partition(ask.partition) {
-                partition.borrow_mut().watch(&wait.notify);
-            }
-        }
-    }
-    found
-}
-
-/// How much one partition may bring.
-#[derive(Clone, Copy)]
-struct ReadLimits {
-    bytes_max: usize,
-    /// One batch comes even if it is longer.
-    min_one: bool,
-}
-
-fn read_one(
-    partition: &mut Partition,
-    ask: &Ask,
-    limits: ReadLimits,
-    bounds: &Bounds,
-) -> (Answer, Option<Box<ColdRead>>) {
-    if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
-        return (Answer::refused(error), None);
-    }
-    let high_watermark = partition.high_watermark();
-    let last_stable = partition.last_stable_offset();
-    let mut answer = Answer {
-        high_watermark: Some(high_watermark),
-        last_stable: Some(last_stable),
-        log_start: Some(partition.log().start_offset()),
-        ..Answer::refused(ErrorCode::None)
-    };
-    let Some(from) = Offset::from_wire(ask.offset) else {
-        return (Answer::refused(ErrorCode::OffsetOutOfRange), None);
-    };
-    answer.diverging = partition.divergence(from, ask.last_fetched_epoch);
-    if answer.diverging.is_some() {
-        return (answer, None);
-    }
-    let until = if bounds.read_committed { last_stable } else { high_watermark };
-    if bounds.read_committed {
-        answer.unsettled = partition.log().aborted_lookup(from).map(|lookup| (lookup, from));
-    }
-    match partition.log_mut().read(from, limits.bytes_max, until, limits.min_one) {
-        Ok(Read::Ready(batches)) => {
-            let next = batches.next_offset;
-            let records = batches.bytes;
-            answer.is_cut = !records.is_empty() && next < until;
-            answer.records = records;
-            if let Some((_, behind)) = &mut answer.unsettled {
-                *behind = next;
-            }
-            (answer, None)
-        }
-        Ok(Read::Cold(cold)) => (answer, Some(cold)),
-        Err(error) => {
-            // Damage was told of when it was found.
-            if let ReadError::Log(fault) = &error
-                && !matches!(fault, LogError::Damaged { .. })
-            {
-                tracing::error!(partition = %partition.name(), "cannot read: {fault}");
-            }
-            (Answer::refused(error.code()), None)
-        }
     }
 }

@@ -42,7 +42,9 @@ impl Context {
         self.encode(message).map_or_else(Response::close, Response::new)
     }
 
-    fn encode<M: Message>(&self, message: &M) -> Option<Vec<Bytes>> {
+    /// As [`Context::respond`], for an answer that is not yet complete; `None` after a mistake of
+    /// this broker.
+    pub fn encode<M: Message>(&self, message: &M) -> Option<Vec<Bytes>> {
         let mut segments = Segments::new();
         segments.write(&self.correlation_id.to_be_bytes());
         if self.api.response_header_version(self.version) >= 1 {

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use config::Durability;
-use log::{AppendError, AppendOrigin, Log, LogError, Rolling, SyncError, SyncTicket, Synced};
+use log::{
+    AppendError, AppendOrigin, Log, LogError, Received, Rolling, SyncError, SyncTicket, Synced,
+};
 use replication::{EpochEnd, Leader, Purgatory, divergence};
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
@@ -158,6 +159,7 @@ impl Partition {
 
     /// A round of upkeep has come by; how many have since a client has used it.
     pub fn age(&mut self) -> u8 {
+        self.log.age_recent();
         self.idle_rounds = self.idle_rounds.saturating_add(1);
         self.idle_rounds
     }
@@ -271,7 +273,7 @@ impl Partition {
     /// [`AppendRefused`] with the log unchanged; after an IO error the partition is offline.
     pub fn append(
         &mut self,
-        batches: BytesMut,
+        batches: impl Into<Received>,
         origin: AppendOrigin,
         now: Millis,
     ) -> Result<Appended, AppendRefused> {

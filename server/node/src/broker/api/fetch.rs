@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use net::{Response, Served};
 use protocol::View;
 use protocol::messages::fetch::{
@@ -165,6 +165,7 @@ fn locate(shard: &Shard, wanted: &Wanted, key: &PartitionKey) -> Result<Partitio
 fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Response {
     let mut sessions = context.shard.sessions.borrow_mut();
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
+    let mut pieces = Vec::new();
     let mut places: BTreeMap<&TopicKey, usize> = BTreeMap::new();
     for (target, answer) in open.targets.iter().zip(answers) {
         let answered = Answered {
@@ -180,10 +181,12 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
             responses.push(topic_response(&target.key.topic));
             responses.len() - 1
         });
-        responses[at].partitions.push(partition_data(target.key.partition, answer));
+        let data = partition_data(target.key.partition, answer, &mut pieces);
+        responses[at].partitions.push(data);
     }
     let response = FetchResponse { session_id: open.session_id, responses, ..Default::default() };
-    context.respond(&response)
+    let encoded = context.encode(&response);
+    encoded.map_or_else(Response::close, |encoded| Response::new(read::put_in(encoded, pieces)))
 }
 
 fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
@@ -197,8 +200,12 @@ fn topic_response(topic: &TopicKey) -> FetchableTopicResponse {
     }
 }
 
-/// What a partition answers.
-fn partition_data(partition_index: i32, answer: Answer) -> PartitionData {
+/// What a partition answers; records in pieces go to `pieces`, in order.
+fn partition_data(
+    partition_index: i32,
+    answer: Answer,
+    pieces: &mut Vec<Vec<Bytes>>,
+) -> PartitionData {
     let wire = |offset: Option<Offset>| offset.map_or(-1, Offset::get);
     let aborted = answer.aborted.into_iter().map(|txn| AbortedTransaction {
         producer_id: txn.producer.0,
@@ -218,7 +225,7 @@ fn partition_data(partition_index: i32, answer: Answer) -> PartitionData {
         log_start_offset: wire(answer.log_start),
         diverging_epoch: diverging.unwrap_or_default(),
         aborted_transactions: Some(aborted.collect()),
-        records: Some(answer.records),
+        records: Some(answer.records.stand_in(pieces)),
         ..Default::default()
     }
 }

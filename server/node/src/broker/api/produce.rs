@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use log::AppendOrigin;
+use log::{AppendOrigin, Received};
 use net::{Response, Served};
 use protocol::View;
 use protocol::messages::produce::{
@@ -149,6 +149,8 @@ fn append_all(
     mut body: BytesMut,
     (acks, version): (i16, i16),
 ) -> Vec<Pending> {
+    // A slice keeps the whole frame in memory, or the chunk that small frames share.
+    let memory_bytes = body.len().max(net::CHUNK_BYTES_MAX);
     let mut consumed = 0;
     let mut pending = Vec::with_capacity(parts.len());
     for Part { topic, index, target, records } in parts {
@@ -161,7 +163,7 @@ fn append_all(
                 consumed = start + bytes;
                 match check(&batches, version) {
                     Err(refusal) => Answer::Ready(Err(refusal)),
-                    Ok(()) => append(context, target, batches, acks),
+                    Ok(()) => append(context, target, Received { batches, memory_bytes }, acks),
                 }
             }
         };
@@ -191,7 +193,7 @@ fn check(batches: &[u8], version: i16) -> Result<(), AppendRefused> {
 }
 
 /// Appends to one partition, here or on the shard that owns it.
-fn append(context: &Context, target: PartitionId, batches: BytesMut, acks: i16) -> Answer {
+fn append(context: &Context, target: PartitionId, batches: Received, acks: i16) -> Answer {
     let Context { shard, peer, .. } = context;
     let owner = shard.owner_of(target);
     let (reply, answer) = shard.reply_from(owner);
@@ -208,7 +210,7 @@ fn append(context: &Context, target: PartitionId, batches: BytesMut, acks: i16) 
 fn append_here(
     shard: &Rc<Shard>,
     target: PartitionId,
-    batches: BytesMut,
+    received: Received,
     acks: i16,
     reply: Reply<AppendReply>,
 ) {
@@ -219,8 +221,8 @@ fn append_here(
             return;
         }
     };
-    let bytes = batches.len() as u64;
-    let appended = partition.borrow_mut().append(batches, AppendOrigin::Client, clock::latest());
+    let bytes = received.batches.len() as u64;
+    let appended = partition.borrow_mut().append(received, AppendOrigin::Client, clock::latest());
     match appended {
         Ok(appended) => {
             shard.metrics.count_produced(&partition.borrow(), appended, bytes);

@@ -1,0 +1,159 @@
+//! The part of a fetch that runs on the shard that owns the partitions: what memory and the page
+//! cache hold is read at once, the rest comes back as plans.
+
+use std::rc::Rc;
+
+use log::{ColdRead, LogError, Read, ReadError};
+use tokio::time::sleep_until;
+use types::{ErrorCode, Offset};
+
+use super::Found;
+use super::answer::{Answer, Ask, Bounds, Wait};
+use super::records::Records;
+use crate::shard::{Partition, Reply, Shard};
+
+/// What a shard reads for a fetch even where nothing is left of the node's budget, so that
+/// readers move on. One batch always comes, however large it is.
+const LEAST_BYTES: usize = 64 << 10;
+
+/// The most that one partition brings, unless one batch alone is longer: what consumers ask for by
+/// default, and what is read into memory that is used again.
+const PARTITION_BYTES_MAX: usize = 1 << 20;
+
+/// Reads again whenever a partition has grown, until there is enough, the time is over or nobody
+/// listens any more.
+pub(super) async fn wait_here(
+    shard: Rc<Shard>,
+    mut found: Vec<Found>,
+    bounds: Bounds,
+    wait: Wait,
+    mut reply: Reply<Vec<Found>>,
+) {
+    while !is_enough(&found, &bounds) && !shard.is_draining() {
+        tokio::select! {
+            () = wait.notify.notified() => {}
+            () = sleep_until(wait.until) => break,
+            () = reply.closed() => return,
+        }
+        let asks = found.into_iter().map(|(ask, _, _)| ask).collect();
+        found = read_here(&shard, asks, &bounds);
+    }
+    reply.send(found);
+}
+
+/// Whether the reader is to have this now. What the device holds counts: it must be read to know.
+pub(super) fn is_enough(found: &[Found], bounds: &Bounds) -> bool {
+    let bytes: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
+    bytes >= bounds.bytes_min
+        || found.iter().any(|(_, answer, cold)| cold.is_some() || answer.is_urgent())
+}
+
+pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
+    let net = &shard.shared.net;
+    let mut left = bounds.bytes_max;
+    // Apart from `left`: a read of the device is counted by its limit, and may bring less.
+    let mut budget_left = net.in_flight_bytes_left().max(LEAST_BYTES);
+    let mut total = 0;
+    let mut found = Vec::with_capacity(asks.len());
+    for ask in asks {
+        let partition = match shard.served_partition(ask.partition) {
+            Ok(partition) => partition,
+            Err(code) => {
+                found.push((ask, Answer::refused(code), None));
+                continue;
+            }
+        };
+        let mut partition = partition.borrow_mut();
+        let limits = ReadLimits {
+            // No read takes more than the node's budget has left.
+            bytes_max: ask.bytes_max.min(PARTITION_BYTES_MAX).min(left).min(budget_left),
+            min_one: total == 0,
+        };
+        let (mut answer, cold) = read_one(&mut partition, &ask, limits, bounds);
+        let bytes = answer.records.len();
+        if bytes > 0 {
+            shard.metrics.count_fetched(&partition, bytes as u64);
+        }
+        let held = if cold.is_some() { limits.bytes_max } else { bytes };
+        answer.held = (held > 0).then(|| net.hold_in_flight(held));
+        budget_left = budget_left.saturating_sub(held);
+        left = left.saturating_sub(bytes);
+        total += if cold.is_some() { limits.bytes_max.max(1) } else { bytes };
+        found.push((ask, answer, cold));
+    }
+    // What the device will give is not known yet: it may be too little.
+    let ready: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
+    if ready < bounds.bytes_min
+        && let Some(wait) = &bounds.wait
+    {
+        for (ask, _, _) in &found {
+            if let Some(partition) = shard.partition(ask.partition) {
+                partition.borrow_mut().watch(&wait.notify);
+            }
+        }
+    }
+    found
+}
+
+/// How much one partition may bring.
+#[derive(Clone, Copy)]
+struct ReadLimits {
+    bytes_max: usize,
+    /// One batch comes even if it is longer.
+    min_one: bool,
+}
+
+fn read_one(
+    partition: &mut Partition,
+    ask: &Ask,
+    limits: ReadLimits,
+    bounds: &Bounds,
+) -> (Answer, Option<Box<ColdRead>>) {
+    if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
+        return (Answer::refused(error), None);
+    }
+    let high_watermark = partition.high_watermark();
+    let last_stable = partition.last_stable_offset();
+    let mut answer = Answer {
+        high_watermark: Some(high_watermark),
+        last_stable: Some(last_stable),
+        log_start: Some(partition.log().start_offset()),
+        ..Answer::refused(ErrorCode::None)
+    };
+    let Some(from) = Offset::from_wire(ask.offset) else {
+        return (Answer::refused(ErrorCode::OffsetOutOfRange), None);
+    };
+    answer.diverging = partition.divergence(from, ask.last_fetched_epoch);
+    if answer.diverging.is_some() {
+        return (answer, None);
+    }
+    let until = if bounds.read_committed { last_stable } else { high_watermark };
+    if bounds.read_committed {
+        answer.unsettled = partition.log().aborted_lookup(from).map(|lookup| (lookup, from));
+    }
+    let log = partition.log_mut();
+    let read = match log.read_recent(from, limits.bytes_max, until) {
+        Ok(Some(recent)) => {
+            answer.take(Records::in_pieces(recent.pieces), recent.next_offset, bounds);
+            return (answer, None);
+        }
+        Ok(None) => log.read(from, limits.bytes_max, until, limits.min_one),
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(Read::Ready(batches)) => {
+            answer.take(batches.bytes.into(), batches.next_offset, bounds);
+            (answer, None)
+        }
+        Ok(Read::Cold(cold)) => (answer, Some(cold)),
+        Err(error) => {
+            // Damage was told of when it was found.
+            if let ReadError::Log(fault) = &error
+                && !matches!(fault, LogError::Damaged { .. })
+            {
+                tracing::error!(partition = %partition.name(), "cannot read: {fault}");
+            }
+            (Answer::refused(error.code()), None)
+        }
+    }
+}
