@@ -1,6 +1,7 @@
 //! The other end of a connection, as the node sees it, and where its requests lead.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -24,7 +25,12 @@ pub struct Peer {
     /// What ApiVersions told about the client (KIP-511).
     pub software: RefCell<Option<ClientSoftware>>,
     pub(crate) pull: Pull,
+    pub(crate) on_close: OnClose,
 }
+
+/// What to do once the client has closed the connection.
+#[derive(Default)]
+pub(crate) struct OnClose(RefCell<Option<Box<dyn FnOnce()>>>);
 
 /// Name and version of a client library.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,9 +51,28 @@ impl Peer {
         self.pull.vote_to_stay();
     }
 
+    /// Has `act` called when the other side closes the connection or is lost; the last one counts.
+    /// The connection stays on this shard from now on.
+    pub fn when_closed_by_client(&self, act: Box<dyn FnOnce()>) {
+        self.stays();
+        self.on_close.0.replace(Some(act));
+    }
+
+    pub(crate) fn closed_by_client(&self) {
+        if let Some(act) = self.on_close.0.take() {
+            act();
+        }
+    }
+
     /// The shard holds something for this connection that does not go with it.
     pub fn stays(&self) {
         self.pull.stays.set(true);
+    }
+}
+
+impl fmt::Debug for OnClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.borrow().is_some() { "OnClose(set)" } else { "OnClose(none)" })
     }
 }
 

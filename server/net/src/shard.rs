@@ -11,7 +11,7 @@ use crate::accept::{Accepted, Net};
 use crate::connection::{Connection, End};
 use crate::counters::Closed;
 use crate::handler::Handler;
-use crate::peer::{Peer, Pull};
+use crate::peer::{OnClose, Peer, Pull};
 
 /// The sockets on their way to one shard. It is `Send`: made by [`Net::new`], then moved to the
 /// shard's thread.
@@ -69,12 +69,18 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
             authenticated: Cell::new(accepted.authenticated),
             software: RefCell::new(accepted.software.take()),
             pull: Pull::after(accepted.moves),
+            on_close: OnClose::default(),
         });
         let (counters, inbound) = (accepted.counters.clone(), accepted.inbound);
         let serving =
             Connection::new(&net, handler.clone(), peer.clone(), stream, inbound, &counters);
         let (shard, stream, inbound) = match serving.run().await {
-            End::Closed(reason) => return counters.count_closed(reason),
+            End::Closed(reason) => {
+                if reason == Closed::ByClient {
+                    peer.closed_by_client();
+                }
+                return counters.count_closed(reason);
+            }
             End::Moves { shard, stream, inbound } => (shard, stream, inbound),
         };
         let Ok(stream) = stream.into_std() else { return counters.count_closed(Closed::ByClient) };

@@ -12,7 +12,6 @@ use ::metadata::image::ResourceType;
 use config::NodeConfig;
 use net::Limits;
 
-use crate::dir_failures;
 use crate::shared::Shared;
 
 /// Puts the broker's settings of the image in force if they have changed.
@@ -22,13 +21,12 @@ pub fn apply(shared: &Arc<Shared>, image: &Image, changes: &Changes) {
     }
 }
 
-/// Puts the broker's settings of the image in force. Must run inside a `LocalSet`.
+/// Puts the broker's settings of the image in force.
 pub fn put_in_force(shared: &Arc<Shared>, image: &Image) {
     let own = shared.broker_resource();
     let cordoned = shared.layers(image, &own).list("cordoned.log.dirs");
     if shared.dirs.set_cordoned(&cordoned) {
-        let shared = Arc::clone(shared);
-        tokio::task::spawn_local(async move { dir_failures::tell_cluster(&shared).await });
+        shared.membership.beat_now();
     }
     match NodeConfig::resolve(&shared.layers(image, &own)) {
         Ok(config) => shared.net.set_limits(limits(&config)),

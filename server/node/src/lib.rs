@@ -13,17 +13,19 @@ mod dynamic;
 mod groups;
 mod http;
 pub mod logging;
+mod membership;
 mod metrics;
 mod node;
-#[cfg_attr(not(test), expect(dead_code, reason = "its users follow"))]
 mod peers;
 mod producer_ids;
 mod recovery;
 mod registration;
+mod sessions;
 mod shard;
 mod shared;
 mod sync_threads;
 mod threads;
+mod to_controller;
 mod upkeep;
 
 pub use node::{Node, StartOptions};

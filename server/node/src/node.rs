@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,22 +12,29 @@ use ::metadata::{Image, Loader};
 use anyhow::{Context, bail};
 use config::{BrokerLayers, NodeConfig, StaticConfig};
 use log::RealDisk;
-use net::{Inbox, Listener, ListenerOptions, Net};
+use net::{Inbox, Listener, ListenerCounters, ListenerOptions, Net};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::watch;
 use types::Rng;
 
 use crate::cleaner::CleanerStatus;
-use crate::controller::{self, Acting, Controller, MetadataLog, Publish};
+use crate::controller::{self, Acting, Active, Controller, MetadataLog, Publish};
 use crate::dirs::Dirs;
 use crate::http::{self, Phase, Status};
+use crate::membership::Membership;
+use crate::peers::{LinkOptions, Peers};
 use crate::recovery::{self, Recovered};
 use crate::registration;
+use crate::sessions::Sessions;
 use crate::shard::{Inward, Mailboxes, Shard};
 use crate::shared::Shared;
 use crate::sync_threads::SyncThreads;
+use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
-use crate::{clock, dir_failures, dynamic, groups, threads, upkeep};
+use crate::{clock, dir_failures, dynamic, groups, membership, peers, sessions, threads, upkeep};
 
+/// How long the active controller may take for what is handed on to it.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
@@ -48,6 +54,8 @@ pub struct Node {
     /// Ends when the last connection has ended.
     drained: Receiver<()>,
     controller: controller::Running,
+    membership: membership::Running,
+    peers: peers::Running,
     listeners: Vec<(String, SocketAddr)>,
     metrics: Option<SocketAddr>,
     status: Arc<Status>,
@@ -77,16 +85,18 @@ impl Node {
         let dirs = Arc::new(dirs);
         let bound = bind(&config)?;
         let shards = shard_count(&config);
+        let (peers, peers_running) = Peers::start(config.limits.setup_timeout_ms, &mut rng)?;
         let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
         let acting = acting(mailboxes.clone(), Arc::clone(&dirs));
         let syncs = SyncThreads::start(&dirs, &mailboxes)?;
-        let node_id = config.node_id;
-        let image = Arc::new(image);
+        let (node_id, image) = (config.node_id, Arc::new(image));
         let kraft_version = log.facts().kraft_version;
         let seed = Rng::new(rng.next_u64());
         let (controller, running) =
             Controller::start(log, Arc::clone(&image), Arc::clone(&fixed), node_id, seed, acting)?;
+        let to_controller = to_controller(&config, controller.active(), peers.clone());
+        let sessions = Arc::new(Sessions::new(config.quorum.session_timeout_ms));
         let advertised = registration::advertised(&config, &bound);
         let shared = Arc::new(Shared {
             config,
@@ -97,22 +107,23 @@ impl Node {
             syncs,
             mailboxes,
             controller,
-            is_registered: AtomicBool::new(false),
+            peers,
+            to_controller,
+            sessions,
+            membership: Membership::default(),
             kraft_version,
             net: Arc::clone(&net),
-            listener_counters: bound
-                .iter()
-                .map(|one| (one.name().to_owned(), one.counters()))
-                .collect(),
+            listener_counters: counters(&bound),
             advertised,
         });
         let recovered = Arc::new(recovery::run(&shared, &image, status.recovery())?);
         let (serving, drained) = std::sync::mpsc::channel();
         let found = (image, recovered);
         let threads = start_shards(&shared, &found, inboxes, receivers, serving, &mut rng)?;
-        registration::register(&shared, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
+        // Other nodes may need this one's controller before it can let anyone in.
         let acceptor = start_acceptor(net, bound)?;
+        let membership = Membership::join(&shared, &mut rng)?;
         status.show(Arc::clone(&shared));
         status.set(Phase::Serving);
         Ok(Self {
@@ -123,6 +134,8 @@ impl Node {
             acceptor,
             drained,
             controller: running,
+            membership,
+            peers: peers_running,
             listeners,
             failure,
         })
@@ -164,13 +177,14 @@ impl Node {
         upkeep::drain_shards(&self.shared)?;
         // Nothing is ever sent: the channel ends with the last of those who serve connections.
         _ = self.drained.recv();
-        registration::leave(&self.shared);
+        self.membership.leave(&self.shared);
         let closed = upkeep::close_shards(&self.shared)?;
         for shard in self.shards {
             shard.join().map_err(|_| panicked("a shard"))?;
         }
         let epoch = registration::epoch_of(&closed.image, self.shared.config.node_id);
         let ended = self.shared.controller.stop(self.controller);
+        self.peers.stop();
         upkeep::mark_clean(&self.shared, &closed, epoch, ended.is_ok())?;
         ended
     }
@@ -235,6 +249,24 @@ fn open_metadata(
     log.append(&records, loader.image().metadata_version(), clock::wall())?;
     log.commit()?;
     Ok((log, loader.image().clone()))
+}
+
+fn counters(bound: &[Listener]) -> Vec<(String, Arc<ListenerCounters>)> {
+    bound.iter().map(|one| (one.name().to_owned(), one.counters())).collect()
+}
+
+/// The way to the active controller for requests that clients wait for.
+fn to_controller(
+    config: &NodeConfig,
+    active: watch::Receiver<Active>,
+    peers: Peers,
+) -> ToController {
+    let options = LinkOptions {
+        client_id: format!("{}-forwarding", config.node_id),
+        request_timeout: FORWARD_TIMEOUT,
+        response_bytes_max: config.limits.request_bytes_max as usize,
+    };
+    ToController::new(config, active, peers, options)
 }
 
 /// What the node does as its controller decides.
@@ -334,6 +366,7 @@ fn start_shards(
                 tokio::task::spawn_local(upkeep::run(Rc::clone(&shard)));
                 if shard.index == 0 {
                     tokio::task::spawn_local(dir_failures::run(Rc::clone(&shard)));
+                    tokio::task::spawn_local(sessions::run(Rc::clone(&shard)));
                 }
                 shard.run(mailbox).await;
             });

@@ -8,10 +8,10 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use ::metadata::controller::allocate_producer_ids;
+use protocol::ApiKey;
 use protocol::messages::allocate_producer_ids::AllocateProducerIdsRequest;
 use types::{ErrorCode, ProducerId};
 
-use crate::registration;
 use crate::shard::Shard;
 
 /// Ids that were allocated and not given out yet.
@@ -48,21 +48,27 @@ impl ProducerIds {
 }
 
 async fn allocate(shard: &Rc<Shard>) -> Result<Range<i64>, ErrorCode> {
-    let node = shard.shared.config.node_id;
-    let decide = move |image: &::metadata::Image, _: &mut ::metadata::controller::Context<'_>| {
-        let broker_epoch = registration::epoch_of(image, node).unwrap_or(-1);
-        let request =
-            AllocateProducerIdsRequest { broker_id: node.0, broker_epoch, ..Default::default() };
-        allocate_producer_ids(image, &request)
+    let shared = &shard.shared;
+    let request = AllocateProducerIdsRequest {
+        broker_id: shared.config.node_id.0,
+        broker_epoch: shared.membership.epoch(),
+        ..Default::default()
     };
-    let decided = shard.shared.controller.decide(decide).await;
+    let here = |request: AllocateProducerIdsRequest| {
+        shared.controller.decide(move |image, _| allocate_producer_ids(image, &request))
+    };
+    let asked = shared.to_controller.ask(ApiKey::AllocateProducerIds, move |_| request, here);
     // Kafka's answer while no block of ids is to be had.
-    let response = decided.map_err(|_| ErrorCode::CoordinatorLoadInProgress)?;
+    let response = asked.await.map_err(|why| {
+        tracing::warn!("no producer ids: {why}");
+        ErrorCode::CoordinatorLoadInProgress
+    })?;
     match ErrorCode::from_wire(response.error_code) {
         ErrorCode::None => {
             let start = response.producer_id_start;
             Ok(start..start + i64::from(response.producer_id_len))
         }
+        ErrorCode::NotController => Err(ErrorCode::CoordinatorLoadInProgress),
         code => Err(code),
     }
 }

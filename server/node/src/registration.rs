@@ -1,26 +1,15 @@
-//! This node among the others: what it advertises, how it enters the cluster and leaves it.
+//! What this node tells of itself: where its listeners are, what it can do.
+//!
+//! Not here: when it says so, and its heartbeats (`membership`).
 
-use std::sync::atomic::Ordering;
-
-use ::metadata::controller::{
-    HeartbeatFacts, RegistrationFacts, end_recovery, heartbeat, register_broker,
-    register_controller,
-};
 use ::metadata::{Image, features};
-use anyhow::bail;
 use config::NodeConfig;
 use net::Listener;
-use protocol::messages::broker_heartbeat::BrokerHeartbeatRequest;
 use protocol::messages::broker_registration::{self, BrokerRegistrationRequest};
 use protocol::messages::controller_registration::{self, ControllerRegistrationRequest};
-use types::{BrokerId, ErrorCode, Rng, Uuid};
+use types::{BrokerId, Uuid};
 
-use crate::controller::QuorumFacts;
-use crate::dirs::fresh_id;
 use crate::shared::{Advertised, Shared};
-
-/// From this `metadata.version` on (4.3-IV0), the cluster knows of cordoned directories.
-const CORDONED_SINCE: i16 = 30;
 
 /// What clients and other nodes are told of each listener. A port that the system chose stands
 /// for 0, and the machine's own name for a host that is not given.
@@ -52,95 +41,13 @@ fn own_host() -> String {
     if resolves { name } else { "localhost".to_owned() }
 }
 
-/// Registers this node as controller and broker and waits until it is let in.
-///
-/// # Errors
-/// If the cluster refuses it.
-pub fn register(shared: &Shared, rng: &mut Rng) -> anyhow::Result<()> {
-    let incarnation = fresh_id(rng);
-    let request = controller_request(shared, incarnation);
-    shared.controller.decide_blocking(move |_, _, _| register_controller(&request))?;
-    let request = broker_request(shared, incarnation);
-    let cluster_id = shared.dirs.cluster_id.clone();
-    let registered = shared.controller.decide_blocking(move |image, quorum, context| {
-        let facts = RegistrationFacts {
-            cluster_id: &cluster_id,
-            next_offset: quorum.end.get(),
-            session_is_alive: false,
-        };
-        register_broker(image, &request, facts, context)
-    });
-    let response = registered?;
-    refuse_error("registration", response.error_code)?;
-    // What befalls directories from here on is told by itself; what did so far, with the heartbeat.
-    shared.is_registered.store(true, Ordering::SeqCst);
-    beat(shared, response.broker_epoch, false)?;
-    // After a crash the elections were unclean, and the logs are open: what they lost is lost.
-    let node = shared.config.node_id;
-    Ok(shared.controller.decide_blocking(move |image, _, _| end_recovery(image, node))?)
-}
-
-/// Tells the cluster that this node is going, in good order.
-pub fn leave(shared: &Shared) {
-    let node = shared.config.node_id;
-    let epoch = shared.controller.decide_blocking(move |image, _, _| {
-        ::metadata::controller::Decision { records: vec![], response: epoch_of(image, node) }
-    });
-    if let Ok(Some(epoch)) = epoch
-        && let Err(fault) = beat(shared, epoch, true)
-    {
-        tracing::warn!("cannot leave the cluster in order: {fault:#}");
-    }
-}
-
 /// The epoch of a broker's registration.
 pub fn epoch_of(image: &Image, node: BrokerId) -> Option<i64> {
     image.broker(node).map(|broker| broker.epoch)
 }
 
-/// A heartbeat that says how the log directories are; the epoch is missing.
-pub fn heartbeat_request(shared: &Shared) -> BrokerHeartbeatRequest {
-    BrokerHeartbeatRequest {
-        broker_id: shared.config.node_id.0,
-        // Every shard has acted on what the controller has committed.
-        current_metadata_offset: i64::MAX,
-        offline_log_dirs: shared.dirs.ids(false),
-        cordoned_log_dirs: Some(shared.dirs.cordoned_ids()),
-        ..Default::default()
-    }
-}
-
-/// What the controller knows of this node: it is itself the one.
-pub fn heartbeat_facts(quorum: &QuorumFacts) -> HeartbeatFacts {
-    HeartbeatFacts { registered_offset: quorum.end.get(), shutdown_is_known: true }
-}
-
-/// Takes out what a cluster of an older `metadata.version` has no record for.
-pub fn drop_unknown_fields(request: &mut BrokerHeartbeatRequest, image: &Image) {
-    if image.metadata_version() < CORDONED_SINCE {
-        request.cordoned_log_dirs = None;
-    }
-}
-
-fn beat(shared: &Shared, broker_epoch: i64, want_shut_down: bool) -> anyhow::Result<()> {
-    let mut request = heartbeat_request(shared);
-    (request.broker_epoch, request.want_shut_down) = (broker_epoch, want_shut_down);
-    let answer = shared.controller.decide_blocking(move |image, quorum, context| {
-        drop_unknown_fields(&mut request, image);
-        heartbeat(image, &request, heartbeat_facts(quorum), context)
-    });
-    let answer = answer?;
-    refuse_error("heartbeat", answer.error_code)
-}
-
-fn refuse_error(what: &str, code: i16) -> anyhow::Result<()> {
-    match ErrorCode::from_wire(code) {
-        ErrorCode::None => Ok(()),
-        code => bail!("the {what} of this node is refused: {code}"),
-    }
-}
-
-fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrationRequest {
+/// What this node registers with as a broker.
+pub fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrationRequest {
     let listeners = shared.advertised.iter().filter(|one| !one.is_controller);
     let listeners = listeners.map(|one| broker_registration::Listener {
         name: one.listener.clone(),
@@ -168,7 +75,8 @@ fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrationRe
     }
 }
 
-fn controller_request(shared: &Shared, incarnation_id: Uuid) -> ControllerRegistrationRequest {
+/// What this node registers with as a controller.
+pub fn controller_request(shared: &Shared, incarnation_id: Uuid) -> ControllerRegistrationRequest {
     let listeners = shared.advertised.iter().filter(|one| one.is_controller);
     let listeners = listeners.map(|one| controller_registration::Listener {
         name: one.listener.clone(),

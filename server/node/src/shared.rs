@@ -1,7 +1,6 @@
 //! What all shards of a node share: settings, directories, the way to the controller.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use ::metadata::Image;
 use ::metadata::image::{ConfigResource, ResourceType};
@@ -11,8 +10,12 @@ use net::{ListenerCounters, Net};
 use crate::cleaner::CleanerStatus;
 use crate::controller::Controller;
 use crate::dirs::Dirs;
+use crate::membership::Membership;
+use crate::peers::Peers;
+use crate::sessions::Sessions;
 use crate::shard::Mailboxes;
 use crate::sync_threads::SyncThreads;
+use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
 
 /// One value per node, behind an `Arc`; hardly any of it changes after the start.
@@ -33,8 +36,14 @@ pub struct Shared {
     pub mailboxes: Mailboxes,
     /// The way to the controller.
     pub controller: Controller,
-    /// Whether this run of the node has registered with the cluster.
-    pub is_registered: AtomicBool,
+    /// The way to other nodes.
+    pub peers: Peers,
+    /// The way to the active controller, for what this broker asks of it now and then.
+    pub to_controller: ToController,
+    /// What the active controller knows of brokers, where it is this node.
+    pub sessions: Arc<Sessions>,
+    /// This node in the cluster.
+    pub membership: Membership,
     /// `kraft.version` of the quorum.
     pub kraft_version: i16,
     /// Connections and their limits.

@@ -34,6 +34,8 @@ pub struct ConnectionLimits {
     pub backlog: i32,
     /// Wait before a failed authentication is answered.
     pub failed_authentication_delay_ms: Millis,
+    /// How long a connection to another node may take until it can be used.
+    pub setup_timeout_ms: Millis,
 }
 
 /// What holds for topics as such.
@@ -140,6 +142,7 @@ impl ConnectionLimits {
             backlog: layers.int("socket.listen.backlog.size"),
             failed_authentication_delay_ms: layers
                 .millis("connection.failed.authentication.delay.ms"),
+            setup_timeout_ms: layers.millis("socket.connection.setup.timeout.ms"),
         }
     }
 }

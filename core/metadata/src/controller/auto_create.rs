@@ -1,13 +1,10 @@
 //! Topics that come to be because somebody asks for them: internal ones when a coordinator needs
 //! them, ordinary ones by a Metadata request where `auto.create.topics.enable` allows it.
 
-use config::BrokerLayers;
+use config::{BrokerLayers, StaticConfig};
 use protocol::messages::create_topics::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
-
-use super::{Context, Decision, create_topics};
-use crate::image::Image;
 
 /// The topic of group memberships and offsets.
 pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
@@ -57,19 +54,17 @@ const INTERNAL_TOPICS: [InternalTopic; 3] = [
     },
 ];
 
-/// Decides the creation of these topics, as CreateTopics with the sizes that the node's settings
-/// give. Whether topics may come to be this way is the caller's to know.
-pub fn auto_create_topics<'a>(
-    image: &Image,
+/// The request that creates these topics, with the sizes that the node's settings give. Whether
+/// topics may come to be this way is the caller's to know.
+pub fn auto_create_request<'a>(
     names: impl Iterator<Item = &'a str>,
-    context: &mut Context<'_>,
-) -> Decision<CreateTopicsResponse> {
-    let topics = names.map(|name| creatable(name, context)).collect();
-    let request = CreateTopicsRequest { topics, ..Default::default() };
-    create_topics(image, &request, context)
+    fixed: &StaticConfig,
+) -> CreateTopicsRequest {
+    let topics = names.map(|name| creatable(name, fixed)).collect();
+    CreateTopicsRequest { topics, ..Default::default() }
 }
 
-fn creatable(name: &str, context: &Context<'_>) -> CreatableTopic {
+fn creatable(name: &str, fixed: &StaticConfig) -> CreatableTopic {
     let Some(internal) = INTERNAL_TOPICS.iter().find(|topic| topic.name == name) else {
         return CreatableTopic {
             name: name.to_owned(),
@@ -78,7 +73,7 @@ fn creatable(name: &str, context: &Context<'_>) -> CreatableTopic {
             ..Default::default()
         };
     };
-    let layers = BrokerLayers::at_start(context.fixed);
+    let layers = BrokerLayers::at_start(fixed);
     let config = |name: &str, value: String| CreatableTopicConfig {
         name: name.to_owned(),
         value: Some(value),

@@ -34,7 +34,7 @@ use config::{BrokerLayers, StaticConfig};
 use types::{BrokerId, ErrorCode, Rng};
 
 pub use alter_partition::alter_partition;
-pub use auto_create::{GROUP_METADATA_TOPIC, auto_create_topics};
+pub use auto_create::{GROUP_METADATA_TOPIC, auto_create_request};
 pub use bootstrap::bootstrap_records;
 pub use configs::{alter_configs, incremental_alter_configs};
 pub use delete_topics::delete_topics;

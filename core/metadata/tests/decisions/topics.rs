@@ -2,7 +2,7 @@
 
 use protocol::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
 use protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use thalweg_metadata::controller::{auto_create_topics, create_topics, delete_topics};
+use thalweg_metadata::controller::{auto_create_request, create_topics, delete_topics};
 use types::{ErrorCode, Uuid};
 
 use crate::world::{World, assigned, ids, setting, topic};
@@ -170,8 +170,10 @@ fn group_topic_has_kafkas_settings() {
     ]);
     world.join(1, None);
     let names = ["__consumer_offsets", "plain"];
-    let response =
-        world.decide(|image, context| auto_create_topics(image, names.into_iter(), context));
+    let response = world.decide(|image, context| {
+        let request = auto_create_request(names.into_iter(), context.fixed);
+        create_topics(image, &request, context)
+    });
     assert!(response.topics.iter().all(|topic| topic.error_code == 0), "{response:?}");
     assert_eq!(world.image().topic("__consumer_offsets").unwrap().partition_count(), 5);
     let settings = world.image().topic_settings("__consumer_offsets");

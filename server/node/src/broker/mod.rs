@@ -5,6 +5,7 @@
 mod answers;
 pub mod api;
 mod excerpt;
+mod forward;
 mod group_call;
 mod not_controller;
 mod operations;

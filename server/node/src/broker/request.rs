@@ -9,7 +9,7 @@ use net::{Peer, Response, Served};
 use protocol::wire::{DecodeError, Reader, Segments, Sink};
 use protocol::{ApiKey, Message};
 
-use super::{answers, api};
+use super::{answers, api, forward};
 use crate::shard::Shard;
 
 /// Who asks, for what, and how the answer must be framed.
@@ -65,18 +65,11 @@ impl Context {
 
 /// Serves one frame.
 pub fn serve(shard: &Rc<Shard>, peer: &Rc<Peer>, mut frame: BytesMut) -> Served {
-    let header = match Header::parse(&frame) {
-        Ok(header) => header,
+    let (context, body) = match open(shard, peer, &mut frame) {
+        Ok(opened) => opened,
         Err(reason) => return Served::Close(reason.into()),
     };
-    let Some(api) = ApiKey::from_wire(header.api_key) else {
-        return Served::Close(format!("there is no API {}", header.api_key).into());
-    };
-    let client_id = header.client_id.unwrap_or_default().into();
-    let (version, correlation_id) = (header.version, header.correlation_id);
-    let body = frame.split_off(header.bytes);
-    let (shard, peer) = (Rc::clone(shard), Rc::clone(peer));
-    let context = Context { shard, peer, api, version, correlation_id, client_id };
+    let Context { api, version, .. } = context;
     // ApiVersions answers every version, so that old and new meet (KIP-511).
     if api != ApiKey::ApiVersions && !api.versions().contains(&version) {
         let reason = format!("{} has no version {version}", api.name());
@@ -86,7 +79,33 @@ pub fn serve(shard: &Rc<Shard>, peer: &Rc<Peer>, mut frame: BytesMut) -> Served 
         // No others: clients could make up thousands of versions.
         context.shard.metrics.count_request(api, version);
     }
+    if forward::applies(&context) {
+        let header_bytes = frame.len();
+        // They lie side by side still.
+        frame.unsplit(body);
+        return forward::serve(context, frame, header_bytes);
+    }
     api::serve(context, body)
+}
+
+/// Takes the body out of a frame, whose header stays in it.
+///
+/// # Errors
+/// If there is no such header; the connection must then be closed.
+pub fn open(
+    shard: &Rc<Shard>,
+    peer: &Rc<Peer>,
+    frame: &mut BytesMut,
+) -> Result<(Context, BytesMut), String> {
+    let header = Header::parse(frame)?;
+    let Some(api) = ApiKey::from_wire(header.api_key) else {
+        return Err(format!("there is no API {}", header.api_key));
+    };
+    let client_id = header.client_id.unwrap_or_default().into();
+    let (version, correlation_id) = (header.version, header.correlation_id);
+    let body = frame.split_off(header.bytes);
+    let (shard, peer) = (Rc::clone(shard), Rc::clone(peer));
+    Ok((Context { shard, peer, api, version, correlation_id, client_id }, body))
 }
 
 /// Serves a request whose handler may wait.

@@ -14,7 +14,7 @@ mod quorum_state;
 mod snapshot;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -62,6 +62,7 @@ pub struct Controller {
     tasks: mpsc::Sender<Message>,
     stopping: Arc<AtomicBool>,
     active: watch::Receiver<Active>,
+    applied: Arc<AtomicI64>,
 }
 
 /// Who decides for the cluster: the leader of the metadata quorum, as far as this node knows.
@@ -113,19 +114,26 @@ impl Controller {
         let patience = Patience(Arc::clone(&stopping));
         let facts = log.facts();
         let (_, active) = watch::channel(facts.active());
+        let applied = Arc::new(AtomicI64::new(facts.end.get() - 1));
+        let told = Arc::clone(&applied);
         let desk = Desk { image, facts, rng, fixed, node };
         let thread = thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
                 let Acting { publish, fail } = acting;
-                let ended = run(log, desk, &inbox, &publish, &patience);
+                let ended = run(log, desk, &inbox, &publish, &patience, &told);
                 if let Err(fault) = &ended {
                     fail(fault);
                 }
                 ended
             })
             .context("cannot start the controller's thread")?;
-        Ok((Self { tasks, stopping, active }, Running { thread }))
+        Ok((Self { tasks, stopping, active, applied }, Running { thread }))
+    }
+
+    /// Offset of the last record of the metadata log that every shard acts on.
+    pub fn applied(&self) -> i64 {
+        self.applied.load(Ordering::SeqCst)
     }
 
     /// Who leads the quorum, and each change of that.
@@ -155,17 +163,6 @@ impl Controller {
         decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
     ) -> Result<R, NotController> {
         self.post(decide).await.map_err(|_| NotController)
-    }
-
-    /// As [`Controller::decide_with_facts`], for threads that may block.
-    ///
-    /// # Errors
-    /// [`NotController`], as there.
-    pub fn decide_blocking<R: Send + 'static>(
-        &self,
-        decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
-    ) -> Result<R, NotController> {
-        self.post(decide).blocking_recv().map_err(|_| NotController)
     }
 
     /// The state of the quorum, as its leader knows it.
@@ -243,6 +240,7 @@ fn run(
     inbox: &mpsc::Receiver<Message>,
     publish: &Publish,
     patience: &Patience,
+    applied: &AtomicI64,
 ) -> anyhow::Result<()> {
     let mut stopped = false;
     while !stopped {
@@ -276,6 +274,7 @@ fn run(
         if !Arc::ptr_eq(&before, &desk.image) {
             publish(&desk.image, &Arc::new(Changes::between(&before, &desk.image)));
         }
+        applied.store(desk.facts.end.get() - 1, Ordering::SeqCst);
         answers.into_iter().for_each(|answer| answer());
         log.keep_checkpoints(&desk.image)?;
     }

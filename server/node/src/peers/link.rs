@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use types::Rng;
 
 use super::connection::Connection;
@@ -27,8 +27,13 @@ pub(super) struct Target {
     pub(super) response_bytes_max: usize,
 }
 
-/// Serves a link until all its handles are gone.
-pub(super) async fn run(target: Target, mut queue: mpsc::Receiver<Request>, rng: Rng) {
+/// Serves a link until all its handles are gone; `ended` hears of each connection that ends.
+pub(super) async fn run(
+    target: Target,
+    mut queue: mpsc::Receiver<Request>,
+    ended: watch::Sender<()>,
+    rng: Rng,
+) {
     let mut backoff = Backoff { ms: BACKOFF_MS_MIN, rng };
     while let Some(request) = queue.recv().await {
         let mut first = Some(request);
@@ -36,6 +41,7 @@ pub(super) async fn run(target: Target, mut queue: mpsc::Receiver<Request>, rng:
             Ok(connection) => {
                 backoff.ms = BACKOFF_MS_MIN;
                 connection.serve(&target, &mut first, &mut queue).await;
+                ended.send_replace(());
                 // Not even sent.
                 if let Some(first) = first {
                     let cause = "it was closed as soon as it was open".to_owned();

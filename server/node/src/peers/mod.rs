@@ -29,9 +29,9 @@ use protocol::messages::headers::RequestHeader;
 use protocol::wire::{EncodeError, Segments, Sink};
 use protocol::{ApiKey, Message};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use types::Rng;
+use types::{Millis, Rng};
 
 pub use error::PeerError;
 
@@ -83,6 +83,8 @@ pub struct Link {
     requests: mpsc::Sender<Request>,
     address: Arc<str>,
     request_timeout: Duration,
+    /// Changes whenever a connection has ended.
+    ends: watch::Receiver<()>,
 }
 
 impl Peers {
@@ -90,7 +92,8 @@ impl Peers {
     ///
     /// # Errors
     /// If the system has no thread or descriptor left.
-    pub fn start(connect_timeout: Duration, rng: &mut Rng) -> anyhow::Result<(Self, Running)> {
+    pub fn start(connect_timeout: Millis, rng: &mut Rng) -> anyhow::Result<(Self, Running)> {
+        let connect_timeout = Duration::from_millis(connect_timeout.0.max(0).unsigned_abs());
         let runtime = threads::runtime()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
@@ -112,6 +115,7 @@ impl Peers {
             return Err(PeerError::Secured { address, protocol: endpoint.protocol.name() });
         }
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
+        let (ended, ends) = watch::channel(());
         let target = link::Target {
             host: endpoint.host.clone(),
             port: endpoint.port,
@@ -121,8 +125,13 @@ impl Peers {
             response_bytes_max: options.response_bytes_max,
         };
         let rng = Rng::new(self.seeds.fetch_add(1, Ordering::Relaxed));
-        self.runtime.spawn(link::run(target, queue, rng));
-        Ok(Link { requests, address, request_timeout: options.request_timeout })
+        self.runtime.spawn(link::run(target, queue, ended, rng));
+        Ok(Link { requests, address, request_timeout: options.request_timeout, ends })
+    }
+
+    /// Runs a task on the thread of the links; it must not block. It ends with the thread.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 }
 
@@ -137,8 +146,14 @@ impl Running {
 }
 
 impl Link {
+    /// The address, as errors name it.
+    pub fn address(&self) -> Arc<str> {
+        Arc::clone(&self.address)
+    }
+
     /// Sends a request and has `answer` called with what comes, on the thread of the links; it
     /// must not wait. `request` is made for the highest version that both sides know.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the quorum's requests are to use it"))]
     pub fn send<Q: Message, R: Message>(
         &self,
         api: ApiKey,
@@ -165,9 +180,7 @@ impl Link {
     }
 
     /// As [`Link::call`], for threads that may block.
-    ///
-    /// # Errors
-    /// If no answer came that is one.
+    #[cfg(test)]
     pub fn call_blocking<Q: Message, R: Message>(
         &self,
         api: ApiKey,
@@ -176,6 +189,15 @@ impl Link {
         let (reply, received) = oneshot::channel();
         self.post(api, request, move |answer| _ = reply.send(answer));
         decode(received.blocking_recv().unwrap_or(Err(PeerError::Stopped)), api, &self.address)
+    }
+
+    /// Resolves when the connection that is open now, or the next one, has ended.
+    pub async fn ended(&self) {
+        let mut ends = self.ends.clone();
+        ends.mark_unchanged();
+        if ends.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 
     fn post<Q: Message>(

@@ -67,7 +67,7 @@ fn answer_one(stream: &mut TcpStream, error_code: i16) {
 }
 
 fn start() -> (Peers, Running) {
-    Peers::start(Duration::from_secs(10), &mut Rng::new(1)).unwrap()
+    Peers::start(Millis(10_000), &mut Rng::new(1)).unwrap()
 }
 
 fn link_for(peers: &Peers, port: u16, request_timeout: Duration) -> Link {

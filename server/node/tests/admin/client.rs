@@ -116,6 +116,10 @@ impl TestNode {
         page
     }
 
+    pub fn cluster_id(&self) -> &str {
+        self.node.as_ref().unwrap().cluster_id()
+    }
+
     pub fn controller(&self) -> Client {
         Client::connect(self.address("CONTROLLER"))
     }

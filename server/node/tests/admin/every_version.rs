@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use protocol::messages::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
+use protocol::messages::alter_partition_reassignments as alter;
 use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use protocol::messages::describe_quorum as quorum;
@@ -113,6 +114,10 @@ impl Sweep<'_> {
     }
 
     fn voters(&mut self) {
+        self.ask::<alter::AlterPartitionReassignmentsRequest, alter::AlterPartitionReassignmentsResponse>(
+            ApiKey::AlterPartitionReassignments,
+            |_| vec![Default::default()],
+        );
         self.ask::<UnregisterBrokerRequest, UnregisterBrokerResponse>(
             ApiKey::UnregisterBroker,
             |_| vec![UnregisterBrokerRequest { broker_id: 99, ..Default::default() }],

@@ -7,13 +7,13 @@ keys! {
         "Java class that may veto a change of configs.";
     int("background.threads", "10").min(1).high().cluster_wide():
         "Threads for upkeep in Apache Kafka; thalweg does upkeep on its shards.";
-    int("broker.heartbeat.interval.ms", "2000"):
+    int("broker.heartbeat.interval.ms", "2000").acting():
         "Milliseconds between a broker's reports to the controller.";
     int("broker.id", "-1").high().acting():
         "Older name of node.id; where both are set they must agree.";
     string("broker.rack", "").unset().acting():
         "Rack or zone of the node, for spreading replicas and reading from near ones.";
-    int("broker.session.timeout.ms", "9000"):
+    int("broker.session.timeout.ms", "9000").acting():
         "Milliseconds without a report after which the controller fences a broker.";
     list("config.providers", "").low().cluster_wide():
         "Names of the sources that ${name:path:key} in other values refers to.";
@@ -21,7 +21,7 @@ keys! {
         "Whether a stopping broker first hands its partitions to others.";
     class("create.topic.policy.class.name", "").unset().low():
         "Java class that may veto a new topic.";
-    int("initial.broker.registration.timeout.ms", "60000"):
+    int("initial.broker.registration.timeout.ms", "60000").acting():
         "Milliseconds a starting broker tries to register with the controllers before it gives up.";
     int("node.id", "").required().min(0).high().acting():
         "Number of this node, unique in its cluster.";

@@ -40,7 +40,7 @@ keys! {
         "Names the inter-broker listener by its protocol, where no name is set.";
     long("socket.connection.setup.timeout.max.ms", "30000"):
         "Most milliseconds to wait for a connection to another node after failed tries.";
-    long("socket.connection.setup.timeout.ms", "10000"):
+    long("socket.connection.setup.timeout.ms", "10000").acting():
         "Milliseconds to wait for a connection to another node at the first try.";
     int("socket.listen.backlog.size", "50").min(1).acting():
         "Connections that may wait to be accepted on a listener.";

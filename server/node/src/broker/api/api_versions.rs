@@ -52,7 +52,7 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
     });
     let on_controller = context.is_on_controller();
     let served = super::SERVED.iter().copied();
-    let served = served.filter(|api| !on_controller || super::is_served_by_controller(*api));
+    let served = served.filter(|api| super::is_served_on(on_controller, *api));
     let response = ApiVersionsResponse {
         api_keys: served.map(version_of).collect(),
         supported_features: supported.collect(),

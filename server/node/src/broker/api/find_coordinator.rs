@@ -1,13 +1,13 @@
 //! FindCoordinator: who serves a group. Creates `__consumer_offsets` when it is needed first.
 
-use ::metadata::Image;
-use ::metadata::controller::{GROUP_METADATA_TOPIC, auto_create_topics};
+use ::metadata::controller::{GROUP_METADATA_TOPIC, auto_create_request};
 use protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use types::ErrorCode;
 
 use crate::broker::Context;
+use crate::broker::forward;
 use crate::broker::group_call;
 
 /// Key type of groups; transactions are 1, share partitions 2.
@@ -59,11 +59,9 @@ async fn find(context: &Context, key_type: i8, key: String) -> Coordinator {
 async fn find_group(context: &Context, group_id: &str) -> Result<Coordinator, ErrorCode> {
     let shared = &context.shard.shared;
     if context.shard.image().topic(GROUP_METADATA_TOPIC).is_none() {
-        let create = |image: &Image, context: &mut ::metadata::controller::Context<'_>| {
-            auto_create_topics(image, [GROUP_METADATA_TOPIC].into_iter(), context)
-        };
-        let decided = shared.controller.decide(create).await;
-        let response = decided.map_err(|_| ErrorCode::CoordinatorNotAvailable)?;
+        let request = auto_create_request([GROUP_METADATA_TOPIC].into_iter(), &shared.fixed);
+        let created = forward::create_topics(context, request).await;
+        let response = created.ok_or(ErrorCode::CoordinatorNotAvailable)?;
         let codes = response.topics.iter().map(|topic| ErrorCode::from_wire(topic.error_code));
         for code in codes.filter(|code| !code.is_none()) {
             tracing::warn!("cannot create {GROUP_METADATA_TOPIC}: {code}");

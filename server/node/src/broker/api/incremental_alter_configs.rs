@@ -12,7 +12,7 @@ use protocol::messages::incremental_alter_configs::{
 use types::{BrokerId, ErrorCode};
 
 use crate::broker::excerpt::excerpt;
-use crate::broker::{Context, not_controller};
+use crate::broker::{Context, forward, not_controller};
 use crate::logging::{self, Level, ROOT};
 
 /// Serves one request.
@@ -30,13 +30,15 @@ pub async fn handle(
         IncrementalAlterConfigsResponse::default()
     } else {
         let refused = not_controller::incremental_alter_configs(&request);
-        let controller = &shared.controller;
-        controller
-            .decide(move |image, deciding| {
+        let altered = if context.is_on_controller() || shared.to_controller.is_here() {
+            let decided = shared.controller.decide(move |image, deciding| {
                 ::metadata::controller::incremental_alter_configs(image, &request, deciding)
-            })
-            .await
-            .unwrap_or(refused)
+            });
+            decided.await.ok()
+        } else {
+            forward::call(&context, context.api, context.version, &request).await
+        };
+        altered.unwrap_or(refused)
     };
     let own = shared.config.node_id;
     response.responses.extend(loggers.into_iter().map(|resource| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::metadata::Image;
-use ::metadata::controller::auto_create_topics;
+use ::metadata::controller::auto_create_request;
 use ::metadata::image::Topic;
 use protocol::messages::metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse, MetadataResponseBroker,
@@ -13,6 +13,7 @@ use protocol::messages::metadata::{
 use types::{BrokerId, ErrorCode, Uuid, validate_topic_name};
 
 use crate::broker::Context;
+use crate::broker::forward;
 use crate::broker::operations;
 use crate::broker::resolve;
 
@@ -99,12 +100,11 @@ async fn create_missing(
     if missing.is_empty() {
         return failed;
     }
-    let create = move |image: &Image, context: &mut ::metadata::controller::Context<'_>| {
-        auto_create_topics(image, missing.iter().map(String::as_str), context)
-    };
+    let fixed = &shard.shared.fixed;
+    let create = auto_create_request(missing.iter().map(String::as_str), fixed);
     // Without a controller the topics stay unknown, and the client asks again.
-    let decided = shard.shared.controller.decide(create).await;
-    for topic in decided.map_or_else(|_| vec![], |response| response.topics) {
+    let created = forward::create_topics(context, create).await;
+    for topic in created.map_or_else(Vec::new, |response| response.topics) {
         let code = ErrorCode::from_wire(topic.error_code);
         if !matches!(code, ErrorCode::None | ErrorCode::TopicAlreadyExists) {
             failed.insert(topic.name, code);

@@ -7,9 +7,16 @@ use protocol::ApiKey;
 use super::request::{Context, later, remembered};
 
 mod add_raft_voter;
+mod allocate_producer_ids;
 mod alter_configs;
+mod alter_partition;
+mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
+mod assign_replicas_to_dirs;
+mod broker_heartbeat;
+mod broker_registration;
+mod controller_registration;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -23,6 +30,7 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
+mod envelope;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -47,8 +55,13 @@ mod update_features;
 
 /// Whether a listener of the controller serves an API. Its Fetch is the quorum's alone, and a
 /// quorum of one has nobody to fetch from it.
-pub fn is_served_by_controller(api: ApiKey) -> bool {
+fn is_served_by_controller(api: ApiKey) -> bool {
     api.on_controller() && api != ApiKey::Fetch
+}
+
+/// Whether the listener that a request came in on serves an API.
+pub fn is_served_on(on_controller: bool, api: ApiKey) -> bool {
+    if on_controller { is_served_by_controller(api) } else { api.on_broker() }
 }
 
 /// Makes the dispatch and the list that ApiVersions advertises from one table, so that they agree.
@@ -64,8 +77,10 @@ macro_rules! served {
 
         /// Serves one request; `body` is what follows the header.
         pub fn serve(context: Context, body: BytesMut) -> Served {
-            if context.is_on_controller() && !is_served_by_controller(context.api) {
-                let reason = format!("{} is not served by a controller", context.api.name());
+            let on_controller = context.is_on_controller();
+            if !is_served_on(on_controller, context.api) {
+                let role = if on_controller { "controller" } else { "broker" };
+                let reason = format!("{} is not served by a {role}", context.api.name());
                 return Served::Close(reason.into());
             }
             match context.api {
@@ -83,6 +98,7 @@ served! {
         Produce => produce::serve,
         Fetch => fetch::serve,
         ApiVersions => api_versions::serve,
+        Envelope => envelope::serve,
     }
     remembered {
         Metadata => metadata::handle,
@@ -108,7 +124,14 @@ served! {
         UpdateFeatures => update_features::handle,
         ElectLeaders => elect_leaders::handle,
         ListPartitionReassignments => list_partition_reassignments::handle,
+        AlterPartitionReassignments => alter_partition_reassignments::handle,
         UnregisterBroker => unregister_broker::handle,
+        BrokerRegistration => broker_registration::handle,
+        BrokerHeartbeat => broker_heartbeat::handle,
+        ControllerRegistration => controller_registration::handle,
+        AllocateProducerIds => allocate_producer_ids::handle,
+        AssignReplicasToDirs => assign_replicas_to_dirs::handle,
+        AlterPartition => alter_partition::handle,
         AddRaftVoter => add_raft_voter::handle,
         RemoveRaftVoter => remove_raft_voter::handle,
         FindCoordinator => find_coordinator::handle,

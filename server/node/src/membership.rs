@@ -1,0 +1,312 @@
+//! This node as a member of the cluster: it registers, sends heartbeats and leaves in order.
+//!
+//! One task does all of it, on the thread of the links, so that neither a busy shard nor a busy
+//! controller keeps a heartbeat back. The active controller may be this node itself; the same
+//! requests then go to it without a connection.
+//!
+//! A heartbeat goes out at its interval, and at once when a log directory fails, when another
+//! controller takes over, when the node wants to leave, and when the connection has ended: the
+//! controller takes that for a sign that the broker is gone, unless it is heard of again.
+//!
+//! Not here: what the controller makes of it (`sessions`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use ::metadata::controller::{end_recovery, register_controller};
+use anyhow::{Context, bail};
+use protocol::ApiKey;
+use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep};
+use types::{ErrorCode, Rng, Uuid};
+
+use crate::dirs::fresh_id;
+use crate::peers::LinkOptions;
+use crate::shared::Shared;
+use crate::to_controller::{ToController, Unanswered, change};
+use crate::{registration, sessions};
+
+/// Wait after an attempt that brought no answer, or NOT_CONTROLLER.
+const RETRY: Duration = Duration::from_millis(100);
+/// Wait between heartbeats while the answer awaited is about to change: to be let in, or to leave.
+const POLL: Duration = Duration::from_millis(100);
+/// How long the node waits to be told that it may go.
+const LEAVE_MAX: Duration = Duration::from_secs(30);
+/// Longest answer of the controller to what is sent here.
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
+/// No epoch: not registered yet.
+const NO_EPOCH: i64 = -1;
+/// The first version of BrokerHeartbeat that tells of cordoned directories.
+const CORDONED_FROM: i16 = 2;
+
+/// What other parts of the node see of the membership, and may ask of it.
+pub struct Membership {
+    /// The epoch of the broker's registration.
+    epoch: AtomicI64,
+    beat_now: Notify,
+    leaving: watch::Sender<bool>,
+}
+
+/// The task; it ends when the node has left.
+pub struct Running {
+    left: Receiver<()>,
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        let (leaving, _) = watch::channel(false);
+        Self { epoch: AtomicI64::new(NO_EPOCH), beat_now: Notify::new(), leaving }
+    }
+}
+
+impl Membership {
+    /// The epoch of this broker's registration; -1 before.
+    pub fn epoch(&self) -> i64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Something that heartbeats tell has changed. The first one tells it anyway.
+    pub fn beat_now(&self) {
+        self.beat_now.notify_one();
+    }
+
+    /// Starts the task and waits until the cluster has let this node in.
+    ///
+    /// # Errors
+    /// If it refuses the node, or gives no answer within
+    /// `initial.broker.registration.timeout.ms`.
+    pub fn join(shared: &Arc<Shared>, rng: &mut Rng) -> anyhow::Result<Running> {
+        let (told, let_in) = mpsc::channel();
+        let (leaving, left) = mpsc::channel();
+        let config = &shared.config;
+        let session = u64::try_from(config.quorum.session_timeout_ms.0).unwrap_or(0);
+        let options = LinkOptions {
+            client_id: format!("{}-heartbeat", config.node_id),
+            // Twice within a session, as in Kafka.
+            request_timeout: Duration::from_millis(session / 2),
+            response_bytes_max: RESPONSE_BYTES_MAX,
+        };
+        let controller = shared.controller.active();
+        let controller = ToController::new(config, controller, shared.peers.clone(), options);
+        let member = Member {
+            shared: Arc::clone(shared),
+            controller,
+            incarnation: fresh_id(rng),
+            told: None,
+            is_fenced: true,
+        };
+        shared.peers.spawn(async move {
+            member.run(told).await;
+            drop(leaving);
+        });
+        let_in.recv().context("the thread for other nodes has ended")??;
+        Ok(Running { left })
+    }
+}
+
+impl Running {
+    /// Has the cluster take the leaderships, and waits until the node may go.
+    pub fn leave(self, shared: &Shared) {
+        shared.membership.leaving.send_replace(true);
+        // Nothing is ever sent: the channel ends with the task.
+        if let Err(mpsc::RecvTimeoutError::Timeout) = self.left.recv_timeout(LEAVE_MAX) {
+            let waited = LEAVE_MAX.as_secs();
+            tracing::warn!("not told that this node may go in {waited} s: it goes all the same");
+        }
+    }
+}
+
+/// The task's own.
+struct Member {
+    shared: Arc<Shared>,
+    controller: ToController,
+    /// Tells this run of the node from earlier ones.
+    incarnation: Uuid,
+    /// What was said last of attempts that failed; said once.
+    told: Option<String>,
+    is_fenced: bool,
+}
+
+/// Why the node is not registered.
+enum Refusal {
+    /// It may be otherwise soon.
+    ForNow(String),
+    ForGood(anyhow::Error),
+}
+
+impl From<Unanswered> for Refusal {
+    fn from(why: Unanswered) -> Self {
+        Self::ForNow(why.to_string())
+    }
+}
+
+impl Member {
+    async fn run(mut self, told: Sender<anyhow::Result<()>>) {
+        let roles = self.shared.config.roles;
+        let registered = self.register(roles.broker).await;
+        if registered.is_err() || !roles.broker {
+            // Nobody listens any more where the start was given up.
+            _ = told.send(registered);
+            return;
+        }
+        let mut told = Some(told);
+        let mut leaving = self.shared.membership.leaving.subscribe();
+        let mut active = self.controller.active();
+        loop {
+            let wants_out = *leaving.borrow_and_update();
+            active.mark_unchanged();
+            let answer = tokio::select! {
+                answer = self.beat(wants_out) => answer,
+                // The one who was asked leads no more: its answer may never come.
+                () = change(&mut active) => continue,
+            };
+            let wait = match answer {
+                Ok(answer) if answer.should_shut_down => return,
+                Ok(answer) => {
+                    self.note(answer.is_fenced);
+                    if !self.is_fenced
+                        && let Some(told) = told.take()
+                    {
+                        self.end_recovery().await;
+                        _ = told.send(Ok(()));
+                    }
+                    if wants_out || self.is_fenced { POLL } else { self.interval() }
+                }
+                Err(why) => {
+                    self.warn(&format!("the heartbeat of this broker failed: {why}"));
+                    RETRY
+                }
+            };
+            let membership = &self.shared.membership;
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = membership.beat_now.notified() => {}
+                () = self.controller.ended() => {}
+                _ = leaving.changed() => {}
+                () = change(&mut active) => {}
+            }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        let ms = self.shared.config.quorum.heartbeat_interval_ms.0;
+        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+
+    /// Says once what goes wrong for a while.
+    fn warn(&mut self, message: &str) {
+        if self.told.as_deref() != Some(message) {
+            tracing::warn!("{message}");
+            self.told = Some(message.to_owned());
+        }
+    }
+
+    /// Notes whether the cluster lets this broker serve.
+    fn note(&mut self, is_fenced: bool) {
+        self.told = None;
+        if std::mem::replace(&mut self.is_fenced, is_fenced) != is_fenced {
+            match is_fenced {
+                true => tracing::warn!("the controller has fenced this broker"),
+                false => tracing::info!("the controller has let this broker in"),
+            }
+        }
+    }
+
+    /// Registers the node with its roles, however long it takes within the bound.
+    async fn register(&mut self, is_broker: bool) -> anyhow::Result<()> {
+        let ms = self.shared.config.quorum.registration_timeout_ms.0;
+        let deadline = Instant::now() + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        loop {
+            let why = match self.try_register(is_broker).await {
+                Ok(()) => return Ok(()),
+                Err(Refusal::ForGood(error)) => return Err(error),
+                Err(Refusal::ForNow(why)) => why,
+            };
+            if Instant::now() >= deadline {
+                bail!(
+                    "not registered within initial.broker.registration.timeout.ms, {ms} ms: {why}"
+                );
+            }
+            self.warn(&format!("this node is not registered yet: {why}"));
+            sleep(RETRY).await;
+        }
+    }
+
+    async fn try_register(&self, is_broker: bool) -> Result<(), Refusal> {
+        let shared = &self.shared;
+        if shared.config.roles.controller {
+            let request = registration::controller_request(shared, self.incarnation);
+            let api = ApiKey::ControllerRegistration;
+            let here = |request| async move {
+                shared.controller.decide(move |_, _| register_controller(&request)).await
+            };
+            let answer = self.controller.ask(api, move |_| request, here).await?;
+            check("controller", answer.error_code)?;
+        }
+        if is_broker {
+            let request = registration::broker_request(shared, self.incarnation);
+            let here = |request| sessions::register(shared, request);
+            let api = ApiKey::BrokerRegistration;
+            let answer = self.controller.ask(api, move |_| request, here).await?;
+            check("broker", answer.error_code)?;
+            shared.membership.epoch.store(answer.broker_epoch, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Sends one heartbeat.
+    async fn beat(&self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, String> {
+        let shared = &self.shared;
+        let mut request = BrokerHeartbeatRequest {
+            broker_id: shared.config.node_id.0,
+            broker_epoch: shared.membership.epoch(),
+            current_metadata_offset: shared.controller.applied(),
+            want_shut_down,
+            offline_log_dirs: shared.dirs.ids(false),
+            cordoned_log_dirs: Some(shared.dirs.cordoned_ids()),
+            ..Default::default()
+        };
+        let here = |mut request: BrokerHeartbeatRequest| {
+            // Every shard has acted on what this node's controller has committed.
+            request.current_metadata_offset = i64::MAX;
+            sessions::beat(shared, request)
+        };
+        let api = ApiKey::BrokerHeartbeat;
+        let fitted = move |version| {
+            if version < CORDONED_FROM {
+                request.cordoned_log_dirs = None;
+            }
+            request
+        };
+        let answer = self.controller.ask(api, fitted, here).await;
+        let answer: BrokerHeartbeatResponse = answer.map_err(|why| why.to_string())?;
+        match ErrorCode::from_wire(answer.error_code) {
+            ErrorCode::None => Ok(answer),
+            code => Err(code.to_string()),
+        }
+    }
+    /// After a crash the elections were unclean, and the logs are open: what they lost is lost.
+    async fn end_recovery(&self) {
+        let node = self.shared.config.node_id;
+        let decided = self.shared.controller.decide(move |image, _| end_recovery(image, node));
+        // Another controller hears of it by AlterPartition, from whoever leads.
+        _ = decided.await;
+    }
+}
+
+/// What the answer to a registration means.
+fn check(role: &str, error_code: i16) -> Result<(), Refusal> {
+    match ErrorCode::from_wire(error_code) {
+        ErrorCode::None => Ok(()),
+        // They pass by themselves: settings that do not fit do not.
+        code @ (ErrorCode::NotController | ErrorCode::DuplicateBrokerRegistration) => {
+            Err(Refusal::ForNow(format!("the registration as a {role} is answered with {code}")))
+        }
+        code => Err(Refusal::ForGood(anyhow::anyhow!(
+            "the registration of this node as a {role} is refused: {code}"
+        ))),
+    }
+}

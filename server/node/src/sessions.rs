@@ -1,0 +1,219 @@
+//! Sessions of brokers on the active controller: heartbeats keep them, silence ends them.
+//!
+//! Shards note who was heard of as it arrives, so that a busy controller fences nobody for its own
+//! slowness; decisions on the controller's thread look at the same notes. That is why they lie
+//! behind a lock, which nobody holds for longer than a look. They belong to one epoch of the
+//! controller: with the next one every broker gets a whole session.
+//!
+//! A closed connection is only a hint. A process that was killed leaves nothing else behind, so its
+//! broker gets [`RECONNECT_GRACE`] to be heard of again instead of the rest of its session.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::metadata::Image;
+use ::metadata::controller::{
+    BrokerSessions, Context, Decision, RegistrationFacts, fence_broker, heartbeat, register_broker,
+};
+use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+use protocol::messages::broker_registration::{
+    BrokerRegistrationRequest, BrokerRegistrationResponse,
+};
+use tokio::sync::Notify;
+use types::{BrokerId, LeaderEpoch, Millis};
+
+use crate::clock;
+use crate::controller::{NotController, QuorumFacts};
+use crate::shard::Shard;
+use crate::shared::Shared;
+use crate::to_controller::change;
+
+/// How long a broker has to connect again and be heard of once its connection was closed.
+const RECONNECT_GRACE: Millis = Millis(500);
+
+/// From this `metadata.version` on (4.3-IV0), the cluster knows of cordoned directories.
+const CORDONED_SINCE: i16 = 30;
+
+/// The sessions, as all threads of the node see them.
+pub struct Sessions {
+    timeout: Millis,
+    notes: Mutex<Notes>,
+    /// Something may have to be looked at earlier than planned.
+    changed: Notify,
+}
+
+struct Notes {
+    /// The controller's epoch that these belong to.
+    epoch: Option<LeaderEpoch>,
+    sessions: BrokerSessions,
+    /// The connection on which each broker was heard of last.
+    connections: BTreeMap<BrokerId, u64>,
+}
+
+impl Sessions {
+    /// No sessions yet; they last `timeout` (`broker.session.timeout.ms`).
+    pub fn new(timeout: Millis) -> Self {
+        let notes = Notes {
+            epoch: None,
+            sessions: BrokerSessions::new(timeout),
+            connections: BTreeMap::new(),
+        };
+        Self { timeout, notes: Mutex::new(notes), changed: Notify::new() }
+    }
+
+    /// A broker was heard of on a connection.
+    pub fn heard_on(&self, id: BrokerId, connection: u64) {
+        self.notes().connections.insert(id, connection);
+    }
+
+    /// A connection on which a broker was heard of has ended. It matters where the broker has not
+    /// been heard of on another one since.
+    pub fn closed(&self, id: BrokerId, connection: u64) {
+        let mut notes = self.notes();
+        if notes.connections.get(&id) == Some(&connection) {
+            notes.connections.remove(&id);
+            notes.sessions.suspect(id, clock::monotonic() + RECONNECT_GRACE);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The notes as they are for this image, to be called by decisions.
+    fn follow(&self, image: &Image, quorum: &QuorumFacts, now: Millis) -> MutexGuard<'_, Notes> {
+        let mut notes = self.notes();
+        if notes.epoch != Some(quorum.epoch) {
+            notes.epoch = Some(quorum.epoch);
+            notes.sessions = BrokerSessions::new(self.timeout);
+        }
+        notes.sessions.follow(image, quorum.end.get() - 1, now);
+        notes
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        // Each change of the notes is one call; a panic in it ends the process.
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A decision has changed a broker.
+    fn changed_by<R>(&self, decision: Decision<R>) -> Decision<R> {
+        if !decision.records.is_empty() {
+            self.changed.notify_one();
+        }
+        decision
+    }
+}
+
+/// Registers a broker.
+///
+/// # Errors
+/// [`NotController`] where this node cannot decide it.
+pub async fn register(
+    shared: &Shared,
+    request: BrokerRegistrationRequest,
+) -> Result<BrokerRegistrationResponse, NotController> {
+    let sessions = Arc::clone(&shared.sessions);
+    let (cluster_id, own) = (shared.dirs.cluster_id.clone(), shared.config.node_id);
+    let decide = move |image: &Image, quorum: &QuorumFacts, context: &mut Context<'_>| {
+        let now = clock::monotonic();
+        let id = BrokerId(request.broker_id);
+        let facts = RegistrationFacts {
+            cluster_id: &cluster_id,
+            next_offset: quorum.end.get(),
+            // This node holds the lock of its directories: no other run of it is left.
+            session_is_alive: id != own
+                && sessions.follow(image, quorum, now).sessions.is_alive(id, now),
+        };
+        sessions.changed_by(register_broker(image, &request, facts, context))
+    };
+    shared.controller.decide_with_facts(decide).await
+}
+
+/// Takes in a broker's heartbeat.
+///
+/// # Errors
+/// [`NotController`] where this node cannot decide it.
+pub async fn beat(
+    shared: &Shared,
+    mut request: BrokerHeartbeatRequest,
+) -> Result<BrokerHeartbeatResponse, NotController> {
+    let arrived = clock::monotonic();
+    shared.sessions.notes().sessions.heard(&request, arrived);
+    let sessions = Arc::clone(&shared.sessions);
+    let decide = move |image: &Image, quorum: &QuorumFacts, context: &mut Context<'_>| {
+        let id = BrokerId(request.broker_id);
+        let facts = {
+            let mut notes = sessions.follow(image, quorum, arrived);
+            // Noted as it arrived, unless the broker was not known here yet.
+            if !notes.sessions.is_alive(id, arrived) {
+                notes.sessions.heard(&request, arrived);
+            }
+            notes.sessions.heartbeat_facts(id)
+        };
+        // A cluster of an older version has no record for it.
+        if image.metadata_version() < CORDONED_SINCE {
+            request.cordoned_log_dirs = None;
+        }
+        sessions.changed_by(heartbeat(image, &request, facts, context))
+    };
+    shared.controller.decide_with_facts(decide).await
+}
+
+/// Fences brokers whose sessions have ended, while this node is the active controller. For the
+/// first shard; ends with it.
+pub async fn run(shard: Rc<Shard>) {
+    let shared = &shard.shared;
+    let mut active = shared.controller.active();
+    loop {
+        let leads = active.borrow_and_update().leader == Some(shared.config.node_id);
+        let next = if leads { look(shared).await } else { None };
+        let ended = async {
+            match next {
+                Some(ends) => {
+                    // The session lasts through this instant.
+                    let wait = ends.0 - clock::monotonic().0 + 1;
+                    tokio::time::sleep(Duration::from_millis(wait.max(1).unsigned_abs())).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = shared.sessions.changed.notified() => {}
+            () = change(&mut active) => {}
+        }
+    }
+}
+
+/// Fences whoever is due; says when to look again.
+async fn look(shared: &Shared) -> Option<Millis> {
+    loop {
+        let sessions = Arc::clone(&shared.sessions);
+        let decide = move |image: &Image, quorum: &QuorumFacts, context: &mut Context<'_>| {
+            let now = clock::monotonic();
+            let notes = sessions.follow(image, quorum, now);
+            let (records, response) = match notes.sessions.expired(now) {
+                // One at a time: the next is fenced by what the image is then.
+                Some(id) => {
+                    tracing::warn!("broker {id} is fenced: it is not heard of any more");
+                    (fence_broker(image, id, context), Looked::Again)
+                }
+                None => (vec![], Looked::Until(notes.sessions.next_check())),
+            };
+            Decision { records, response }
+        };
+        match shared.controller.decide_with_facts(decide).await {
+            Ok(Looked::Until(next)) => return next,
+            Ok(Looked::Again) => {}
+            Err(NotController) => return None,
+        }
+    }
+}
+
+/// What a look at the sessions found.
+enum Looked {
+    /// Somebody was due, and others may be.
+    Again,
+    /// Nobody is due before then.
+    Until(Option<Millis>),
+}

@@ -1,0 +1,165 @@
+//! The way to the active controller: it may be this node, another one, or nobody right now.
+//!
+//! A [`ToController`] is one connection that follows the leader of the metadata quorum; requests
+//! that must not wait for each other take one each. Every call is one attempt. Who asks knows when
+//! to try again: after NOT_CONTROLLER the leader known here is old, and a newer one is heard of
+//! soon.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use config::{NodeConfig, SecurityProtocol};
+use protocol::{ApiKey, Message};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use types::BrokerId;
+
+use crate::controller::{Active, NotController};
+use crate::peers::{Endpoint, Link, LinkOptions, PeerError, Peers};
+
+/// A connection that follows the active controller.
+pub struct ToController {
+    node: BrokerId,
+    active: watch::Receiver<Active>,
+    peers: Peers,
+    /// The listeners that lead to controllers, the preferred first, and what they speak.
+    listeners: Vec<(String, SecurityProtocol)>,
+    options: LinkOptions,
+    /// The newest link and where it leads.
+    link: Mutex<Option<(Endpoint, Link)>>,
+}
+
+/// Where the active controller is.
+pub enum Place {
+    Here,
+    There(Link),
+}
+
+/// Why an attempt to ask the controller brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error("no controller is known to be active after {} ms", .0.as_millis())]
+    NobodyLeads(Duration),
+    #[error(transparent)]
+    NotController(#[from] NotController),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+}
+
+impl ToController {
+    /// A connection for one purpose; nothing is connected yet.
+    pub fn new(
+        config: &NodeConfig,
+        active: watch::Receiver<Active>,
+        peers: Peers,
+        options: LinkOptions,
+    ) -> Self {
+        let (node, listeners) = (config.node_id, &config.listeners);
+        let protocol = |name: &String| {
+            let protocol = listeners.protocols.get(name);
+            // The settings were checked: each such name has one.
+            (name.clone(), protocol.copied().unwrap_or(SecurityProtocol::Plaintext))
+        };
+        let listeners = listeners.controller_names.iter().map(protocol).collect();
+        Self { node, active, peers, listeners, options, link: Mutex::new(None) }
+    }
+
+    /// Who leads, and each change of that.
+    pub fn active(&self) -> watch::Receiver<Active> {
+        self.active.clone()
+    }
+
+    /// Whether this node is the active controller, as far as it knows.
+    pub fn is_here(&self) -> bool {
+        self.active.borrow().leader == Some(self.node)
+    }
+
+    /// Where the active controller is; waits until there is one.
+    ///
+    /// # Errors
+    /// If nobody leads for as long as a request may take, or what leads cannot be reached.
+    pub async fn find(&self) -> Result<Place, Unanswered> {
+        let mut active = self.active.clone();
+        let known = active.wait_for(|active| self.place(active).is_some());
+        let nobody = Unanswered::NobodyLeads(self.options.request_timeout);
+        let Ok(Ok(active)) = timeout(self.options.request_timeout, known).await else {
+            return Err(nobody);
+        };
+        match self.place(&active) {
+            Some(Whereabouts::Here) => Ok(Place::Here),
+            Some(Whereabouts::There(endpoint)) => Ok(Place::There(self.link(endpoint)?)),
+            None => Err(nobody),
+        }
+    }
+
+    /// Asks the controller once. `here` answers where this node is the one; `request` is made for
+    /// the highest version that both sides know.
+    ///
+    /// # Errors
+    /// If no answer came. What was asked for may have been done all the same.
+    pub async fn ask<Q: Message, R: Message, F>(
+        &self,
+        api: ApiKey,
+        request: impl FnOnce(i16) -> Q + Send + 'static,
+        here: impl FnOnce(Q) -> F,
+    ) -> Result<R, Unanswered>
+    where
+        F: Future<Output = Result<R, NotController>>,
+    {
+        match self.find().await? {
+            Place::Here => Ok(here(request(*api.versions().end())).await?),
+            Place::There(link) => Ok(link.call(api, request).await?),
+        }
+    }
+
+    /// Resolves when the connection has ended; never while the controller is here.
+    pub async fn ended(&self) {
+        let link = self.kept().as_ref().map(|(_, link)| link.clone());
+        match link {
+            Some(link) if !self.is_here() => link.ended().await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn place(&self, active: &Active) -> Option<Whereabouts> {
+        if active.leader? == self.node {
+            return Some(Whereabouts::Here);
+        }
+        self.listeners.iter().find_map(|(name, protocol)| {
+            let (_, at) = active.endpoints.iter().find(|(listener, _)| listener == name)?;
+            let (host, port) = (at.host.clone(), at.port);
+            Some(Whereabouts::There(Endpoint { host, port, protocol: *protocol }))
+        })
+    }
+
+    fn link(&self, endpoint: Endpoint) -> Result<Link, PeerError> {
+        let mut kept = self.kept();
+        if let Some((to, link)) = &*kept
+            && *to == endpoint
+        {
+            return Ok(link.clone());
+        }
+        let link = self.peers.link(&endpoint, &self.options)?;
+        *kept = Some((endpoint, link.clone()));
+        Ok(link)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(Endpoint, Link)>> {
+        // Replaced as a whole, so a panic elsewhere leaves nothing half done.
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves when another controller becomes active; never once nobody says so any more.
+pub async fn change(active: &mut watch::Receiver<Active>) {
+    if active.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// A place without a connection to it.
+enum Whereabouts {
+    Here,
+    There(Endpoint),
+}
