@@ -51,8 +51,8 @@ pub struct LogConfig {
     pub compression: Option<Compression>,
     /// `compression.<codec>.level`; `None` is the codec's default.
     pub compression_level: Option<i32>,
-    /// Whether acknowledgements wait for a sync (`thalweg.durability=sync`): then no zeros are
-    /// written ahead of the data. Recovery is the same in both modes.
+    /// Whether acknowledgements wait for a sync (`thalweg.durability=sync`): then zeros are written
+    /// ahead of the data only where groups are small. Recovery is the same in both modes.
     pub sync_before_ack: bool,
     /// From how many bytes on a segment has blocks reserved behind its end.
     pub reserve_from_bytes: u64,

@@ -243,9 +243,9 @@ impl Log {
         // Neither counts before both are there: who reads a marker asks the index what it aborts.
         self.write_aborted()?;
         let at = self.written_bytes();
-        let with_zeros = !self.config.sync_before_ack;
+        let is_synced = self.config.sync_before_ack;
         let bounds = (self.config.reserve_from_bytes, self.segment_bytes_max() as u64);
-        let written = self.active.write(&self.staged, at, with_zeros, bounds);
+        let written = self.active.write(&self.staged, at, is_synced, bounds);
         written.map_err(|cause| {
             let path = segment::path(&self.dir, self.active.base, LOG);
             LogError::Io { action: "write", path, cause }

@@ -22,8 +22,12 @@ fn config(sync_before_ack: bool) -> LogConfig {
 }
 
 fn append(log: &mut Log) {
+    append_bytes(log, BATCH_BYTES);
+}
+
+fn append_bytes(log: &mut Log, bytes: usize) {
     let mut builder = BatchBuilder::new(Compression::None);
-    builder.append(1, None, Some(&[7; BATCH_BYTES]), &[]);
+    builder.append(1, None, Some(&vec![7; bytes]), &[]);
     let (batch, epoch) = (BytesMut::from(builder.build()), LeaderEpoch(0));
     log.append_as_leader(batch, epoch, AppendOrigin::Client, Millis(0)).unwrap();
     log.flush_writes().unwrap();
@@ -98,18 +102,19 @@ fn segments_are_not_prepared_past_their_size() {
 }
 
 #[test]
-fn logs_whose_acknowledgements_wait_for_a_sync_have_no_zeros() {
+fn logs_whose_acknowledgements_wait_for_a_sync_have_zeros_where_little_is_written_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), config(true));
     append_until(&mut log, 2 << 20);
-    assert_eq!(file_bytes(dir.path()), log.bytes());
+    assert_eq!(file_bytes(dir.path()), log.bytes(), "each write is larger than that");
 
-    log.set_config(Arc::new(config(false)));
+    append_bytes(&mut log, 1000);
+    let border = log.bytes().next_multiple_of(ZEROS_BYTES);
+    assert_eq!(file_bytes(dir.path()), border);
     append(&mut log);
-    assert!(file_bytes(dir.path()) > log.bytes());
-    log.set_config(Arc::new(config(true)));
-    append(&mut log);
-    assert_eq!(file_bytes(dir.path()), log.bytes(), "zeros go once syncs count");
+    assert_eq!(file_bytes(dir.path()), border, "what is there stays");
+    append_until(&mut log, border + 1);
+    assert_eq!(file_bytes(dir.path()), log.bytes());
 }
 
 #[test]

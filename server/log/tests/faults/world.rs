@@ -97,17 +97,17 @@ impl World {
         }
     }
 
-    /// One whose acknowledgements do not wait for syncs, and whose batches soon fill as much as
-    /// has zeros written ahead of it.
+    /// One whose batches soon fill as much as has zeros written ahead of it, with acknowledgements
+    /// that wait for syncs or do not.
     pub fn with_zeros(seed: u64) -> Self {
         let mut world = Self::new(seed);
         let config = world.config.as_ref().clone();
-        world.value_bytes = 30_000;
+        world.value_bytes = 20_000;
         world.config = Arc::new(LogConfig {
             segment_bytes: 300_000 + world.rng.below(600_000),
             segment_index_bytes: 1 << 20,
             retention_bytes: config.retention_bytes.map(|bytes| bytes * 500),
-            sync_before_ack: false,
+            sync_before_ack: seed % 2 == 1,
             ..config
         });
         world
