@@ -17,10 +17,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::accept::Net;
 use crate::counters::{Closed, ListenerCounters, Traffic};
@@ -40,6 +40,10 @@ const BACKLOG_BYTES_MAX: usize = 1 << 20;
 const PRESSURE_LOOK: Duration = Duration::from_secs(1);
 /// How long answers in flight may take once a connection is to be closed.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long a client may take to close its end after this node has closed its own.
+const PARTING: Duration = Duration::from_secs(1);
+/// Read at once of what is dropped in the meantime.
+const PARTING_BYTES: usize = 16 << 10;
 
 /// A connection and all it holds.
 pub(crate) struct Connection<'a, H> {
@@ -73,7 +77,8 @@ struct Ending {
 
 /// Why the task of a connection ends.
 pub(crate) enum End {
-    Closed(Closed),
+    /// Nothing more is served. A client that got all its answers is to be left with [`part`].
+    Closed(Closed, Option<TcpStream>),
     /// It goes on upon another shard, with the bytes of a frame that it has begun.
     Moves {
         shard: usize,
@@ -130,7 +135,10 @@ impl<'a, H: Handler> Connection<'a, H> {
         })
         .await;
         match end {
-            ControlFlow::Break(reason) => End::Closed(reason),
+            ControlFlow::Break(reason) => {
+                let is_orderly = self.ends_in_order();
+                End::Closed(reason, is_orderly.then_some(self.stream))
+            }
             ControlFlow::Continue(shard) => {
                 End::Moves { shard, stream: self.stream, inbound: self.inbound }
             }
@@ -175,6 +183,13 @@ impl<'a, H: Handler> Connection<'a, H> {
             }
             ready!(alarm.as_mut().poll(cx));
         }
+    }
+
+    /// Whether this node ends it, and its client has got all answers that it was to get.
+    fn ends_in_order(&self) -> bool {
+        self.ending.is_some_and(|ending| ending.reason != Closed::ByClient)
+            && self.requests.is_empty()
+            && self.outbound.is_empty()
     }
 
     /// The shard on which the connection would be better placed, if it may leave now.
@@ -417,4 +432,17 @@ impl<'a, H: Handler> Connection<'a, H> {
             format!("listener {listener}: connection of {address} closed: {why}")
         });
     }
+}
+
+/// Tells a client that nothing more comes and drops what it still sends, until it closes, too.
+///
+/// Closing a socket with unread bytes resets the connection, and whatever answers the client has
+/// not read by then may be lost to it.
+pub(crate) async fn part(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut dropped = vec![0; PARTING_BYTES];
+    let to_the_end = async { while let Ok(1..) = stream.read(&mut dropped).await {} };
+    _ = timeout(PARTING, to_the_end).await;
 }

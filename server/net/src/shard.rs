@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::accept::{Accepted, Net};
-use crate::connection::{Connection, End};
+use crate::connection::{Connection, End, part};
 use crate::counters::Closed;
 use crate::handler::Handler;
 use crate::peer::{OnClose, Peer, Pull};
@@ -75,11 +75,15 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
         let serving =
             Connection::new(&net, handler.clone(), peer.clone(), stream, inbound, &counters);
         let (shard, stream, inbound) = match serving.run().await {
-            End::Closed(reason) => {
+            End::Closed(reason, stream) => {
                 if reason == Closed::ByClient {
                     peer.closed_by_client();
                 }
-                return counters.count_closed(reason);
+                counters.count_closed(reason);
+                if let Some(stream) = stream {
+                    part(stream).await;
+                }
+                return;
             }
             End::Moves { shard, stream, inbound } => (shard, stream, inbound),
         };

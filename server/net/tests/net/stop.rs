@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use thalweg_net::{Closed, Limits};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::support::with_server;
@@ -19,6 +20,7 @@ fn requests_in_flight_are_answered_and_no_others() {
         server.toy.answer(0);
         assert_eq!(busy.receive().await, "w1");
         assert!(busy.is_closed().await);
+        drop((busy, idle));
         server.acceptor.await.unwrap().unwrap();
         server.shard.await.unwrap();
         assert_eq!(server.counters.closed(Closed::Shutdown), 2);
@@ -39,5 +41,25 @@ fn the_deadline_ends_what_is_not_answered() {
         // A paused clock jumps to the next deadline when nothing else is to do.
         assert!(began.elapsed() <= Duration::from_secs(61));
         assert!(client.is_closed().await);
+    });
+}
+
+#[test]
+fn a_client_with_unread_requests_gets_its_answers_and_no_reset() {
+    with_server(Limits::default(), async |server| {
+        let mut client = server.client().await;
+        client.send(&["w1"]).await;
+        server.until(|it| !it.toy.waiting.borrow().is_empty()).await;
+        // None of these is read while the first one waits.
+        let rest = "e".repeat(50_000);
+        client.send(&[&rest, &rest, &rest]).await;
+        server.net.shut_down(Duration::from_secs(60));
+        server.toy.answer(0);
+        assert_eq!(client.receive().await, "w1");
+        client.send(&["e2"]).await;
+        assert_eq!(client.0.read(&mut [0; 1]).await.unwrap(), 0, "the end, not a reset");
+        drop(client);
+        server.shard.await.unwrap();
+        assert_eq!(server.toy.served(), ["w1"]);
     });
 }
