@@ -70,6 +70,22 @@ impl Log {
         opening: Opening,
         now: Millis,
     ) -> Result<Self, LogError> {
+        Self::open_watched(disk, dir, config, opening, now, &mut |_| {})
+    }
+
+    /// As [`Log::open`]; `left` hears how many segments are still to be scanned, at first and after
+    /// each.
+    ///
+    /// # Errors
+    /// Those of [`Log::open`].
+    pub fn open_watched(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        config: Arc<LogConfig>,
+        opening: Opening,
+        now: Millis,
+        left: &mut dyn FnMut(usize),
+    ) -> Result<Self, LogError> {
         disk.create_dir_all(&dir).context("create", &dir)?;
         let mut listing = list(disk.as_ref(), &dir)?;
         let epochs = load_epochs(disk.as_ref(), &dir)?;
@@ -112,7 +128,7 @@ impl Log {
             failed: false,
             scanned: Size::default(),
         };
-        log.recover(listing, opening, now)?;
+        log.recover(listing, opening, now, left)?;
         Ok(log)
     }
 
@@ -121,6 +137,7 @@ impl Log {
         mut listing: Listing,
         opening: Opening,
         now: Millis,
+        left: &mut dyn FnMut(usize),
     ) -> Result<(), LogError> {
         let segments = std::mem::take(&mut listing.segments);
         if let Some(first) = segments.first() {
@@ -140,6 +157,9 @@ impl Log {
         while let Some(segment) = segments.pop_front() {
             let must_scan = !opening.is_clean && at >= first_unsynced;
             at += 1;
+            if must_scan {
+                left(segments.len() + 1);
+            }
             if !segments.is_empty() && !must_scan && listing.has_indexes(&segment) {
                 self.closed.push(segment);
                 continue;
@@ -151,6 +171,7 @@ impl Log {
             };
             self.place(active, segments.is_empty(), segment.modified)?;
         }
+        left(0);
         self.finish(opening, now)
     }
 

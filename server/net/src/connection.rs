@@ -80,11 +80,7 @@ pub(crate) enum End {
     /// Nothing more is served. A client that got all its answers is to be left with [`part`].
     Closed(Closed, Option<TcpStream>),
     /// It goes on upon another shard, with the bytes of a frame that it has begun.
-    Moves {
-        shard: usize,
-        stream: TcpStream,
-        inbound: Inbound,
-    },
+    Moves { shard: usize, stream: TcpStream, inbound: Inbound },
 }
 
 impl<'a, H: Handler> Connection<'a, H> {

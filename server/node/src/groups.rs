@@ -12,14 +12,14 @@ use bytes::BytesMut;
 use coordinator::{
     Caller, Coordinator, Logged, Now, Outcome, Record, ReplyToken, Request, Response, Settings,
 };
-use log::AppendOrigin;
+use log::{AppendOrigin, Batches, Read};
 use records::{Batch, BatchBuilder, Compression, DecompressLimits, split_batches};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, Millis, Offset, Uuid};
 
-use crate::clock;
 use crate::shard::{PartitionId, Shard, SharedPartition};
+use crate::{clock, threads};
 
 /// Bytes read at once while a partition is loaded.
 const LOAD_BYTES: usize = 4 << 20;
@@ -45,10 +45,20 @@ pub type GroupReply = oneshot::Receiver<Response>;
 /// The coordinators of one shard.
 #[derive(Default)]
 pub struct Groups {
+    /// Partitions whose coordinators are being loaded.
+    loading: RefCell<FxHashMap<PartitionId, Loading>>,
     loaded: RefCell<FxHashMap<PartitionId, Rc<Loaded>>>,
     next_token: Cell<u64>,
     /// Wakes the timer task: some deadline may have come closer.
     rearm: Notify,
+}
+
+/// What has come while a coordinator is being loaded.
+#[derive(Default)]
+struct Loading {
+    requests: Vec<(Request, Asker, oneshot::Sender<Response>)>,
+    /// Names and ids of deleted topics.
+    deleted: Vec<(String, Uuid)>,
 }
 
 /// One coordinator with its partition and those who wait for it.
@@ -59,36 +69,63 @@ struct Loaded {
 }
 
 impl Groups {
-    /// Loads a coordinator if the partition is one of `__consumer_offsets`.
+    /// Begins to load a coordinator if the partition is one of `__consumer_offsets`. Who asks
+    /// meanwhile waits.
     pub fn partition_opened(&self, shard: &Rc<Shard>, partition: &SharedPartition) {
         if &*partition.borrow().name().topic != GROUP_METADATA_TOPIC {
             return;
         }
-        match load(partition) {
-            Ok(logged) => {
-                let settings = settings(shard);
-                let loaded = Loaded {
-                    machine: RefCell::new(Coordinator::new(settings, logged, now())),
-                    partition: Rc::clone(partition),
-                    waiting: RefCell::default(),
-                };
-                self.loaded.borrow_mut().insert(partition.borrow().id(), Rc::new(loaded));
-                self.rearm.notify_one();
-            }
+        self.loading.borrow_mut().insert(partition.borrow().id(), Loading::default());
+        let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
+        tokio::task::spawn_local(async move {
+            let logged = load(&partition).await;
+            shard.groups.take_loaded(&shard, partition, logged);
+        });
+    }
+
+    fn take_loaded(
+        &self,
+        shard: &Rc<Shard>,
+        partition: SharedPartition,
+        logged: Result<Logged, String>,
+    ) {
+        let id = partition.borrow().id();
+        // Else the partition has gone away in the meantime.
+        let Some(loading) = self.loading.borrow_mut().remove(&id) else { return };
+        let logged = match logged {
+            Ok(logged) => logged,
             Err(reason) => {
                 let name = partition.borrow().name().to_string();
                 tracing::error!(partition = name, "cannot load groups and offsets: {reason}");
+                return;
             }
+        };
+        let machine = RefCell::new(Coordinator::new(settings(shard), logged, now()));
+        let loaded = Rc::new(Loaded { machine, partition, waiting: RefCell::default() });
+        self.loaded.borrow_mut().insert(id, Rc::clone(&loaded));
+        for (topic, id) in &loading.deleted {
+            let outcome = loaded.machine.borrow_mut().topics_deleted(&[(topic, *id)]);
+            settle(shard, &loaded, outcome);
         }
+        for (request, asker, reply) in loading.requests {
+            self.serve(shard, &loaded, request, &asker, reply);
+        }
+        self.rearm.notify_one();
+    }
+
+    /// Whether a partition's records are being read, so that it must not be compacted.
+    pub fn is_loading(&self, id: PartitionId) -> bool {
+        self.loading.borrow().contains_key(&id)
     }
 
     /// Gives up a coordinator whose partition is going away.
     pub fn partition_closed(&self, partition: &SharedPartition) {
-        let Some(loaded) = self.loaded.borrow_mut().remove(&partition.borrow().id()) else {
-            return;
-        };
+        let id = partition.borrow().id();
         // Who waits learns by it that this node is not the coordinator any more.
-        loaded.waiting.borrow_mut().clear();
+        self.loading.borrow_mut().remove(&id);
+        if let Some(loaded) = self.loaded.borrow_mut().remove(&id) {
+            loaded.waiting.borrow_mut().clear();
+        }
     }
 
     /// How many coordinators are loaded.
@@ -98,11 +135,15 @@ impl Groups {
 
     /// Gives up all coordinators, for a stop.
     pub fn close_all(&self) {
+        self.loading.borrow_mut().clear();
         self.loaded.borrow_mut().clear();
     }
 
     /// Forgets the offsets of a topic that was deleted.
     pub fn topic_deleted(&self, shard: &Rc<Shard>, name: &str, id: Uuid) {
+        for loading in self.loading.borrow_mut().values_mut() {
+            loading.deleted.push((name.to_owned(), id));
+        }
         for loaded in self.all() {
             let outcome = loaded.machine.borrow_mut().topics_deleted(&[(name, id)]);
             settle(shard, &loaded, outcome);
@@ -117,14 +158,31 @@ impl Groups {
         request: Request,
         asker: &Asker,
     ) -> Option<GroupReply> {
+        let (reply, answer) = oneshot::channel();
+        if let Some(loading) = self.loading.borrow_mut().get_mut(&partition) {
+            loading.requests.push((request, asker.clone(), reply));
+            return Some(answer);
+        }
         let loaded = self.loaded.borrow().get(&partition).cloned()?;
+        self.serve(shard, &loaded, request, asker, reply);
+        Some(answer)
+    }
+
+    fn serve(
+        &self,
+        shard: &Rc<Shard>,
+        loaded: &Rc<Loaded>,
+        request: Request,
+        asker: &Asker,
+        reply: oneshot::Sender<Response>,
+    ) {
         if loaded.partition.borrow().is_offline() {
-            // What is in memory may be more than the log has.
-            return None;
+            // What is in memory may be more than the log has. Without a reply the asker learns that
+            // this node is no coordinator.
+            return;
         }
         let token = ReplyToken(self.next_token.get());
         self.next_token.set(token.0 + 1);
-        let (reply, answer) = oneshot::channel();
         loaded.waiting.borrow_mut().insert(token.0, reply);
         let caller = Caller {
             token,
@@ -133,9 +191,8 @@ impl Groups {
             client_host: &asker.client_host,
         };
         let outcome = loaded.machine.borrow_mut().handle(request, &caller, now());
-        settle(shard, &loaded, outcome);
+        settle(shard, loaded, outcome);
         self.rearm.notify_one();
-        Some(answer)
     }
 
     fn all(&self) -> Vec<Rc<Loaded>> {
@@ -264,26 +321,24 @@ fn append(shard: &Rc<Shard>, loaded: &Loaded, records: &[Record]) -> Result<(), 
 }
 
 /// Replays a whole partition.
-fn load(partition: &SharedPartition) -> Result<Logged, String> {
-    let mut partition = partition.borrow_mut();
-    let log = partition.log_mut();
+async fn load(partition: &SharedPartition) -> Result<Logged, String> {
     let mut logged = Logged::default();
-    let (mut next, end) = (log.start_offset(), log.end_offset());
+    let (mut next, end) = {
+        let partition = partition.borrow();
+        (partition.log().start_offset(), partition.log().end_offset())
+    };
     while next < end {
-        let batches =
-            log.read_blocking(next, LOAD_BYTES, end, true).map_err(|error| error.to_string())?;
-        for cut in split_batches(&batches.bytes) {
-            let (range, header) = cut.map_err(|error| error.to_string())?;
-            if header.attributes.is_control() {
-                continue;
+        next = next.max(partition.borrow().log().start_offset());
+        let read = partition.borrow_mut().log_mut().read(next, LOAD_BYTES, end, true);
+        let batches = match read.map_err(|error| error.to_string())? {
+            Read::Ready(batches) => batches,
+            Read::Cold(cold) => {
+                let (batches, learned) = threads::blocking(move || cold.run()).await;
+                partition.borrow_mut().log_mut().learn(learned);
+                batches.map_err(|error| error.to_string())?
             }
-            let batch = batches.bytes.slice(range);
-            let opened = Batch::open(&batch, LIMITS).map_err(|error| error.to_string())?;
-            for record in opened.records() {
-                let record = record.map_err(|error| error.to_string())?;
-                replay(&mut logged, record.key, record.value);
-            }
-        }
+        };
+        replay_all(&mut logged, &batches)?;
         if batches.bytes.is_empty() {
             // Compaction took the last records away, or a power cut without syncs did.
             break;
@@ -292,8 +347,25 @@ fn load(partition: &SharedPartition) -> Result<Logged, String> {
             return Err(format!("the log cannot be read at offset {next}"));
         }
         next = batches.next_offset;
+        tokio::task::yield_now().await;
     }
     Ok(logged)
+}
+
+fn replay_all(logged: &mut Logged, batches: &Batches) -> Result<(), String> {
+    for cut in split_batches(&batches.bytes) {
+        let (range, header) = cut.map_err(|error| error.to_string())?;
+        if header.attributes.is_control() {
+            continue;
+        }
+        let batch = batches.bytes.slice(range);
+        let opened = Batch::open(&batch, LIMITS).map_err(|error| error.to_string())?;
+        for record in opened.records() {
+            let record = record.map_err(|error| error.to_string())?;
+            replay(logged, record.key, record.value);
+        }
+    }
+    Ok(())
 }
 
 /// Applies one record; one that makes no sense is reported and passed over, since the others must

@@ -41,6 +41,8 @@ pub struct DirProgress {
     done: AtomicUsize,
     segments: AtomicUsize,
     bytes: AtomicU64,
+    /// Segments that are still to be scanned, of the log that each thread is at.
+    left: Vec<AtomicUsize>,
 }
 
 /// What the recovery made of each log, for the shards to take.
@@ -67,9 +69,25 @@ impl Progress {
 }
 
 impl DirProgress {
+    fn new(path: PathBuf, logs: usize, threads: usize) -> Self {
+        Self {
+            path,
+            logs,
+            done: AtomicUsize::new(0),
+            segments: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            left: (0..threads).map(|_| AtomicUsize::new(0)).collect(),
+        }
+    }
+
     /// Logs that are still to be recovered.
     pub fn logs_left(&self) -> usize {
         self.logs - self.done.load(Ordering::Relaxed)
+    }
+
+    /// Segments that each thread has still to scan of the log that it is at.
+    pub fn segments_left(&self) -> impl Iterator<Item = usize> {
+        self.left.iter().map(|left| left.load(Ordering::Relaxed))
     }
 
     fn count(&self, scanned: Size) {
@@ -85,7 +103,13 @@ impl Display for Progress {
         let (all, left) = (sum(|dir| dir.logs), sum(DirProgress::logs_left));
         let segments = sum(|dir| dir.segments.load(Ordering::Relaxed));
         let bytes: u64 = self.dirs().iter().map(|dir| dir.bytes.load(Ordering::Relaxed)).sum();
-        write!(f, "{} of {all} logs, {segments} segments and {bytes} bytes scanned", all - left)
+        let under_way = sum(|dir| dir.segments_left().sum());
+        let done = all - left;
+        write!(
+            f,
+            "{done} of {all} logs, {segments} segments and {bytes} bytes scanned, {under_way} \
+             segments left in the logs under way"
+        )
     }
 }
 
@@ -95,13 +119,10 @@ impl Display for Progress {
 /// If a thread cannot be started.
 pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Result<Recovered> {
     let jobs = jobs(shared, image);
-    let dirs = shared.dirs.data().iter().zip(&jobs).map(|(dir, jobs)| DirProgress {
-        path: dir.path().to_owned(),
-        logs: jobs.len(),
-        done: AtomicUsize::new(0),
-        segments: AtomicUsize::new(0),
-        bytes: AtomicU64::new(0),
-    });
+    let own = shared.broker_resource();
+    let threads = threads(&shared.config, &shared.layers(image, &own));
+    let dirs = shared.dirs.data().iter().zip(&jobs);
+    let dirs = dirs.map(|(dir, jobs)| DirProgress::new(dir.path().to_owned(), jobs.len(), threads));
     let dirs = progress.0.get_or_init(|| dirs.collect());
     let logs: usize = jobs.iter().map(Vec::len).sum();
     if logs == 0 {
@@ -109,8 +130,6 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
     }
     let begin = Instant::now();
     tracing::info!(logs, "recovering after an unclean stop");
-    let own = shared.broker_resource();
-    let threads = threads(&shared.config, &shared.layers(image, &own));
     let mut recovered = FxHashMap::default();
     thread::scope(|scope| {
         let (sender, outcomes) = mpsc::channel();
@@ -118,12 +137,12 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
             // Opened before anything is read, so that it tells of every write that failed since.
             let volume = shared.dirs.disk.volume(&dir.path).ok().map(Arc::<dyn DiskVolume>::from);
             let jobs = Arc::new(Mutex::new(jobs));
-            for _ in 0..threads {
+            for at in 0..threads {
                 let (jobs, sender) = (Arc::clone(&jobs), sender.clone());
                 let volume = volume.clone();
                 let work = move || {
                     while let Some(jobs) = next(&jobs, threads) {
-                        for recovered in recover(jobs, volume.as_deref(), dir) {
+                        for recovered in recover(jobs, volume.as_deref(), (dir, at)) {
                             // Who collects them waits for every sender to go.
                             _ = sender.send(recovered);
                         }
@@ -159,12 +178,12 @@ fn next(jobs: &Mutex<Vec<Job>>, threads: usize) -> Option<Vec<Job>> {
 fn recover(
     jobs: Vec<Job>,
     volume: Option<&dyn DiskVolume>,
-    progress: &DirProgress,
+    (progress, thread): (&DirProgress, usize),
 ) -> Vec<(PartitionId, Outcome)> {
     let mut outcomes = Vec::with_capacity(jobs.len());
     let (mut opened, mut tickets) = (Vec::new(), Vec::new());
     for (id, job) in jobs {
-        match open(job, progress) {
+        match open(job, (progress, thread)) {
             Ok((log, rested, Some(ticket))) => {
                 opened.push((id, log, rested));
                 tickets.push(ticket);
@@ -193,9 +212,11 @@ fn threads(at_start: &NodeConfig, layers: &BrokerLayers<'_>) -> usize {
 /// Opens a log, which checks it, and says what is to be synced before it may be put to rest.
 fn open(
     job: OpenJob,
-    progress: &DirProgress,
+    (progress, thread): (&DirProgress, usize),
 ) -> Result<(Log, Rested, Option<SyncTicket>), LogError> {
-    let opened = job.run();
+    let mut left = |count| progress.left[thread].store(count, Ordering::Relaxed);
+    let opened = job.run_watched(&mut left);
+    left(0);
     progress.count(opened.as_ref().map_or(Size::default(), Log::scanned));
     let mut log = opened?;
     let rested = log.prepare_rest()?;

@@ -5,7 +5,7 @@ use types::{ErrorCode, LeaderEpoch};
 use super::*;
 use crate::segment::LOG;
 use crate::testing::{batch, clean, crashed, idempotent, open, open_new, sync};
-use crate::{AppendOrigin, Opening};
+use crate::{AppendOrigin, Opening, RealDisk};
 
 const EPOCH: LeaderEpoch = LeaderEpoch(3);
 
@@ -428,5 +428,26 @@ fn a_file_too_long_for_its_index_is_damage() {
         let opened = open(dir.path(), LogConfig::default(), opening);
         let Err(LogError::Damaged { reason, .. }) = opened else { panic!("{opened:?}") };
         assert!(reason.contains("4 GiB"), "{reason}");
+    }
+}
+
+#[test]
+fn who_watches_a_recovery_hears_how_many_segments_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    for seed in 0..3 {
+        append(&mut log, 2, seed);
+        log.roll(Millis(0)).unwrap();
+    }
+    sync(&mut log);
+    drop(log);
+    for (opening, expected) in
+        [(Opening::NEW, vec![4, 3, 2, 1, 0]), (clean(Offset::new(6)), vec![0])]
+    {
+        let mut heard = Vec::new();
+        let (disk, folder) = (Arc::new(RealDisk), dir.path().join("t-0"));
+        let mut hear = |left| heard.push(left);
+        Log::open_watched(disk, folder, Arc::default(), opening, Millis(0), &mut hear).unwrap();
+        assert_eq!(heard, expected);
     }
 }

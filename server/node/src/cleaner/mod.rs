@@ -229,7 +229,9 @@ impl Cleaner {
 fn compacted_ids(shard: &Rc<Shard>) -> Vec<PartitionId> {
     let partitions = shard.partitions();
     let partitions = partitions.iter().map(|partition| partition.borrow());
-    let compacted = partitions.filter(|one| one.log().config().compact && !one.is_offline());
+    let compacted = partitions.filter(|one| {
+        one.log().config().compact && !one.is_offline() && !shard.groups.is_loading(one.id())
+    });
     compacted.map(|one| one.id()).collect()
 }
 

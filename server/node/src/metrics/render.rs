@@ -83,6 +83,14 @@ pub fn render_recovery(progress: &Progress) -> String {
     });
     let name = "kafka_log_logmanager_remaininglogstorecover";
     page.gauges(name, "Logs that are still to be recovered", left);
+    let left = progress.dirs().iter().flat_map(|dir| {
+        dir.segments_left().enumerate().map(|(thread, left)| {
+            let dir = ("dir", dir.path.display().to_string());
+            (vec![dir, ("threadnum", thread.to_string())], left as f64)
+        })
+    });
+    let name = "kafka_log_logmanager_remainingsegmentstorecover";
+    page.gauges(name, "Segments still to be scanned of the log that a thread recovers", left);
     // 2 is RECOVERY.
     page.gauge("kafka_server_kafkaserver_brokerstate", "State of the broker", 2.0);
     let mut text = String::new();

@@ -56,20 +56,14 @@ fn batch() -> bytes::Bytes {
 }
 
 fn progress() -> DirProgress {
-    DirProgress {
-        path: PathBuf::new(),
-        logs: 9,
-        done: AtomicUsize::new(0),
-        segments: AtomicUsize::new(0),
-        bytes: AtomicU64::new(0),
-    }
+    DirProgress::new(PathBuf::new(), 9, 2)
 }
 
 #[test]
 fn many_logs_share_one_sync() {
     let folder = tempfile::tempdir().unwrap();
     let (volume, progress) = (Counting::default(), progress());
-    let outcomes = recover(jobs(folder.path(), 9), Some(&volume), &progress);
+    let outcomes = recover(jobs(folder.path(), 9), Some(&volume), (&progress, 1));
     assert_eq!(outcomes.len(), 9);
     for (id, outcome) in outcomes {
         assert_eq!(outcome.unwrap().end_offset, Offset::new(1), "{id:?}");
@@ -83,7 +77,7 @@ fn many_logs_share_one_sync() {
 fn no_log_is_taken_for_recovered_whose_sync_failed() {
     let folder = tempfile::tempdir().unwrap();
     let volume = Counting { fails: true, ..Counting::default() };
-    let outcomes = recover(jobs(folder.path(), 3), Some(&volume), &progress());
+    let outcomes = recover(jobs(folder.path(), 3), Some(&volume), (&progress(), 0));
     assert_eq!(outcomes.len(), 3);
     assert!(outcomes.iter().all(|(_, outcome)| outcome.is_err()));
 }
@@ -111,4 +105,20 @@ fn threads_are_as_many_as_the_cluster_was_told_last() {
     let cluster = [(name, "7".to_owned())].into();
     assert_eq!(threads(&config, &at_start), 2);
     assert_eq!(threads(&config, &BrokerLayers { cluster: &cluster, ..at_start }), 7);
+}
+
+#[test]
+fn what_is_left_is_shown_by_directory_and_thread() {
+    let dir = DirProgress::new(PathBuf::from("/d"), 3, 2);
+    dir.left[1].store(4, Ordering::Relaxed);
+    let progress = Progress(OnceLock::from(vec![dir]));
+    let page = crate::metrics::render_recovery(&progress);
+    for line in [
+        "kafka_log_logmanager_remaininglogstorecover{dir=\"/d\"} 3.0",
+        "kafka_log_logmanager_remainingsegmentstorecover{dir=\"/d\",threadnum=\"0\"} 0.0",
+        "kafka_log_logmanager_remainingsegmentstorecover{dir=\"/d\",threadnum=\"1\"} 4.0",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line} is not on {page}");
+    }
+    assert!(progress.to_string().contains("4 segments left"), "{progress}");
 }

@@ -123,6 +123,14 @@ impl OpenJob {
     /// # Errors
     /// [`LogError`], as [`Log::open`] gives it.
     pub fn run(self) -> Result<Log, LogError> {
+        self.run_watched(&mut |_| {})
+    }
+
+    /// As [`OpenJob::run`]; `left` hears how many segments are still to be scanned.
+    ///
+    /// # Errors
+    /// Those of [`OpenJob::run`].
+    pub fn run_watched(self, left: &mut dyn FnMut(usize)) -> Result<Log, LogError> {
         let Self { dirs, id, closed, config } = self;
         let dir = &dirs.data()[closed.dir];
         let folder = dir.log_dir.folder(&closed.name);
@@ -142,7 +150,7 @@ impl OpenJob {
             })?;
             opening = log::Opening::NEW;
         }
-        let mut log = Log::open(disk, folder, config, opening, clock::earliest())?;
+        let mut log = Log::open_watched(disk, folder, config, opening, clock::earliest(), left)?;
         if known != Some(id.topic) {
             log.write_topic_id(id.topic)?;
         }
