@@ -70,49 +70,52 @@ fn decisions(image: &Image, mut loader: Loader) {
     println!("balance    {:.1} ms, {} records", balancing * 1e3, records.len());
 }
 
-/// The metadata log of the cluster, encoded.
+/// The metadata log of the cluster, encoded at once, so that no freed memory hides what the image takes.
 fn log(partitions: i32, topics: i32, brokers: i32) -> Vec<Bytes> {
-    let level = |name: &str, feature_level| {
-        FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() }.into()
-    };
-    let mut log: Vec<MetadataRecord> =
-        vec![level(features::METADATA_VERSION, LEVEL), level(features::ELR_VERSION, 1)];
-    log.extend((0..brokers).map(|broker_id| {
-        RegisterBrokerRecord {
+    let mut log = Vec::new();
+    let mut write = |record: MetadataRecord| log.push(record.encode(LEVEL).unwrap());
+    for (name, feature_level) in [(features::METADATA_VERSION, LEVEL), (features::ELR_VERSION, 1)] {
+        let name = name.to_owned();
+        write(FeatureLevelRecord { name, feature_level, ..Default::default() }.into());
+    }
+    for broker_id in 0..brokers {
+        let record = RegisterBrokerRecord {
             broker_id,
             broker_epoch: i64::from(broker_id),
             fenced: false,
             log_dirs: vec![directory(broker_id)],
             ..Default::default()
-        }
-        .into()
-    }));
+        };
+        write(record.into());
+    }
     let mut rng = Rng::new(7);
     for topic in 0..topics {
         let topic_id = Uuid::from_random(rng.bytes16());
         let name = format!("topic-{topic}");
-        log.push(TopicRecord { name, topic_id, ..Default::default() }.into());
+        write(TopicRecord { name, topic_id, ..Default::default() }.into());
         for partition_id in 0..partitions / topics {
-            let first = i32::try_from(rng.below(brokers.unsigned_abs())).unwrap();
-            let step = i32::try_from(1 + rng.below((brokers.unsigned_abs() - 1) / 2)).unwrap();
-            let replicas: Vec<_> = (0..REPLICAS).map(|at| (first + at * step) % brokers).collect();
-            log.push(
-                PartitionRecord {
-                    topic_id,
-                    partition_id,
-                    isr: replicas.clone(),
-                    leader: first,
-                    leader_epoch: 0,
-                    partition_epoch: 0,
-                    directories: replicas.iter().map(|&id| directory(id)).collect(),
-                    replicas,
-                    ..Default::default()
-                }
-                .into(),
-            );
+            write(partition(topic_id, partition_id, brokers, &mut rng).into());
         }
     }
-    log.iter().map(|record| record.encode(LEVEL).unwrap()).collect()
+    log
+}
+
+fn partition(topic_id: Uuid, partition_id: i32, brokers: i32, rng: &mut Rng) -> PartitionRecord {
+    let brokers_count = brokers.unsigned_abs();
+    let first = i32::try_from(rng.below(brokers_count)).unwrap();
+    let step = i32::try_from(1 + rng.below((brokers_count - 1) / 2)).unwrap();
+    let replicas: Vec<_> = (0..REPLICAS).map(|at| (first + at * step) % brokers).collect();
+    PartitionRecord {
+        topic_id,
+        partition_id,
+        isr: replicas.clone(),
+        leader: first,
+        leader_epoch: 0,
+        partition_epoch: 0,
+        directories: replicas.iter().map(|&id| directory(id)).collect(),
+        replicas,
+        ..Default::default()
+    }
 }
 
 fn replayed(log: &[Bytes]) -> Loader {

@@ -214,8 +214,9 @@ mod tests {
     fn heartbeat_of_another_run_extends_nothing() {
         let (_, mut sessions) = cluster();
         beat_all(&mut sessions, [20; 3], 5000);
-        beat(&mut sessions, 2, 99, 20, 8000);
-        beat(&mut sessions, 7, 17, 20, 8000);
+        for (id, epoch) in [(1, 11), (2, 99), (3, 13), (7, 17)] {
+            beat(&mut sessions, id, epoch, 20, 8000);
+        }
         assert_eq!(sessions.next_check(), Some(Millis(14_000)));
     }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod alter_partition;
+mod batches;
 mod brokers;
 mod configs;
 mod directories;
