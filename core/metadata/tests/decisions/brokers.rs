@@ -290,6 +290,26 @@ fn replicas_in_sync_lead_before_eligible_ones() {
 }
 
 #[test]
+fn min_isr_is_bounded_by_the_partitions_own_replicas() {
+    let mut world = World::of(3);
+    let mut topic = assigned("t", &[&[1], &[2]]);
+    topic.configs = vec![crate::world::setting("min.insync.replicas", Some("2"))];
+    world.create(topic);
+    let grown = PartitionChangeRecord {
+        topic_id: world.image().topic("t").unwrap().id,
+        partition_id: 1,
+        replicas: Some(vec![2, 3]),
+        isr: Some(vec![2, 3]),
+        ..Default::default()
+    };
+    world.apply(vec![grown.into()]);
+    world.fence(3);
+    let one = world.image().topic("t").unwrap().partition(1).unwrap();
+    assert_eq!((ids(&one.isr), ids(&one.elr)), (vec![2], vec![3]));
+    assert_eq!(partition(&world), (Some(1), vec![1], vec![]));
+}
+
+#[test]
 fn clean_restart_without_a_directory_loses_what_lay_there() {
     for (kept, elr) in [(true, vec![3]), (false, vec![])] {
         let mut world = three_replicas();
