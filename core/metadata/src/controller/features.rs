@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use protocol::internal::metadata::{ClearElrRecord, ConfigRecord, FeatureLevelRecord, NoOpRecord};
+use protocol::internal::metadata::{
+    ClearElrRecord, ConfigRecord, FeatureLevelRecord, NoOpRecord, PartitionChangeRecord,
+};
 use protocol::messages::update_features::{
     FeatureUpdateKey, UpdatableFeatureResult, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
@@ -13,6 +15,7 @@ use crate::features::{
     ELR_NEEDS_METADATA_VERSION, ELR_VERSION, KRAFT_VERSION, METADATA_VERSION, feature,
     metadata_changed_between,
 };
+use crate::image::topic::wire_ids;
 use crate::image::{ConfigResource, Image, ResourceType};
 use crate::record::MetadataRecord;
 
@@ -144,8 +147,10 @@ fn update_one(
         ELR_VERSION if level > 0 && proposed[METADATA_VERSION] < ELR_NEEDS_METADATA_VERSION => {
             refuse(&format!("It depends on metadata.version level {ELR_NEEDS_METADATA_VERSION}."))
         }
-        ELR_VERSION if level > current => {
-            let mut records = unify_min_isr(image, context);
+        ELR_VERSION if level != current => {
+            let unify = level > current;
+            let mut records = if unify { unify_min_isr(image, context) } else { Vec::new() };
+            records.extend(forget_eligible(image));
             records.push(level_record(name, level));
             Ok(records)
         }
@@ -203,8 +208,26 @@ fn unify_min_isr(image: &Image, context: &Context<'_>) -> Vec<MetadataRecord> {
             && settings.contains_key(MIN_ISR)
     });
     records.extend(single.map(|(resource, _)| record(resource, None)));
-    if !records.is_empty() {
-        records.push(ClearElrRecord::default().into());
+    records
+}
+
+/// While replicas are not kept eligible, leaders commit without regard to those that were; so nobody
+/// may find them again later. Where nobody is in sync they are all there is, and count as in sync,
+/// as the last ones in sync do without ELR.
+fn forget_eligible(image: &Image) -> Vec<MetadataRecord> {
+    let mut records = Vec::new();
+    for topic in image.topics() {
+        let waiting = topic.partitions().filter(|(_, one)| one.isr.is_empty());
+        records.extend(waiting.filter(|(_, one)| !one.elr.is_empty()).map(|(index, one)| {
+            MetadataRecord::from(PartitionChangeRecord {
+                topic_id: topic.id,
+                partition_id: index,
+                isr: Some(wire_ids(&one.elr)),
+                eligible_leader_replicas: Some(Vec::new()),
+                ..Default::default()
+            })
+        }));
     }
+    records.push(ClearElrRecord::default().into());
     records
 }

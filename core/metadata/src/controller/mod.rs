@@ -1,7 +1,7 @@
 //! What the controller decides: a request and the image go in, records and the response come out.
 //!
-//! Every decision is a pure function. The driver appends [`Decision::records`] as one batch, sends
-//! the response once it is committed, and lets the loader apply the records like any others; a
+//! Every decision is a pure function. The driver appends [`Decision::records`], all or none, sends the
+//! response once they are committed, and lets the loader apply the records like any others; a
 //! decision that is never committed has changed nothing. Per-item errors are inside the response,
 //! with Kafka's codes.
 //!
@@ -65,7 +65,7 @@ const MIN_ISR: &str = "min.insync.replicas";
 /// Records to append and what to answer when they are committed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision<R> {
-    /// To be appended as one batch; none where nothing changes.
+    /// To be appended as [`batches`](crate::batches) cuts them; none where nothing changes.
     pub records: Vec<MetadataRecord>,
     /// The answer.
     pub response: R,

@@ -5,9 +5,9 @@ use protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesReques
 use thalweg_metadata::controller::{FeatureUpdate, update_features};
 use thalweg_metadata::features;
 use thalweg_metadata::image::ConfigResource;
-use types::ErrorCode;
+use types::{BrokerId, ErrorCode};
 
-use crate::world::{World, registration};
+use crate::world::{World, assigned, ids, registration, setting};
 
 const UPGRADE: i8 = 1;
 const SAFE: i8 = 2;
@@ -178,4 +178,37 @@ fn switching_elr_on_gives_all_brokers_one_min_isr() {
         world.image().settings(&resource).get("min.insync.replicas").cloned()
     };
     assert_eq!((of(""), of("1")), (Some("1".to_owned()), None));
+}
+
+/// Led by nobody where 2 is the last of two; led by 1 where 2 has left below the minimum.
+fn with_eligible() -> World {
+    let mut world = World::of(2);
+    for (name, min_isr) in [("t", "1"), ("u", "2")] {
+        let mut topic = assigned(name, &[&[1, 2]]);
+        topic.configs = vec![setting("min.insync.replicas", Some(min_isr))];
+        world.create(topic);
+    }
+    world.fence(1);
+    world.fence(2);
+    world.beat(1, |_| {});
+    let image = world.image();
+    let of = |name: &str| image.topic(name).unwrap().partition(0).unwrap().clone();
+    assert_eq!((ids(&of("t").isr), ids(&of("t").elr)), (vec![], vec![2]));
+    assert_eq!((ids(&of("u").isr), ids(&of("u").elr)), (vec![1], vec![2]));
+    world
+}
+
+#[test]
+fn switching_elr_off_forgets_who_was_eligible_and_strands_nobody() {
+    let mut world = with_eligible();
+    let updated = update(&mut world, &[(features::ELR_VERSION, 0, SAFE)], false);
+    assert_eq!(code(&updated), ErrorCode::None);
+    let of = |world: &World, name: &str| {
+        world.image().topic(name).unwrap().partition(0).unwrap().clone()
+    };
+    assert_eq!((ids(&of(&world, "t").isr), ids(&of(&world, "t").elr)), (vec![2], vec![]));
+    assert_eq!((ids(&of(&world, "u").isr), ids(&of(&world, "u").elr)), (vec![1], vec![]));
+    world.beat(2, |_| {});
+    assert_eq!(of(&world, "t").leader, Some(BrokerId(2)));
+    assert!(!of(&world, "t").recovering);
 }
