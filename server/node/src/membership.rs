@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Wait between heartbeats while the answer awaited is about to change: to be let in, or to leave.
 const POLL: Duration = Duration::from_millis(100);
 /// How long the node waits to be told that it may go.
-const LEAVE_MAX: Duration = Duration::from_secs(30);
+const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// Longest answer of the controller to what is sent here.
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
 /// No epoch: not registered yet.
@@ -108,8 +108,9 @@ impl Membership {
 }
 
 impl Running {
-    /// Has the cluster take the leaderships, and waits until the node may go.
-    pub fn leave(self, shared: &Shared) {
+    /// Has the cluster take the leaderships, and waits until the node may go. Once it has left,
+    /// there is nothing to do.
+    pub fn leave(&self, shared: &Shared) {
         shared.membership.leaving.send_replace(true);
         // Nothing is ever sent: the channel ends with the task.
         if let Err(mpsc::RecvTimeoutError::Timeout) = self.left.recv_timeout(LEAVE_MAX) {

@@ -163,3 +163,90 @@ enum Whereabouts {
     Here,
     There(Endpoint),
 }
+
+#[cfg(test)]
+mod tests {
+    use config::{BrokerLayers, HostPort, Sources, StaticConfig};
+    use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+    use types::Rng;
+
+    use super::*;
+    use crate::peers::Running;
+    use crate::peers::testing::{API, answer_one, fake, greet};
+    use crate::threads;
+
+    /// Node 3, a broker, on a thread of links of its own.
+    fn to_controller(
+        active: watch::Receiver<Active>,
+        timeout: Duration,
+    ) -> (ToController, Running) {
+        let settings = [
+            ("process.roles", "broker"),
+            ("node.id", "3"),
+            ("listeners", "PLAINTEXT://127.0.0.1:9092"),
+            ("controller.listener.names", "FIRST,SECOND"),
+            ("controller.quorum.bootstrap.servers", "127.0.0.1:1"),
+        ];
+        let overrides = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
+        let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
+        let (peers, running) = Peers::start(types::Millis(10_000), &mut Rng::new(1)).unwrap();
+        let client_id = "3".to_owned();
+        let options = LinkOptions { client_id, request_timeout: timeout, response_bytes_max: 100 };
+        (ToController::new(&config, active, peers, options), running)
+    }
+
+    fn active(leader: i32, endpoints: &[(&str, u16)]) -> Active {
+        let at = |port| HostPort { host: "127.0.0.1".to_owned(), port };
+        let endpoints = endpoints.iter().map(|(name, port)| ((*name).to_owned(), at(*port)));
+        let leader = Some(BrokerId(leader));
+        Active { leader, endpoints: endpoints.collect(), ..Default::default() }
+    }
+
+    /// The error code of the answer: 99 if this node gave it.
+    async fn ask(to: &ToController) -> Result<i16, Unanswered> {
+        let here =
+            |_| async { Ok(BrokerHeartbeatResponse { error_code: 99, ..Default::default() }) };
+        let answer = to.ask(API, |_| BrokerHeartbeatRequest::default(), here).await;
+        answer.map(|answer: BrokerHeartbeatResponse| answer.error_code)
+    }
+
+    #[test]
+    fn the_leader_is_followed_by_the_preferred_listener() {
+        let serve = |code| {
+            move |listener| {
+                let mut stream = greet(&listener, 0..=2);
+                answer_one(&mut stream, code);
+            }
+        };
+        let ((first, _), (second, _), (third, _)) =
+            (fake(serve(1)), fake(serve(2)), fake(serve(3)));
+        let (leads, known) = watch::channel(Active::default());
+        let (to, running) = to_controller(known, Duration::from_secs(30));
+        let runtime = threads::runtime().unwrap();
+        for (now, expected) in [
+            (active(1, &[("OTHER", 1), ("SECOND", first)]), 1),
+            (active(2, &[("SECOND", second), ("FIRST", third)]), 3),
+            (active(3, &[]), 99),
+            (active(2, &[("SECOND", second)]), 2),
+        ] {
+            leads.send_replace(now.clone());
+            assert_eq!(runtime.block_on(ask(&to)).unwrap(), expected, "{now:?}");
+        }
+        running.stop();
+    }
+
+    #[test]
+    fn who_asks_waits_for_a_leader_and_not_for_ever() {
+        let (leads, known) = watch::channel(active(1, &[("OTHER", 1)]));
+        let runtime = threads::runtime().unwrap();
+        let (soon, _running) = to_controller(known.clone(), Duration::from_millis(20));
+        let error = runtime.block_on(ask(&soon)).unwrap_err();
+        assert!(matches!(error, Unanswered::NobodyLeads(_)), "{error}");
+
+        let (later, _running) = to_controller(known, Duration::from_secs(30));
+        let elected = async { leads.send_replace(active(3, &[])) };
+        let (answer, _) = runtime.block_on(async { tokio::join!(ask(&later), elected) });
+        assert_eq!(answer.unwrap(), 99);
+    }
+}

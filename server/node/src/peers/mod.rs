@@ -14,6 +14,8 @@ mod error;
 mod frames;
 mod link;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::future::Future;

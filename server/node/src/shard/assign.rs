@@ -8,15 +8,15 @@ use std::rc::Rc;
 
 use ::metadata::Image;
 use ::metadata::controller::{Context, Decision, assign_replicas_to_dirs};
+use protocol::ApiKey;
 use protocol::messages::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, DirectoryData, PartitionData,
     TopicData,
 };
-use types::{BrokerId, Uuid};
+use types::{ErrorCode, Uuid};
 
 use super::Shard;
 use super::partition::PartitionId;
-use crate::registration;
 use crate::shared::Shared;
 
 /// Partitions of one decision, as in Kafka.
@@ -48,15 +48,23 @@ impl Shard {
     }
 }
 
-/// Writes down where partitions lie.
+/// Has the controller write down where partitions lie.
 pub(super) async fn assign(shared: &Shared, assigned: &[Assigned]) {
-    let node = shared.config.node_id;
-    let directories = by_directory(assigned);
-    let response =
-        shared.controller.decide(move |image, context| decide(image, node, directories, context));
-    match response.await.map(|response| response.error_code) {
+    let request = AssignReplicasToDirsRequest {
+        broker_id: shared.config.node_id.0,
+        broker_epoch: shared.membership.epoch(),
+        directories: by_directory(assigned),
+        ..Default::default()
+    };
+    let here = |request: AssignReplicasToDirsRequest| {
+        shared.controller.decide(move |image, context| decide(image, &request, context))
+    };
+    let api = ApiKey::AssignReplicasToDirs;
+    let asked = shared.to_controller.ask(api, move |_| request, here).await;
+    match asked.map(|response: AssignReplicasToDirsResponse| response.error_code) {
         Ok(code @ 1..) => {
-            tracing::warn!("the cluster does not take note of where logs lie: error {code}");
+            let code = ErrorCode::from_wire(code);
+            tracing::warn!("the cluster does not take note of where logs lie: {code}");
         }
         Ok(_) => {}
         Err(fault) => tracing::warn!("the cluster does not know where logs lie: {fault}"),
@@ -65,20 +73,13 @@ pub(super) async fn assign(shared: &Shared, assigned: &[Assigned]) {
 
 fn decide(
     image: &Image,
-    node: BrokerId,
-    directories: Vec<DirectoryData>,
+    request: &AssignReplicasToDirsRequest,
     context: &Context<'_>,
 ) -> Decision<AssignReplicasToDirsResponse> {
     if image.metadata_version() < DIRECTORIES_SINCE {
         return Decision { records: vec![], response: AssignReplicasToDirsResponse::default() };
     }
-    let request = AssignReplicasToDirsRequest {
-        broker_id: node.0,
-        broker_epoch: registration::epoch_of(image, node).unwrap_or(-1),
-        directories,
-        ..Default::default()
-    };
-    assign_replicas_to_dirs(image, &request, context)
+    assign_replicas_to_dirs(image, request, context)
 }
 
 fn by_directory(assigned: &[Assigned]) -> Vec<DirectoryData> {
