@@ -38,7 +38,7 @@ def admin(node):
 def make_topic(node, name, partitions, configs=None):
     """Creates a topic and waits until each of its partitions answers."""
     client = admin(node)
-    topic = NewTopic(name, partitions, 1, config={"retention.ms": "-1", **(configs or {})})
+    topic = NewTopic(name, partitions, node.replicas, config={"retention.ms": "-1", **(configs or {})})
     client.create_topics([topic], request_timeout=60)[name].result()
     left, end = list(range(partitions)), time.time() + USABLE_S
     while left:

@@ -14,6 +14,8 @@ STOP_S = 60
 class Node:
     """A broker and controller in one process on a loopback port, with a data folder of its own."""
 
+    replicas = 1
+
     def __init__(self, kind, port, settings=None):
         self.kind, self.port, self.settings = kind, port, settings or {}
         self.address = f"127.0.0.1:{port}"

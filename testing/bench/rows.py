@@ -5,6 +5,7 @@ A group runs one load on both nodes, round after round; its rows pick figures fr
 from dataclasses import dataclass
 from typing import Callable
 
+import cluster
 import loads
 
 
@@ -25,6 +26,8 @@ class Group:
     rows: list
     # "async" compares equal modes; "sync" is our default.
     mode: str = "async"
+    # One node, or three in a cluster.
+    is_cluster: bool = False
 
 
 def produce(name, figure, target, rate_target=None):
@@ -89,6 +92,27 @@ def synced(partitions, producers):
     return Group(name, run, rows, mode="sync")
 
 
+def cluster_groups():
+    """Idle first: memory does not come back. The default against Kafka's: it is what fails over."""
+    return [
+        Group("cluster idle", cluster.idle, [
+            Row("3 idle nodes with 1,000 partitions each: memory", "MiB", "resident_mib", 1 / 8),
+            Row("the same: CPU", "cores", "cores", 1),
+        ], is_cluster=True),
+        Group("cluster load", cluster.replicated, [
+            Row("produce, 1 KiB, 16 KiB batches, 3 replicas, acks=all: all brokers", "s/GB", "cpu_s_per_gb", 1 / 4),
+            Row("rate, the same", "MB/s", "mbps", 3, more_is_better=True),
+            Row("end to end with 3 replicas at 1,000/s: p99", "ms", "p99", 1 / 3),
+        ], is_cluster=True),
+        Group("cluster kill", cluster.failover("kill"), [
+            Row("kill -9 of the leader: longest time without an acknowledgement", "ms", "longest_ack_gap", 1500 / 9000),
+        ], mode="sync", is_cluster=True),
+        Group("cluster stop", cluster.failover("term"), [
+            Row("stop of the leader: longest time without an acknowledgement", "ms", "longest_ack_gap", 100 / 500),
+        ], mode="sync", is_cluster=True),
+    ]
+
+
 def groups(cold_gb, retained_gb):
     after = Row("resident memory after the whole load", "MiB", "resident_after_load", 1 / 5)
     return [
@@ -116,4 +140,5 @@ def groups(cold_gb, retained_gb):
         Group("much retained", lambda node: loads.retained(node, retained_gb), [
             Row(f"produce behind {retained_gb:g} GB", "us/record", "cpu_us_per_record", 1),
         ]),
+        *cluster_groups(),
     ]

@@ -24,6 +24,7 @@ use crate::client::Client;
 use crate::cluster::member::{Kind, Member};
 use crate::cluster::network::Network;
 use crate::process::wait_for;
+use crate::sandbox::{MOUNT_TOOLS, need};
 
 /// A cluster that has no leader, or not all replicas in sync, after so long never will.
 const CALM_MAX: Duration = Duration::from_secs(90);
@@ -45,13 +46,18 @@ pub struct Lead {
 }
 
 impl Cluster {
-    /// Starts so many nodes with their data below `folder` and waits until each knows all.
+    /// Starts so many nodes with their data below `folder`, on disks of their own or not, and waits
+    /// until each knows all.
     ///
     /// # Errors
     /// With what the nodes printed, if they do not come to know each other in time.
-    pub fn start(kind: &Kind, nodes: u8, folder: &Path) -> anyhow::Result<Self> {
+    pub fn start(kind: &Kind, nodes: u8, folder: &Path, have_disks: bool) -> anyhow::Result<Self> {
+        if have_disks {
+            need(&MOUNT_TOOLS)?;
+        }
         let network = Network::new(nodes)?;
-        let members = (1..=nodes).map(|id| Ok((id, Member::new(kind, id, nodes, folder)?)));
+        let members =
+            (1..=nodes).map(|id| Ok((id, Member::new(kind, id, nodes, folder, have_disks)?)));
         let mut cluster = Self { network, members: members.collect::<anyhow::Result<_>>()? };
         for member in cluster.members.values_mut() {
             member.start()?;
@@ -138,16 +144,13 @@ impl Cluster {
         waited.with_context(|| self.last_words())
     }
 
-    /// Ends all nodes in order, so that all is on disk that they have.
+    /// Kills all nodes. What was acknowledged is in their files by then, if not on the device.
     ///
     /// # Errors
-    /// If one does not end in time.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
-        // All at once: the last ones cannot hand over anything when the majority is gone.
-        for member in self.members.values() {
-            member.terminate()?;
-        }
-        self.members.values_mut().try_for_each(Member::wait_end)
+    /// If one does not run.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        // A stop in order would wait for ever: the last ones cannot hand over without a majority.
+        self.members.values_mut().try_for_each(Member::kill)
     }
 
     /// Folders of one partition, by the node that has it.

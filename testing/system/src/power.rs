@@ -10,7 +10,7 @@
 //! the middle, and a disk that lies about its flushes.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,8 +19,10 @@ use types::Rng;
 
 /// Sparse, so this much is not used.
 const DISK_BYTES: u64 = 3 << 30;
-/// Holds the disk and its file system's own blocks.
-const OUTER_BYTES: u64 = 4 << 30;
+/// What the outer file system needs beside the disk, at least.
+const OUTER_MORE_BYTES: u64 = 64 << 20;
+/// What takes the room on a full disk.
+const BALLAST: &str = "ballast";
 /// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`.
 const SHUT_DOWN: &str = "
 import fcntl, os, struct, sys
@@ -50,6 +52,14 @@ impl Disk {
     /// # Errors
     /// If it cannot be formatted or mounted.
     pub fn new(folder: &Path) -> anyhow::Result<Self> {
+        Self::of_size(folder, DISK_BYTES)
+    }
+
+    /// The same with room for so many bytes, less what the file system itself takes.
+    ///
+    /// # Errors
+    /// As [`Disk::new`].
+    pub fn of_size(folder: &Path, bytes: u64) -> anyhow::Result<Self> {
         let disk = Self {
             outer_image: folder.join("outer.img"),
             outer: folder.join("outer"),
@@ -57,9 +67,9 @@ impl Disk {
         };
         std::fs::create_dir_all(&disk.outer)?;
         std::fs::create_dir_all(&disk.inner)?;
-        format(&disk.outer_image, OUTER_BYTES)?;
+        format(&disk.outer_image, bytes + bytes / 8 + OUTER_MORE_BYTES)?;
         mount(&disk.outer_image, &disk.outer)?;
-        format(&disk.inner_image(), DISK_BYTES)?;
+        format(&disk.inner_image(), bytes)?;
         // The empty disk is there after any cut.
         File::open(disk.inner_image())?.sync_all()?;
         File::open(&disk.outer)?.sync_all()?;
@@ -83,6 +93,34 @@ impl Disk {
             Cut::Device => &self.outer,
         };
         run(Command::new("python3").args(["-c", SHUT_DOWN]).arg(victim))
+    }
+
+    /// Takes all the room.
+    ///
+    /// # Errors
+    /// If the disk fails in another way.
+    pub fn fill(&self) -> anyhow::Result<()> {
+        let mut ballast = File::create(self.inner.join(BALLAST))?;
+        // Large pieces first, then the rest.
+        for piece in [1 << 20, 4 << 10, 1] {
+            let zeros = vec![0; piece];
+            loop {
+                match ballast.write_all(&zeros).and_then(|()| ballast.sync_data()) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the room back.
+    ///
+    /// # Errors
+    /// If it was not taken.
+    pub fn make_room(&self) -> io::Result<()> {
+        std::fs::remove_file(self.inner.join(BALLAST))
     }
 
     /// Mounts what is left, as after a boot; journals are replayed.

@@ -14,7 +14,8 @@ const INSIDE: &str = "THALWEG_TEST_OWN_WORLD";
 /// A program that a world cannot be made without, and the Debian package that has it.
 pub type Tool = (&'static str, &'static str);
 
-const MOUNT_TOOLS: [Tool; 4] = [
+/// What it takes to make and mount disks.
+pub const MOUNT_TOOLS: [Tool; 4] = [
     ("unshare", "util-linux"),
     ("mount", "mount"),
     ("mkfs.ext4", "e2fsprogs"),

@@ -1,7 +1,7 @@
 //! Drills: a cluster under load, one kind of failure, and the verdict on all that was said and kept.
 //!
 //! Every drill ends the same way: the failure is undone, all replicas come back into sync, the load is
-//! settled, the log is read and judged, the nodes are stopped and their files compared. The same code
+//! settled, the log is read and judged, the nodes are killed and their files compared. The same code
 //! drills Apache Kafka, which is how the drills themselves are known to be fair.
 
 use std::fmt;
@@ -18,6 +18,7 @@ use crate::cluster::member::{Kind, address};
 use crate::cluster::network::Place;
 use crate::cluster::{Cluster, history, replicas};
 use crate::load::read_back;
+use crate::power::Cut;
 use crate::verdict::judge_log;
 
 const TOPIC: &str = "drill";
@@ -28,6 +29,9 @@ const SOME_RECORDS: i64 = 300;
 const PROGRESS_MAX: Duration = Duration::from_secs(60);
 /// Longer than the session of a broker, so that the cluster gives it up.
 const PAUSE: Duration = Duration::from_secs(20);
+
+/// Long enough for every producer to meet it.
+const FULL_FOR: Duration = Duration::from_secs(5);
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,10 +56,22 @@ pub enum Drill {
     ReplaceDisk,
     /// Node after node is stopped and started.
     Roll,
+    /// The leader and its disk lose power.
+    CutLeader,
+    /// All nodes and their disks lose power at once.
+    CutAll,
+    /// The disk of the leader is full for a while.
+    FillLeader,
+}
+
+impl Drill {
+    fn takes_disks(self) -> bool {
+        matches!(self, Self::CutLeader | Self::CutAll | Self::FillLeader)
+    }
 }
 
 /// All drills, by the names that [`FromStr`] knows.
-pub const DRILLS: [(&str, Drill); 10] = [
+pub const DRILLS: [(&str, Drill); 13] = [
     ("calm", Drill::Calm),
     ("kill-leader", Drill::KillLeader),
     ("stop-leader", Drill::StopLeader),
@@ -66,6 +82,9 @@ pub const DRILLS: [(&str, Drill); 10] = [
     ("kill-all", Drill::KillAll),
     ("replace-disk", Drill::ReplaceDisk),
     ("roll", Drill::Roll),
+    ("cut-leader", Drill::CutLeader),
+    ("cut-all", Drill::CutAll),
+    ("fill-leader", Drill::FillLeader),
 ];
 
 impl FromStr for Drill {
@@ -108,7 +127,7 @@ pub fn run(
     folder: &Path,
     seed: u64,
 ) -> anyhow::Result<Outcome> {
-    let mut cluster = Cluster::start(kind, nodes, folder)?;
+    let mut cluster = Cluster::start(kind, nodes, folder, drill.takes_disks())?;
     let copies = nodes.min(3);
     cluster.create_topic(TOPIC, 1, i16::from(copies), &[])?;
     let flow = Flow::start(cluster.addresses(), TOPIC, PRODUCERS, seed)?;
@@ -172,6 +191,23 @@ impl Cluster {
                 self.member(follower).replace_disk()?;
                 self.member(follower).start()
             }
+            Drill::CutLeader => {
+                self.member(leader).cut_power()?;
+                self.get_on(flow)?;
+                self.member(leader).start()
+            }
+            Drill::CutAll => {
+                // First all disks, so that no node lives on with what another has lost.
+                ids.iter().try_for_each(|&id| self.member(id).disk()?.cut(Cut::Kernel))?;
+                ids.iter().try_for_each(|&id| self.member(id).cut_power())?;
+                ids.iter().try_for_each(|&id| self.member(id).start())
+            }
+            Drill::FillLeader => {
+                self.member(leader).disk()?.fill()?;
+                thread::sleep(FULL_FOR);
+                self.member(leader).disk()?.make_room()?;
+                self.member(leader).revive()
+            }
             Drill::Roll => ids.into_iter().try_for_each(|id| {
                 self.restart(id)?;
                 self.wait_until_whole()?;
@@ -195,7 +231,7 @@ impl Cluster {
         flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)
     }
 
-    /// All that is wrong with what was said and what is kept. Stops the nodes.
+    /// All that is wrong with what was said and what is kept. Kills the nodes.
     fn judge(&mut self, mut notes: Notes) -> anyhow::Result<Vec<String>> {
         let lead = self.lead(TOPIC, 0)?;
         let mut client = Client::connect(address(lead.leader))?;
@@ -206,7 +242,7 @@ impl Cluster {
         let log = judge_log(&now, &notes.read, &notes.acknowledged);
         faults.extend(log.iter().map(ToString::to_string));
         faults.extend(history::judge(&notes.seen).iter().map(ToString::to_string));
-        self.stop()?;
+        self.kill()?;
         let folders = self.replicas(TOPIC, 0);
         ensure!(!folders.is_empty(), "no node has the files of {TOPIC}-0");
         let differences = replicas::compare(&folders, end)?;

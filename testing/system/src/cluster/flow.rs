@@ -56,6 +56,8 @@ struct Tally {
     records: i64,
     last: Option<Instant>,
     longest_gap: Duration,
+    /// Why one of the threads gave up.
+    failure: Option<String>,
 }
 
 /// All that was seen.
@@ -93,11 +95,15 @@ impl Flow {
                 Producer::new(&mut client, index, topic, 1, seed)
             })?;
             let shared = Arc::clone(&shared);
-            Ok(thread::spawn(move || shared.produce(producer)))
+            Ok(thread::spawn(move || {
+                shared.produce(producer).inspect_err(|error| shared.note_failure(error))
+            }))
         });
         let producers = producers.collect::<anyhow::Result<_>>()?;
         let reading = Arc::clone(&shared);
-        let reader = thread::spawn(move || reading.read(Reader::default()));
+        let reader = thread::spawn(move || {
+            reading.read(Reader::default()).inspect_err(|error| reading.note_failure(error))
+        });
         Ok(Self { shared, producers, reader })
     }
 
@@ -113,7 +119,8 @@ impl Flow {
     pub fn wait_for_more(&self, records: i64, limit: Duration) -> anyhow::Result<()> {
         let (give_up, enough) = (Instant::now() + limit, self.acknowledged() + records);
         while self.acknowledged() < enough {
-            ensure!(!self.reader.is_finished(), "the reader has ended: {:?}", self.shared.topic);
+            let failure = self.shared.tally().failure.clone();
+            ensure!(failure.is_none(), "{}", failure.unwrap_or_default());
             if Instant::now() > give_up {
                 bail!("{records} more records were not acknowledged within {limit:?}");
             }
@@ -142,6 +149,10 @@ impl Flow {
 impl Shared {
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_failure(&self, error: &anyhow::Error) {
+        self.tally().failure.get_or_insert(format!("{error:#}"));
     }
 
     fn produce(&self, mut producer: Producer) -> anyhow::Result<Producer> {

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use crate::cluster::network::Place;
+use crate::power::{Cut, Disk};
 
 const CLIENT_PORT: u16 = 9092;
 const CONTROLLER_PORT: u16 = 9093;
 /// The same in every run: no two of them meet.
 const CLUSTER_ID: &str = "dGhhbHdlZy1jbHVzdGVyMQ";
+/// Enough for a drill, and soon full.
+const DISK_BYTES: u64 = 512 << 20;
 /// A node that does not end after this long ignores what it was told.
 const END_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -37,6 +40,8 @@ pub struct Member {
     id: u8,
     folder: PathBuf,
     child: Option<Child>,
+    /// A disk of its own, where the drill is about that.
+    disk: Option<Disk>,
 }
 
 /// Where a node listens for clients.
@@ -45,14 +50,23 @@ pub fn address(id: u8) -> SocketAddr {
 }
 
 impl Member {
-    /// Node `id` of `nodes`, with its data below `folder`; it does not run yet.
+    /// Node `id` of `nodes`, with its data below `folder`, on a disk of its own or not; it does not
+    /// run yet.
     ///
     /// # Errors
     /// If its files cannot be written.
-    pub fn new(kind: &Kind, id: u8, nodes: u8, folder: &Path) -> anyhow::Result<Self> {
+    pub fn new(
+        kind: &Kind,
+        id: u8,
+        nodes: u8,
+        folder: &Path,
+        has_disk: bool,
+    ) -> anyhow::Result<Self> {
         let folder = folder.join(format!("node{id}"));
-        fs::create_dir_all(folder.join("data"))?;
-        let member = Self { kind: kind.clone(), id, folder, child: None };
+        fs::create_dir_all(&folder)?;
+        let disk = has_disk.then(|| Disk::of_size(&folder, DISK_BYTES)).transpose()?;
+        let member = Self { kind: kind.clone(), id, folder, child: None, disk };
+        fs::create_dir(member.data())?;
         fs::write(member.properties_file(), member.properties(nodes))?;
         member.format()?;
         Ok(member)
@@ -60,7 +74,7 @@ impl Member {
 
     /// Where its data lies.
     pub fn data(&self) -> PathBuf {
-        self.folder.join("data")
+        self.disk.as_ref().map_or(&*self.folder, Disk::path).join("data")
     }
 
     /// What both kinds read. Timeouts are the defaults.
@@ -195,6 +209,36 @@ impl Member {
         }
         self.child = None;
         Ok(())
+    }
+
+    /// Its own disk.
+    ///
+    /// # Errors
+    /// If it was not given one.
+    pub fn disk(&self) -> anyhow::Result<&Disk> {
+        self.disk.as_ref().with_context(|| format!("node {} has no disk of its own", self.id))
+    }
+
+    /// Takes the power from its disk and from itself. What is left is there at once: it may start.
+    ///
+    /// # Errors
+    /// If it does not run, or has no disk of its own.
+    pub fn cut_power(&mut self) -> anyhow::Result<()> {
+        self.disk()?.cut(Cut::Kernel)?;
+        self.kill()?;
+        self.disk()?.power_up()
+    }
+
+    /// Starts it if it has ended by itself, as Apache Kafka does when its only disk fails.
+    ///
+    /// # Errors
+    /// As [`Member::start`].
+    pub fn revive(&mut self) -> anyhow::Result<()> {
+        if self.has_ended().is_none() {
+            return Ok(());
+        }
+        self.child = None;
+        self.start()
     }
 
     /// Takes everything off its disk, as when a new one is put in. It must be down.

@@ -30,3 +30,8 @@ fn a_calm_cluster_keeps_every_promise() -> anyhow::Result<()> {
 fn a_cluster_keeps_every_promise_when_all_nodes_are_killed() -> anyhow::Result<()> {
     drill("clusters::a_cluster_keeps_every_promise_when_all_nodes_are_killed", Drill::KillAll)
 }
+
+#[test]
+fn a_cluster_keeps_every_promise_when_all_power_is_cut() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_all_power_is_cut", Drill::CutAll)
+}

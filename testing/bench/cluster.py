@@ -1,0 +1,189 @@
+"""Three nodes of either kind in one cluster on loopback, and what happens to them."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import loads
+from nodes import OUT, READY_S, STOP_S, TICKS_PER_S, TOOLS
+
+NODES = 3
+FAILOVER_S = 24
+RATE = 1000
+IDLE_PARTITIONS = 1000
+IDLE_S = 10
+
+
+class Cluster:
+    """Nodes 1 to 3, each broker and controller, listening ten ports apart."""
+
+    replicas = NODES
+
+    def __init__(self, kind, port, settings=None):
+        self.kind, self.settings = kind, settings or {}
+        self.ports = {at + 1: port + 10 * at for at in range(NODES)}
+        self.addresses = [f"127.0.0.1:{port}" for port in self.ports.values()]
+        # Where one partition is led once a topic was made; the load generator knows one address.
+        self.address = self.addresses[0]
+        self.folder = os.path.join(OUT, "data", f"{kind}-cluster-{port}")
+        self.processes = {}
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.makedirs(self.folder)
+
+    def start(self):
+        """Starts all and waits until each knows all."""
+        if self.kind == "kafka":
+            self._kafka("up", NODES)
+            return
+        for id in self.ports:
+            self._start_thalweg(id)
+        self._wait_until_whole()
+
+    def _kafka(self, *words):
+        script = [os.path.join(TOOLS, "kafka-cluster.sh"), *(str(word) for word in words), str(self.ports[1]), self.folder]
+        # Its output goes to a file: the nodes inherit it, and a pipe would not end before them.
+        with open(os.path.join(self.folder, "script.log"), "a") as output:
+            subprocess.run(script, check=True, stdout=output, stderr=output, timeout=READY_S + STOP_S)
+
+    def _start_thalweg(self, id):
+        port = self.ports[id]
+        settings = {
+            "process.roles": "broker,controller",
+            "node.id": str(id),
+            "controller.quorum.voters": ",".join(f"{id}@127.0.0.1:{port + 1}" for id, port in self.ports.items()),
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}",
+            "controller.listener.names": "CONTROLLER",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "log.dirs": os.path.join(self.folder, f"data{id}"),
+            "min.insync.replicas": "2",
+            "default.replication.factor": str(NODES),
+            "offsets.topic.replication.factor": str(NODES),
+            **self.settings,
+        }
+        properties = os.path.join(self.folder, f"{id}.properties")
+        with open(properties, "w") as file:
+            file.writelines(f"{key}={value}\n" for key, value in settings.items())
+        with open(os.path.join(self.folder, f"{id}.log"), "a") as output:
+            command = [os.environ["THALWEG_BIN"], "server", properties]
+            self.processes[id] = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        with open(os.path.join(self.folder, f"{id}.pid"), "w") as file:
+            file.write(str(self.processes[id].pid))
+
+    def _wait_until_whole(self):
+        for address in self.addresses:
+            ask = ["python3", os.path.join(TOOLS, "ready.py"), address, str(READY_S), str(NODES)]
+            subprocess.run(ask, check=True, capture_output=True)
+
+    def pids(self):
+        found = []
+        for id in self.ports:
+            try:
+                with open(os.path.join(self.folder, f"{id}.pid")) as file:
+                    found.append((id, int(file.read())))
+            except FileNotFoundError:
+                pass
+        return found
+
+    def revive(self):
+        """Starts again what has ended, and waits until all is well."""
+        for id, pid in self.pids():
+            if id in self.processes:
+                self.processes[id].poll()
+            if os.path.exists(f"/proc/{pid}"):
+                continue
+            if self.kind == "kafka":
+                self._kafka("start", id)
+            else:
+                self._start_thalweg(id)
+        self._wait_until_whole()
+        time.sleep(10)
+
+    def remove(self):
+        """Ends all and removes their data."""
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            end = time.time() + STOP_S
+            for id, pid in self.pids():
+                if os.path.exists(f"/proc/{pid}"):
+                    os.kill(pid, signum)
+            while time.time() < end and self._is_any_alive():
+                time.sleep(0.1)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_any_alive(self):
+        for process in self.processes.values():
+            process.poll()
+        return any(os.path.exists(f"/proc/{pid}") for _, pid in self.pids())
+
+    def cpu_s(self):
+        """CPU-seconds that all have used, in user and kernel mode."""
+        total = 0
+        for _, pid in self.pids():
+            with open(f"/proc/{pid}/stat") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / TICKS_PER_S
+
+    def resident_mib(self):
+        """Resident memory of all."""
+        total = 0
+        for _, pid in self.pids():
+            with open(f"/proc/{pid}/status") as file:
+                line = next(line for line in file if line.startswith("VmRSS"))
+            total += int(line.split()[1])
+        return total / 1024
+
+    def turn_to_leader(self, topic):
+        leader = loads.admin(self).list_topics(topic, timeout=10).topics[topic].partitions[0].leader
+        self.address = f"127.0.0.1:{self.ports[leader]}"
+
+
+def one_partition(cluster):
+    """A topic of one partition with three replicas, of which two must have a record; the load goes to its leader."""
+    name = loads.make_topic(cluster, f"replicated-{time.time_ns()}", 1, {"min.insync.replicas": "2"})
+    cluster.turn_to_leader(name)
+    return name
+
+
+def replicated(cluster):
+    """Records of 1 KiB in batches of 16 KiB at full speed, then end to end at 1,000 records/s; after a run that warms up."""
+    full = {"conns": 4, "size": 1024, "batch_bytes": 16384, "acks": -1, "max_mb": 2500}
+    topic = one_partition(cluster)
+    loads.load(cluster, "produce", topic, 1, secs=4, **full)
+    produced = loads.load(cluster, "produce", topic, 1, secs=8, **full)
+    loads.drop_topic(cluster, topic)
+    topic = one_partition(cluster)
+    passed = loads.load(cluster, "e2e", topic, 1, rate=RATE, size=100, acks=-1, secs=15)
+    loads.drop_topic(cluster, topic)
+    return {"cpu_s_per_gb": produced["cpu_s_per_gb"], "mbps": produced["mbps"], "p99": passed["p99"]}
+
+
+def failover(mode):
+    """A producer while the leader gets a signal: SIGKILL (kill) or SIGTERM (term)."""
+
+    def run(cluster):
+        words = [sys.executable, os.path.join(TOOLS, "failover.py"), ",".join(cluster.addresses)]
+        words += [str(FAILOVER_S), str(RATE), os.path.join(cluster.folder, "%d.pid"), mode]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+        cluster.revive()
+        figures = {}
+        for line in done.stdout.splitlines():
+            name, _, value = line.partition(": ")
+            figures[name.removeprefix(f"failover.{mode}.")] = float(value.split()[0])
+        if figures.get("lost_of_acked", 1) or figures["duplicates"] or figures["out_of_order"]:
+            raise RuntimeError(f"records were lost, doubled or out of order: {figures}: {done.stderr[-200:]}")
+        return figures
+
+    return run
+
+
+def idle(cluster):
+    """Memory and CPU of all nodes with partitions and nothing to do."""
+    topic = loads.make_topic(cluster, f"idle-{time.time_ns()}", IDLE_PARTITIONS)
+    time.sleep(IDLE_S)
+    before = cluster.cpu_s()
+    time.sleep(IDLE_S)
+    figures = {"resident_mib": cluster.resident_mib(), "cores": (cluster.cpu_s() - before) / IDLE_S}
+    loads.drop_topic(cluster, topic)
+    return figures
