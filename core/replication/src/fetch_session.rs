@@ -46,6 +46,11 @@ pub struct FetchPartition {
     pub last_fetched_epoch: i32,
     /// At most this many bytes of the partition.
     pub partition_max_bytes: i32,
+    /// Where a follower's log begins, -1 for none and for consumers.
+    pub log_start_offset: i64,
+    /// The high watermark that a follower knows, -1 for none; the largest number where it does not
+    /// say (KIP-1166).
+    pub high_watermark: i64,
 }
 
 /// One partition to read for a request.

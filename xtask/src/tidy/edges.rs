@@ -55,7 +55,8 @@ const ROOMS: &[Room] = &[
 const CORE_EXTERNAL: &[&str] =
     &["base64", "bytes", "crc-fast", "flate2", "lz4", "snap", "thiserror", "zstd"];
 /// What tests, benches and examples under `core/` may use on top.
-const CORE_TESTS: &[&str] = &["anyhow", "divan", "kafka-protocol", "peak_alloc", "proptest"];
+const CORE_TESTS: &[&str] =
+    &["anyhow", "divan", "kafka-protocol", "peak_alloc", "proptest", "stateright"];
 
 /// One crypto provider for the whole house, and none that brings a system library.
 const BANNED: &[&str] = &["aws-lc-rs", "aws-lc-sys", "native-tls", "openssl", "openssl-sys"];

@@ -12,6 +12,8 @@ fn target(name: &str, partition: i32) -> FetchTarget {
         current_leader_epoch: -1,
         last_fetched_epoch: -1,
         partition_max_bytes: 1024,
+        log_start_offset: -1,
+        high_watermark: i64::MAX,
     };
     FetchTarget { key: key(name, partition), want }
 }

@@ -179,6 +179,7 @@ impl Leader {
             return false;
         }
         self.partition_epoch = term.partition_epoch;
+        self.min_isr = term.min_isr;
         // What was proposed on an older state can no longer happen, or is part of this one.
         self.alteration = None;
         self.set_members(term, now);

@@ -31,6 +31,8 @@ pub struct Term<'a> {
     pub replicas: &'a [BrokerId],
     /// The replicas in sync, as committed by the controller.
     pub isr: &'a [BrokerId],
+    /// `min.insync.replicas`, as set: what counts is at most the number of replicas.
+    pub min_isr: usize,
 }
 
 /// Replication state of a partition on its leader.
@@ -59,7 +61,7 @@ pub struct Leader {
 impl Leader {
     /// The leader of a partition with one replica, with everything below `end` on its disk.
     pub fn alone(id: BrokerId, epoch: LeaderEpoch, end: Offset) -> Self {
-        let term = Term { epoch, partition_epoch: 0, replicas: &[id], isr: &[id] };
+        let term = Term { epoch, partition_epoch: 0, replicas: &[id], isr: &[id], min_isr: 1 };
         Self::new(id, &term, (end, end), end, Millis::ZERO)
     }
 
@@ -80,7 +82,7 @@ impl Leader {
             epoch_start: log_end,
             own_end,
             high_watermark: high_watermark.min(log_end),
-            min_isr: 1,
+            min_isr: term.min_isr,
             followers: vec![],
             alteration: None,
             quiet_until: Millis::ZERO,

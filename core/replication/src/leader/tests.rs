@@ -10,7 +10,8 @@ const LAG_MAX: Millis = Millis(30_000);
 /// A leader of epoch 5 whose log ends at 10, all on its disk, with a high watermark of 4.
 fn leader(isr: &[i32]) -> Leader {
     let isr: Vec<_> = isr.iter().copied().map(BrokerId).collect();
-    let term = Term { epoch: LeaderEpoch(5), partition_epoch: 7, replicas: &ALL, isr: &isr };
+    let term =
+        Term { epoch: LeaderEpoch(5), partition_epoch: 7, replicas: &ALL, isr: &isr, min_isr: 1 };
     Leader::new(ME, &term, (Offset::new(10), Offset::new(10)), Offset::new(4), Millis(0))
 }
 
@@ -292,8 +293,13 @@ fn newer_metadata_overrides_what_was_proposed() {
     leader.advance(Offset::new(10));
     fetch(&mut leader, 2, 10);
     let alter = poll_at(&mut leader, 0).unwrap();
-    let term =
-        |partition_epoch, isr| Term { epoch: LeaderEpoch(5), partition_epoch, replicas: &ALL, isr };
+    let term = |partition_epoch, isr| Term {
+        epoch: LeaderEpoch(5),
+        partition_epoch,
+        replicas: &ALL,
+        isr,
+        min_isr: 1,
+    };
     leader.learn(&term(7, &ALL), Offset::new(10), Millis(0));
     assert_eq!(leader.isr().count(), 1, "known already");
     leader.learn(&term(8, &[ME, BrokerId(3)]), Offset::new(10), Millis(0));
@@ -306,7 +312,13 @@ fn newer_metadata_overrides_what_was_proposed() {
 fn a_later_epoch_counts_from_nothing() {
     let mut leader = leader(&[1, 2]);
     fetch(&mut leader, 2, 10);
-    let term = Term { epoch: LeaderEpoch(6), partition_epoch: 8, replicas: &ALL, isr: &ALL[..2] };
+    let term = Term {
+        epoch: LeaderEpoch(6),
+        partition_epoch: 8,
+        replicas: &ALL,
+        isr: &ALL[..2],
+        min_isr: 1,
+    };
     leader.learn(&term, Offset::new(12), Millis(0));
     leader.advance(Offset::new(12));
     assert_eq!((leader.high_watermark(), leader.latest_offset()), (Offset::new(10), None));

@@ -71,6 +71,8 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
                 current_leader_epoch: partition.current_leader_epoch,
                 last_fetched_epoch: partition.last_fetched_epoch,
                 partition_max_bytes: partition.partition_max_bytes,
+                log_start_offset: partition.log_start_offset,
+                high_watermark: partition.high_watermark,
             },
         }));
     }
