@@ -15,6 +15,7 @@ mod records;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use log::{Batches, ColdRead, Learned, LogError};
@@ -37,12 +38,15 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
     let mut open = asks;
     while !open.is_empty() {
         let mut again = Vec::new();
-        let found = read_everywhere(context, open, bounds).await;
-        // All of them at once: one after the other, each would wait for the disk by itself.
-        let found: Vec<_> = found
-            .into_iter()
-            .map(|(ask, answer, cold)| (ask, answer, cold.map(start_cold)))
-            .collect();
+        let mut found = Vec::new();
+        // Several at once: one after the other, each would wait for the disk by itself.
+        for (ask, answer, cold) in read_everywhere(context, open, bounds).await {
+            let cold = match cold {
+                Some(cold) => Some(start_cold(&context.shard, cold).await),
+                None => None,
+            };
+            found.push((ask, answer, cold));
+        }
         for (mut ask, mut answer, cold) in found {
             if let Some(cold) = cold {
                 match end_cold(&context.shard, &ask, cold.await).await {
@@ -79,8 +83,17 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
 /// What a read of the device gave, and what it found out.
 type ColdEnd = (Result<Batches, LogError>, Learned);
 
-fn start_cold(cold: Box<ColdRead>) -> impl Future<Output = ColdEnd> {
-    threads::blocking(move || cold.run())
+/// Waits for a turn and starts the read; the result is what comes of it.
+async fn start_cold(
+    shard: &Rc<Shard>,
+    cold: Box<ColdRead>,
+) -> impl Future<Output = ColdEnd> + use<> {
+    let turn = Arc::clone(&shard.cold_reads).acquire_owned().await.expect("it is never closed");
+    threads::blocking(move || {
+        let end = cold.run();
+        drop(turn);
+        end
+    })
 }
 
 /// Has the log learn what the read found out. The log is who knows whether damage is damage, or a

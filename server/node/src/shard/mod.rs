@@ -25,7 +25,7 @@ use bytes::BytesMut;
 use net::{Handler, Peer, Served};
 use replication::FetchSessions;
 use rustc_hash::FxHashMap;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use types::{ErrorCode, Rng, Uuid};
 
 use openings::Openings;
@@ -45,6 +45,10 @@ use crate::groups::Groups;
 use crate::metrics::ShardMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::shared::Shared;
+
+/// Reads of the device at once for the fetches of one shard. The kernel reads ahead, so that few
+/// keep a device busy; more threads would only take the cores from those who serve the newest.
+const COLD_READS_MAX: usize = 2;
 
 /// Everything that one shard thread owns.
 pub struct Shard {
@@ -68,6 +72,8 @@ pub struct Shard {
     pub metrics: ShardMetrics,
     /// Logs that are moving to other directories.
     pub moves: Moves,
+    /// Reads of the device that fetches of this shard have under way; the others take turns.
+    pub cold_reads: Arc<Semaphore>,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<FxHashMap<PartitionId, SharedPartition>>,
     /// Partitions whose logs are closed until somebody needs them.
@@ -107,6 +113,7 @@ impl Shard {
             producer_ids: ProducerIds::default(),
             metrics: ShardMetrics::default(),
             moves: Moves::default(),
+            cold_reads: Arc::new(Semaphore::new(COLD_READS_MAX)),
             image: RefCell::new(image),
             partitions: RefCell::default(),
             closed: RefCell::default(),

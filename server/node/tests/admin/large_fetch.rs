@@ -86,3 +86,36 @@ fn readers_at_the_end_get_every_record_in_order() {
         assert_eq!(positions, [round * 10 * RECORDS; 2], "round {round}");
     }
 }
+
+#[test]
+fn more_partitions_than_are_read_at_once_come_from_closed_files() {
+    const TOPICS: usize = 9;
+    const BYTES: usize = 600_000;
+    // Two batches do not fit into a segment.
+    let mut node = TestNode::start_with(&[("log.segment.bytes", "1048576")]);
+    let names: Vec<_> = (0..TOPICS).map(|n| format!("cold-{n}")).collect();
+    let mut client = node.client();
+    for name in &names {
+        client.create_topic(name, 1);
+        for _ in 0..2 {
+            client.produce(name, 1, BYTES, -1);
+        }
+    }
+    drop(client);
+    node.restart();
+    let topic = |name: &String| FetchTopic {
+        topic: name.clone(),
+        partitions: vec![FetchPartition { partition_max_bytes: 1 << 20, ..Default::default() }],
+        ..Default::default()
+    };
+    let topics = names.iter().map(topic).collect();
+    let request =
+        FetchRequest { replica_id: -1, max_bytes: 50 << 20, topics, ..Default::default() };
+    let response: FetchResponse = node.client().call(ApiKey::Fetch, 4, &request);
+    assert_eq!(response.responses.len(), TOPICS);
+    for topic in &response.responses {
+        let records = topic.partitions[0].records.as_ref().unwrap();
+        let headers: Vec<_> = split_batches(records).map(|cut| cut.unwrap().1).collect();
+        assert_eq!((headers.len(), headers[0].base_offset), (1, 0), "{}", topic.topic);
+    }
+}
