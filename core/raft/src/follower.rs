@@ -37,6 +37,11 @@ impl Follower {
         &self.endpoints
     }
 
+    /// What the leader has committed, as far as it said.
+    pub fn committed(&self) -> Option<Offset> {
+        self.committed
+    }
+
     /// Whether the leader has answered in this epoch.
     pub(crate) fn has_fetched(&self) -> bool {
         self.has_fetched

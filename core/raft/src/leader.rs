@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::internal::raft::{LeaderChangeMessage, leader_change_message};
+use protocol::internal::raft::{KRaftVersionRecord, LeaderChangeMessage, leader_change_message};
 use types::{BrokerId, ErrorCode, Millis, Offset, Uuid};
 
 use crate::election::Election;
@@ -146,8 +146,26 @@ impl Raft {
             // A change that another leader began commits with this epoch, or never.
             changing: self.voters.latest_offset().map(Offset::next),
         }));
-        let records = vec![ControlRecord::LeaderChange(change)];
+        let mut records = vec![ControlRecord::LeaderChange(change)];
+        records.extend(self.first_voters(epoch_start));
         self.outputs.push(Output::AppendControl { epoch, records });
+    }
+
+    /// Voters that only the snapshot of a format names go into the log, where others find them.
+    fn first_voters(&mut self, epoch_start: Offset) -> Vec<ControlRecord> {
+        // A log begins with a leader's record, so no record of voters has this offset.
+        if self.voters.latest_offset() != Some(Offset::ZERO) {
+            return vec![];
+        }
+        let voters = self.voters.latest().clone();
+        let record = ControlRecord::Voters(voters.to_record());
+        let offset = epoch_start.next().next();
+        self.voters.push(offset, voters);
+        if let Role::Leader(state) = &mut self.role {
+            state.changing = Some(offset.next());
+        }
+        let version = KRaftVersionRecord { kraft_version: 1, ..Default::default() };
+        vec![ControlRecord::KRaftVersion(version), record]
     }
 
     pub(crate) fn poll_leader(&mut self, now: Millis) -> Millis {
@@ -257,7 +275,7 @@ impl Raft {
     /// Takes a voter's vote away.
     ///
     /// # Errors
-    /// As [`Raft::add_voter`]; VOTER_NOT_FOUND, INVALID_REQUEST for the last voter.
+    /// As [`Raft::add_voter`]; VOTER_NOT_FOUND, for the last voter, too.
     pub fn remove_voter(
         &mut self,
         key: ReplicaKey,
@@ -312,8 +330,7 @@ impl Raft {
 fn refusal(error: VoterSetError) -> ErrorCode {
     match error {
         VoterSetError::Duplicate(_) => ErrorCode::DuplicateVoter,
-        VoterSetError::NotFound(_) => ErrorCode::VoterNotFound,
-        VoterSetError::Last(_) => ErrorCode::InvalidRequest,
+        VoterSetError::NotFound(_) | VoterSetError::Last(_) => ErrorCode::VoterNotFound,
     }
 }
 

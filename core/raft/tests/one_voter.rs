@@ -130,6 +130,6 @@ fn a_voter_is_added_updated_and_removed() {
     assert_eq!(quorum.settle(), [VoterSet::new([voter(1, 9093)])]);
     assert_eq!(quorum.raft.high_watermark(), Some(end), "the leader alone is a majority again");
     let last = quorum.raft.remove_voter(key(1), &quorum.log);
-    assert_eq!(last, Err(ErrorCode::InvalidRequest));
+    assert_eq!(last, Err(ErrorCode::VoterNotFound));
     assert!(quorum.raft.leading().is_some());
 }

@@ -7,18 +7,18 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ::metadata::controller::{Context as Deciding, bootstrap_records};
-use ::metadata::{Image, Loader};
+use ::metadata::Image;
 use anyhow::{Context, bail};
 use config::{BrokerLayers, NodeConfig, StaticConfig};
 use log::RealDisk;
 use net::{Inbox, Listener, ListenerCounters, ListenerOptions, Net};
+use raft::{Endpoint, ReplicaKey, Voter};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use types::Rng;
 
 use crate::cleaner::CleanerStatus;
-use crate::controller::{self, Acting, Active, Controller, MetadataLog, Publish};
+use crate::controller::{self, Active, Controller, Found, MetadataLog, Publish};
 use crate::dirs::Dirs;
 use crate::http::{self, Phase, Status};
 use crate::membership::Membership;
@@ -27,16 +27,17 @@ use crate::recovery::{self, Recovered};
 use crate::registration;
 use crate::sessions::Sessions;
 use crate::shard::{Inward, Mailboxes, Shard};
-use crate::shared::Shared;
+use crate::shared::{Advertised, Shared};
 use crate::sync_threads::SyncThreads;
 use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
-use crate::{clock, dir_failures, dynamic, groups, membership, peers, sessions, threads, upkeep};
+use crate::{dir_failures, dynamic, groups, membership, peers, sessions, threads, upkeep};
+
+/// How long requests in flight may take to end at a stop.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// How long the active controller may take for what is handed on to it.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long requests in flight may take to end at a stop.
-const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// What a node is started with.
 pub struct StartOptions {
@@ -50,7 +51,7 @@ pub struct StartOptions {
 pub struct Node {
     shared: Arc<Shared>,
     shards: Vec<JoinHandle<()>>,
-    acceptor: JoinHandle<()>,
+    acceptors: [JoinHandle<()>; 2],
     /// Ends when the last connection has ended.
     drained: Receiver<()>,
     controller: controller::Running,
@@ -70,34 +71,34 @@ impl Node {
     pub fn start(options: StartOptions) -> anyhow::Result<Self> {
         raise_descriptor_limit();
         let fixed = Arc::new(options.fixed);
-        let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed))?;
-        config.refuse_secured_listeners()?;
-        refuse_authorizer(&fixed)?;
+        let config = resolve(&fixed, options.cluster_id.as_deref())?;
         let status = Arc::new(Status::default());
-        let metrics_at = config.metrics_listener.as_ref();
-        let metrics = metrics_at.map(|at| http::serve(at, Arc::clone(&status))).transpose()?;
+        let metrics = serve_metrics(&config, &status)?;
         let mut rng = seeded()?;
-        let disk = Arc::new(RealDisk);
-        let cluster_id = options.cluster_id.as_deref();
-        let (mut dirs, failure) = Dirs::open(disk, &config, cluster_id, &mut rng)?;
-        let (log, image) = open_metadata(&config, &fixed, &dirs, &mut rng)?;
-        dirs.admit(&image, config.node_id)?;
-        let dirs = Arc::new(dirs);
+        let id = options.cluster_id.as_deref();
+        let (mut dirs, failure) = Dirs::open(Arc::new(RealDisk), &config, id, &mut rng)?;
         let bound = bind(&config)?;
+        let advertised = registration::advertised(&config, &bound);
+        let local = local_voter(&config, &dirs, &advertised);
+        let (log, found) = open_metadata(&config, &mut dirs, &local)?;
+        let dirs = Arc::new(dirs);
         let shards = shard_count(&config);
-        let (peers, peers_running) = Peers::start(config.limits.setup_timeout_ms, &mut rng)?;
         let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
-        let acting = acting(mailboxes.clone(), Arc::clone(&dirs));
         let syncs = SyncThreads::start(&dirs, &mailboxes)?;
-        let (node_id, image) = (config.node_id, Arc::new(image));
-        let kraft_version = log.facts().kraft_version;
-        let seed = Rng::new(rng.next_u64());
-        let (controller, running) =
-            Controller::start(log, Arc::clone(&image), Arc::clone(&fixed), node_id, seed, acting)?;
+        let (peers, links) = Peers::start(config.limits.setup_timeout_ms, &mut rng)?;
+        let start = controller::Start {
+            config: &config,
+            fixed: Arc::clone(&fixed),
+            cluster_id: &dirs.cluster_id,
+            local,
+            peers: peers.clone(),
+            rng: Rng::new(rng.next_u64()),
+            fail: fail(Arc::clone(&dirs)),
+        };
+        let (controller, mut running) = Controller::start(start, log, found)?;
         let to_controller = to_controller(&config, controller.active(), peers.clone());
         let sessions = Arc::new(Sessions::new(config.quorum.session_timeout_ms));
-        let advertised = registration::advertised(&config, &bound);
         let shared = Arc::new(Shared {
             config,
             fixed,
@@ -111,18 +112,18 @@ impl Node {
             to_controller,
             sessions,
             membership: Membership::default(),
-            kraft_version,
             net: Arc::clone(&net),
             listener_counters: counters(&bound),
             advertised,
         });
-        let recovered = Arc::new(recovery::run(&shared, &image, status.recovery())?);
         let (serving, drained) = std::sync::mpsc::channel();
-        let found = (image, recovered);
-        let threads = start_shards(&shared, &found, inboxes, receivers, serving, &mut rng)?;
+        let threads = start_shards(&shared, inboxes, receivers, serving, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
-        // Other nodes may need this one's controller before it can let anyone in.
-        let acceptor = start_acceptor(net, bound)?;
+        // Controllers find each other before anything else is served.
+        let (for_controllers, for_clients) = by_role(&shared, bound);
+        let controllers = start_acceptor(Arc::clone(&net), for_controllers)?;
+        open_partitions(&shared, running.caught_up()?, &status)?;
+        let clients = start_acceptor(net, for_clients)?;
         let membership = Membership::join(&shared, &mut rng)?;
         status.show(Arc::clone(&shared));
         status.set(Phase::Serving);
@@ -131,11 +132,11 @@ impl Node {
             metrics,
             shared,
             shards: threads,
-            acceptor,
+            acceptors: [controllers, clients],
             drained,
             controller: running,
             membership,
-            peers: peers_running,
+            peers: links,
             listeners,
             failure,
         })
@@ -173,7 +174,9 @@ impl Node {
         self.status.set(Phase::Stopping);
         self.shared.net.shut_down(DRAIN_GRACE);
         let panicked = |what: &str| anyhow::anyhow!("{what} panicked");
-        self.acceptor.join().map_err(|_| panicked("the acceptor"))?;
+        for acceptor in self.acceptors {
+            acceptor.join().map_err(|_| panicked("an acceptor"))?;
+        }
         upkeep::drain_shards(&self.shared)?;
         // Nothing is ever sent: the channel ends with the last of those who serve connections.
         _ = self.drained.recv();
@@ -188,6 +191,20 @@ impl Node {
         upkeep::mark_clean(&self.shared, &closed, epoch, ended.is_ok())?;
         ended
     }
+}
+
+/// The settings, typed, if this build can serve them.
+fn resolve(fixed: &StaticConfig, cluster_id: Option<&str>) -> anyhow::Result<NodeConfig> {
+    let config = NodeConfig::resolve(&BrokerLayers::at_start(fixed))?;
+    config.refuse_secured_listeners()?;
+    refuse_authorizer(fixed)?;
+    refuse_own_cluster(&config, cluster_id)?;
+    Ok(config)
+}
+
+fn serve_metrics(config: &NodeConfig, status: &Arc<Status>) -> anyhow::Result<Option<SocketAddr>> {
+    let at = config.metrics_listener.as_ref();
+    at.map(|at| http::serve(at, Arc::clone(status))).transpose()
 }
 
 /// Takes as many descriptors as the process may have: the usual soft limit is for programs that
@@ -212,43 +229,24 @@ fn refuse_authorizer(fixed: &StaticConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses to make up a cluster's id where other nodes must have the same one.
+fn refuse_own_cluster(config: &NodeConfig, cluster_id: Option<&str>) -> anyhow::Result<()> {
+    let has_others = config.quorum.voters.len() > 1 || !config.roles.controller;
+    let formatted = std::path::Path::new(&config.metadata_log_dir).join("meta.properties");
+    if has_others && cluster_id.is_none() && !formatted.exists() {
+        bail!(
+            "{} is not formatted, and other nodes belong to this cluster: set CLUSTER_ID to their \
+             cluster's id, or format the directory with it",
+            config.metadata_log_dir
+        );
+    }
+    Ok(())
+}
+
 /// Seeds from the operating system; everything random in the node comes from here.
 fn seeded() -> anyhow::Result<Rng> {
     let seed = getrandom::u64().map_err(|error| anyhow::anyhow!("no randomness: {error}"))?;
     Ok(Rng::new(seed))
-}
-
-fn open_metadata(
-    config: &NodeConfig,
-    fixed: &StaticConfig,
-    dirs: &Dirs,
-    rng: &mut Rng,
-) -> anyhow::Result<(MetadataLog, Image)> {
-    let dir = dirs.metadata();
-    let opening = controller::Opening {
-        dir: dir.path(),
-        node: config.node_id,
-        directory_id: dir.id,
-        endpoints: &config.listeners.advertised_controller,
-        quorum: &config.quorum,
-        is_clean: dir.is_clean(),
-        now: clock::wall(),
-    };
-    let (mut log, image) = MetadataLog::open(&opening)?;
-    if image.metadata_version() > 0 {
-        return Ok((log, image));
-    }
-    let records = match MetadataLog::formatted_records(dir.path())? {
-        Some(records) => records,
-        None => bootstrap_records(&Deciding { rng, fixed, node: config.node_id }),
-    };
-    let mut loader = Loader::new(image);
-    for record in &records {
-        loader.apply(record).context("the first records of the cluster do not fit")?;
-    }
-    log.append(&records, loader.image().metadata_version(), clock::wall())?;
-    log.commit()?;
-    Ok((log, loader.image().clone()))
 }
 
 fn counters(bound: &[Listener]) -> Vec<(String, Arc<ListenerCounters>)> {
@@ -269,15 +267,53 @@ fn to_controller(
     ToController::new(config, active, peers, options)
 }
 
-/// What the node does as its controller decides.
-fn acting(mailboxes: Mailboxes, dirs: Arc<Dirs>) -> Acting {
-    let fail = move |fault: &anyhow::Error| {
+/// The listeners of controllers, and those of brokers.
+fn by_role(shared: &Shared, bound: Vec<Listener>) -> (Vec<Listener>, Vec<Listener>) {
+    let names = &shared.config.listeners.controller_names;
+    bound.into_iter().partition(|one| names.iter().any(|name| *name == one.name()))
+}
+
+/// This node as a replica of the metadata log.
+fn local_voter(config: &NodeConfig, dirs: &Dirs, advertised: &[Advertised]) -> Voter {
+    let told = advertised.iter().filter(|one| one.is_controller);
+    let endpoints = told.map(|one| Endpoint {
+        listener: one.listener.clone(),
+        host: one.host.clone(),
+        port: one.port,
+    });
+    let key = ReplicaKey { id: config.node_id, directory: Some(dirs.metadata().id) };
+    Voter { key, endpoints: endpoints.collect(), kraft_versions: controller::KRAFT_VERSIONS }
+}
+
+/// Opens the metadata log, and takes in the directories by what this node knew last: the cluster
+/// itself is heard of only when it can be asked.
+fn open_metadata(
+    config: &NodeConfig,
+    dirs: &mut Dirs,
+    local: &Voter,
+) -> anyhow::Result<(MetadataLog, Found)> {
+    let metadata = (dirs.metadata().path(), dirs.metadata().is_clean());
+    let (log, found) = controller::open(config, metadata, local)?;
+    dirs.admit(found.images.deciding(), config.node_id)?;
+    Ok((log, found))
+}
+
+/// Has every shard serve what it owns of the cluster, and act on what changes from here on.
+fn open_partitions(shared: &Arc<Shared>, image: Arc<Image>, status: &Status) -> anyhow::Result<()> {
+    let recovered = Arc::new(recovery::run(shared, &image, status.recovery())?);
+    open_shards(shared, &image, &recovered)?;
+    shared.controller.publish(image, publish(shared.mailboxes.clone()));
+    Ok(())
+}
+
+/// What the node does when its controller cannot go on.
+fn fail(dirs: Arc<Dirs>) -> controller::Fail {
+    Box::new(move |fault: &anyhow::Error| {
         if let Some(fault) = fault.downcast_ref() {
             dirs.report(fault);
         }
         dirs.end_node(format!("the metadata log has failed: {fault:#}"));
-    };
-    Acting { publish: publish(mailboxes), fail: Box::new(fail) }
+    })
 }
 
 /// Lets every shard act on a new image.
@@ -333,17 +369,14 @@ fn shard_count(config: &NodeConfig) -> usize {
 
 fn start_shards(
     shared: &Arc<Shared>,
-    (image, recovered): &(Arc<Image>, Arc<Recovered>),
     inboxes: Vec<Inbox>,
     receivers: Vec<Inward>,
     serving: Sender<()>,
     rng: &mut Rng,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let (opened, all_opened) = std::sync::mpsc::channel();
     let mut threads = Vec::new();
     for (index, (inbox, mailbox)) in inboxes.into_iter().zip(receivers).enumerate() {
-        let (shared, image, opened) = (Arc::clone(shared), Arc::clone(image), opened.clone());
-        let (serving, recovered) = (serving.clone(), Arc::clone(recovered));
+        let (shared, serving) = (Arc::clone(shared), serving.clone());
         let rng = Rng::new(rng.next_u64());
         let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
             let runtime = match threads::local_runtime(mailbox.sleep()) {
@@ -351,36 +384,52 @@ fn start_shards(
                 Err(error) => return tracing::error!("shard {index}: {error:#}"),
             };
             runtime.block_on(async move {
-                let shard = Shard::new(index, shared, Arc::clone(&image), rng);
-                shard.open_all(&image, &recovered);
-                drop(recovered);
-                _ = opened.send(());
-                // The start waits until every sender is gone.
-                drop(opened);
+                let shard = Shard::new(index, shared, Arc::default(), rng);
                 let handler = Rc::clone(&shard);
                 tokio::task::spawn_local(async move {
                     inbox.serve(handler).await;
                     drop(serving);
                 });
-                tokio::task::spawn_local(groups::run_timers(Rc::clone(&shard)));
-                tokio::task::spawn_local(upkeep::run(Rc::clone(&shard)));
-                if shard.index == 0 {
-                    tokio::task::spawn_local(dir_failures::run(Rc::clone(&shard)));
-                    tokio::task::spawn_local(sessions::run(Rc::clone(&shard)));
-                }
                 shard.run(mailbox).await;
             });
         });
         threads.push(thread.context("cannot start a shard's thread")?);
     }
+    Ok(threads)
+}
+
+/// Gives every shard the partitions that it owns, and begins what it does by itself.
+fn open_shards(
+    shared: &Arc<Shared>,
+    image: &Arc<Image>,
+    recovered: &Arc<Recovered>,
+) -> anyhow::Result<()> {
+    let (opened, all_opened) = std::sync::mpsc::channel();
+    for index in 0..shared.mailboxes.shards() {
+        let (image, recovered) = (Arc::clone(image), Arc::clone(recovered));
+        let opened = opened.clone();
+        shared.mailboxes.post(index, move |shard| {
+            shard.open_all(&image, &recovered);
+            tokio::task::spawn_local(groups::run_timers(Rc::clone(shard)));
+            tokio::task::spawn_local(upkeep::run(Rc::clone(shard)));
+            if shard.index == 0 {
+                // What was changed before the last stop; the limits are the node's, not a shard's.
+                dynamic::put_in_force(&shard.shared, &image);
+                tokio::task::spawn_local(dir_failures::run(Rc::clone(shard)));
+                tokio::task::spawn_local(sessions::run(Rc::clone(shard)));
+            }
+            // Fails where the start was given up.
+            _ = opened.send(());
+        });
+    }
     drop(opened);
-    if all_opened.iter().count() < threads.len() {
+    if all_opened.iter().count() < shared.mailboxes.shards() {
         bail!("a shard has died at its start");
     }
     if let Some(reason) = shared.dirs.lost() {
         bail!("{reason}");
     }
-    Ok(threads)
+    Ok(())
 }
 
 fn start_acceptor(net: Arc<Net>, bound: Vec<Listener>) -> anyhow::Result<JoinHandle<()>> {

@@ -44,8 +44,6 @@ pub struct Shared {
     pub sessions: Arc<Sessions>,
     /// This node in the cluster.
     pub membership: Membership,
-    /// `kraft.version` of the quorum.
-    pub kraft_version: i16,
     /// Connections and their limits.
     pub net: Arc<Net>,
     /// Counters of each listener, by its name.

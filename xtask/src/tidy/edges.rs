@@ -38,6 +38,7 @@ const ROOMS: &[Room] = &[
             "records",
             "config",
             "metadata",
+            "raft",
             "replication",
             "coordinator",
             "log",

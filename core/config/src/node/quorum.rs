@@ -18,6 +18,10 @@ pub struct QuorumConfig {
     pub request_timeout_ms: Millis,
     pub retry_backoff_ms: Millis,
     pub append_linger_ms: Millis,
+    /// Bytes of metadata log that are asked for at once.
+    pub fetch_bytes_max: u32,
+    /// Bytes of a snapshot that are asked for at once.
+    pub fetch_snapshot_bytes_max: u32,
     /// Bytes of metadata log after which a snapshot is made.
     pub snapshot_after_bytes: i64,
     /// Time after which a snapshot is made.
@@ -64,6 +68,7 @@ impl QuorumConfig {
             let (id, host, port) = check::voter(entry)?;
             Some(Voter { id: BrokerId(id), address: HostPort { host: host.to_owned(), port } })
         };
+        let bytes = |key| layers.int(key).unsigned_abs();
         let servers = layers.list("controller.quorum.bootstrap.servers");
         Self {
             voters: layers.list("controller.quorum.voters").iter().filter_map(voter).collect(),
@@ -74,6 +79,8 @@ impl QuorumConfig {
             request_timeout_ms: layers.millis("controller.quorum.request.timeout.ms"),
             retry_backoff_ms: layers.millis("controller.quorum.retry.backoff.ms"),
             append_linger_ms: layers.millis("controller.quorum.append.linger.ms"),
+            fetch_bytes_max: bytes("controller.quorum.fetch.max.bytes"),
+            fetch_snapshot_bytes_max: bytes("controller.quorum.fetch.snapshot.max.bytes"),
             snapshot_after_bytes: layers.long("metadata.log.max.record.bytes.between.snapshots"),
             snapshot_after_ms: layers.millis("metadata.log.max.snapshot.interval.ms"),
             segment_bytes: layers.int("metadata.log.segment.bytes"),

@@ -7,7 +7,7 @@
 //! Not here: what a checkpoint holds (`snapshot`), the log itself (`metadata_log`).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -15,7 +15,8 @@ use ::metadata::Image;
 use anyhow::Context;
 use config::QuorumConfig;
 use protocol::internal::raft::VotersRecord;
-use types::{LeaderEpoch, Millis, Offset};
+use raft::LogPosition;
+use types::{Millis, Offset};
 
 use super::snapshot;
 
@@ -44,7 +45,7 @@ pub struct Checkpoints {
 
 #[derive(Debug)]
 struct Taken {
-    end: Offset,
+    at: LogPosition,
     path: PathBuf,
     bytes: u64,
     /// Wall time of the newest record that it covers.
@@ -64,10 +65,10 @@ impl Checkpoints {
     /// If the folder or the beginning of a checkpoint cannot be read.
     pub fn open(folder: PathBuf, quorum: &QuorumConfig, now: Millis) -> anyhow::Result<Self> {
         let mut taken = Vec::new();
-        for (end, _, path) in snapshot::list(&folder)? {
-            taken.push(describe(end, path)?);
+        for (at, path) in snapshot::list(&folder)? {
+            taken.push(describe(at, path)?);
         }
-        taken.sort_by_key(|one| one.end);
+        taken.sort_by_key(|one| (one.at.offset, one.at.epoch));
         Ok(Self {
             folder,
             after_bytes: u64::try_from(quorum.snapshot_after_bytes).unwrap_or(u64::MAX),
@@ -83,9 +84,32 @@ impl Checkpoints {
         })
     }
 
-    /// Where the newest one ends.
-    pub fn newest_end(&self) -> Offset {
-        self.taken.last().map_or(Offset::ZERO, |newest| newest.end)
+    /// Where the newest one ends, and its file.
+    pub fn newest(&self) -> Option<(LogPosition, &Path)> {
+        self.taken.last().map(|newest| (newest.at, newest.path.as_path()))
+    }
+
+    /// Where the one before the newest ends: when that was complete, the log reached so far.
+    pub fn settled_end(&self) -> Offset {
+        let before = self.taken.len().checked_sub(2).map(|at| self.taken[at].at.offset);
+        before.unwrap_or(Offset::ZERO)
+    }
+
+    /// The file of one, and its size.
+    pub fn find(&self, at: LogPosition) -> Option<(&Path, u64)> {
+        let found = self.taken.iter().find(|one| one.at == at)?;
+        Some((&found.path, found.bytes))
+    }
+
+    /// Takes in one of another node that replaces the log, and gives the files of all others.
+    ///
+    /// # Errors
+    /// If its beginning cannot be read.
+    pub fn install(&mut self, at: LogPosition, path: PathBuf) -> anyhow::Result<Vec<PathBuf>> {
+        let installed = describe(at, path)?;
+        let former = std::mem::replace(&mut self.taken, vec![installed]);
+        self.uncovered_bytes = 0;
+        Ok(former.into_iter().filter(|one| one.at != at).map(|one| one.path).collect())
     }
 
     /// Notes that the log grew.
@@ -116,21 +140,20 @@ impl Checkpoints {
         Some(at.max(self.not_before))
     }
 
-    /// Begins the checkpoint that ends before `end`, at `now` by the monotonic clock.
+    /// Begins the checkpoint that ends at `at`, at `now` by the monotonic clock.
     ///
     /// # Errors
     /// If the system has no thread left.
     pub fn begin(
         &mut self,
-        (end, epoch): (Offset, LeaderEpoch),
+        at: LogPosition,
         voters: Option<VotersRecord>,
         image: Arc<Image>,
         (now, wall): (Millis, Millis),
     ) -> anyhow::Result<()> {
         let folder = self.folder.clone();
-        let write = move || {
-            describe(end, snapshot::write(&folder, (end, epoch), voters.as_ref(), &image, wall)?)
-        };
+        let write =
+            move || describe(at, snapshot::write(&folder, at, voters.as_ref(), &image, wall)?);
         let thread = thread::Builder::new().name("checkpoint".to_owned());
         // Should there be no thread, the next try waits, too.
         self.not_before = now + RETRY;
@@ -153,7 +176,10 @@ impl Checkpoints {
         let written = writing.thread.join().unwrap_or_else(panicked);
         match written {
             Ok(taken) => {
-                self.taken.push(taken);
+                // One of another node may have come in between, and cover more.
+                if self.taken.last().is_none_or(|newest| newest.at.offset <= taken.at.offset) {
+                    self.taken.push(taken);
+                }
                 self.not_before = now;
                 Ok(true)
             }
@@ -183,15 +209,20 @@ impl Checkpoints {
     }
 
     /// Where the oldest one ends.
+    pub fn oldest(&self) -> Option<LogPosition> {
+        self.taken.first().map(|oldest| oldest.at)
+    }
+
+    /// Where the log may begin.
     pub fn oldest_end(&self) -> Offset {
-        self.taken.first().map_or(Offset::ZERO, |oldest| oldest.end)
+        self.oldest().map_or(Offset::ZERO, |oldest| oldest.offset)
     }
 }
 
-fn describe(end: Offset, path: PathBuf) -> anyhow::Result<Taken> {
+fn describe(at: LogPosition, path: PathBuf) -> anyhow::Result<Taken> {
     let bytes = fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let timestamp = snapshot::timestamp(&path)?;
-    Ok(Taken { end, path, bytes: bytes.len(), timestamp })
+    Ok(Taken { at, path, bytes: bytes.len(), timestamp })
 }
 
 #[cfg(test)]

@@ -1,59 +1,82 @@
-//! The controller role: one thread that decides, commits to the metadata log and publishes.
+//! The controller role, and the metadata log of a node without it: one thread that drives the
+//! quorum, decides if this node leads it, and publishes what is committed.
 //!
-//! A request comes as a closure over the newest state of the cluster and returns records and an
-//! answer ([`Controller::decide`]). The thread runs all that wait, appends their records, syncs
-//! once, lets every shard act on the new state, and only then answers: who was told that a topic
-//! exists finds it on any shard. The quorum has one voter, this node, so what is synced is
-//! committed.
+//! A request for a decision comes as a closure over the newest state of the cluster and returns
+//! records and an answer ([`Controller::decide`]). The thread runs all that wait, appends their
+//! records, syncs once, lets every shard act on the new state once a majority has it, and only then
+//! answers: who was told that a topic exists finds it on any shard.
 //!
-//! Not here: what is decided (`core/metadata`), the log's files (`metadata_log`).
+//! Not here: what is decided (`core/metadata`), how voters agree (`core/raft`).
 
 mod checkpoints;
+mod driver;
+mod images;
 mod metadata_log;
+mod patience;
+mod quorum;
 mod quorum_state;
+mod readers;
+mod remote;
 mod snapshot;
+mod snapshots;
+pub mod wire;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use ::metadata::controller::{Context, Decision};
 use ::metadata::{Changes, Image, MetadataRecord};
 use anyhow::Context as _;
-use config::{HostPort, StaticConfig};
-use log::{AppendError, LogError};
+use config::{HostPort, NodeConfig, QuorumConfig, StaticConfig};
+use raft::{Endpoint, Raft, ReplicaKey, RequestId, Voter, VoterSet};
 use tokio::sync::{oneshot, watch};
-use types::{BrokerId, LeaderEpoch, Rng};
+use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
-pub use metadata_log::{MetadataLog, Opening, QuorumFacts, Voter};
+use driver::{Desk, Driver, Publishing};
+use metadata_log::Opening;
+pub use metadata_log::{Found, MetadataLog};
+use patience::Patience;
+pub use quorum::{Change, Description, Replica, Unchanged};
+use readers::Asked;
+pub use readers::Reply;
+use remote::Remote;
 
 use crate::clock;
+use crate::peers::Peers;
 
-/// Decisions that share one sync at most.
-const DECISIONS_PER_COMMIT: usize = 256;
-/// How long the controller rests where there is no room for its log.
-const ROOM_RETRY: Duration = Duration::from_millis(200);
+/// What of `kraft.version` this build supports.
+pub const KRAFT_VERSIONS: (i16, i16) = (0, 1);
 
-/// Sends an answer, once what was decided is committed.
+/// Sends an answer, once what was decided is committed. Who is dropped says that it never was.
 type Answer = Box<dyn FnOnce() + Send>;
 /// Decides on the controller's thread.
-type Task = Box<dyn FnOnce(&mut Desk) -> (Vec<MetadataRecord>, Answer) + Send>;
+type Task = Box<dyn for<'a> FnOnce(Deciding<'a>) -> (Vec<MetadataRecord>, Answer) + Send>;
 /// Lets every shard act on a new image; returns when all have.
 pub type Publish = Box<dyn Fn(&Arc<Image>, &Arc<Changes>) + Send>;
-
-/// What the node does as the controller decides.
-pub struct Acting {
-    /// Acts on what is committed.
-    pub publish: Publish,
-    /// The controller cannot go on: without its log it knows nothing for certain any more.
-    pub fail: Box<dyn FnOnce(&anyhow::Error) + Send>,
-}
+/// What the node does when the controller cannot go on: without its log it knows nothing for
+/// certain any more.
+pub type Fail = Box<dyn FnOnce(&anyhow::Error) + Send>;
 
 enum Message {
     Decide(Task),
+    Asked(Asked),
+    /// What came of a request; `None` where that is nothing.
+    Answered {
+        id: RequestId,
+        response: Option<raft::Response>,
+    },
+    Look(Box<dyn FnOnce(&mut Driver) + Send>),
     Stop,
+}
+
+/// What a decision may look at.
+struct Deciding<'a> {
+    image: &'a Image,
+    facts: &'a QuorumFacts,
+    context: Context<'a>,
 }
 
 /// A handle to the controller's thread. Cheap to clone.
@@ -74,6 +97,23 @@ pub struct Active {
     pub epoch: LeaderEpoch,
     /// Where its controller listens: listener name, host and port.
     pub endpoints: Vec<(String, HostPort)>,
+    /// `kraft.version` of the quorum.
+    pub kraft_version: i16,
+}
+
+/// The state of the quorum at one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct QuorumFacts {
+    /// Who leads, as far as known.
+    pub leader: Option<BrokerId>,
+    /// The newest epoch known.
+    pub epoch: LeaderEpoch,
+    /// End of what is committed.
+    pub high_watermark: Offset,
+    /// Offset that the next record gets.
+    pub end: Offset,
+    /// 1 with voters in the log, 0 with static ones.
+    pub kraft_version: i16,
 }
 
 /// This node does not lead the metadata quorum, so nothing was decided, or nobody knows whether it
@@ -82,58 +122,136 @@ pub struct Active {
 #[error("this node is not the active controller")]
 pub struct NotController;
 
-/// What a decision may look at.
-struct Desk {
-    image: Arc<Image>,
-    facts: QuorumFacts,
-    rng: Rng,
-    fixed: Arc<StaticConfig>,
-    node: BrokerId,
-}
-
 /// The controller's thread; it ends with [`Controller::stop`].
 pub struct Running {
     thread: JoinHandle<anyhow::Result<()>>,
+    starting: oneshot::Receiver<Arc<Image>>,
+}
+
+/// What the thread is started with, beside its log.
+pub struct Start<'a> {
+    /// The settings, typed.
+    pub config: &'a NodeConfig,
+    /// The settings as they were given.
+    pub fixed: Arc<StaticConfig>,
+    /// Id of the cluster.
+    pub cluster_id: &'a str,
+    /// This node, its directory, and where its controller listens.
+    pub local: Voter,
+    /// The way to other nodes.
+    pub peers: Peers,
+    /// Seeds whatever is drawn by chance.
+    pub rng: Rng,
+    /// What the node does when the controller cannot go on.
+    pub fail: Fail,
+}
+
+/// Opens the metadata log in `dir`. A new cluster of this node alone begins here, if nobody has
+/// said otherwise: static voters, a format, or a node that is no controller.
+///
+/// # Errors
+/// If files are damaged.
+pub fn open(
+    config: &NodeConfig,
+    (dir, is_clean): (&Path, bool),
+    local: &Voter,
+) -> anyhow::Result<(MetadataLog, Found)> {
+    let quorum = &config.quorum;
+    let is_first =
+        config.roles.controller && quorum.voters.is_empty() && !MetadataLog::is_formatted(dir);
+    MetadataLog::open(Opening {
+        dir,
+        quorum,
+        fixed: fixed_voters(config),
+        first: is_first.then(|| VoterSet::new([local.clone()])),
+        is_clean,
+        now: clock::wall(),
+    })
+}
+
+/// The voters of `controller.quorum.voters`, known by their ids alone.
+fn fixed_voters(config: &NodeConfig) -> VoterSet {
+    let listener = config.listeners.controller_names.first().cloned().unwrap_or_default();
+    let voters = config.quorum.voters.iter().map(|voter| {
+        let HostPort { host, port } = voter.address.clone();
+        let endpoint = Endpoint { listener: listener.clone(), host, port };
+        let key = ReplicaKey { id: voter.id, directory: None };
+        Voter { key, endpoints: vec![endpoint], kraft_versions: KRAFT_VERSIONS }
+    });
+    VoterSet::new(voters)
+}
+
+fn raft_config(quorum: &QuorumConfig) -> raft::Config {
+    raft::Config {
+        election_timeout: quorum.election_timeout_ms,
+        fetch_timeout: quorum.fetch_timeout_ms,
+        election_backoff_max: quorum.election_backoff_max_ms,
+        request_timeout: quorum.request_timeout_ms,
+        retry_backoff: quorum.retry_backoff_ms,
+    }
 }
 
 impl Controller {
-    /// Starts the thread on a metadata log that was replayed into `image`.
+    /// Starts the thread on a metadata log.
     ///
     /// # Errors
     /// If the system has no thread left.
     pub fn start(
+        start: Start<'_>,
         log: MetadataLog,
-        image: Arc<Image>,
-        fixed: Arc<StaticConfig>,
-        node: BrokerId,
-        rng: Rng,
-        acting: Acting,
+        found: Found,
     ) -> anyhow::Result<(Self, Running)> {
+        let Start { config, fixed, cluster_id, local, peers, mut rng, fail } = start;
         let (tasks, inbox) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        let patience = Patience(Arc::clone(&stopping));
-        let facts = log.facts();
-        let (_, active) = watch::channel(facts.active());
-        let applied = Arc::new(AtomicI64::new(facts.end.get() - 1));
-        let told = Arc::clone(&applied);
-        let desk = Desk { image, facts, rng, fixed, node };
+        let (told, active) = watch::channel(Active::default());
+        let applied = Arc::new(AtomicI64::new(-1));
+        let (starting, started) = oneshot::channel();
+        let Found { images, voters, election, formatted } = found;
+        let endpoints = local.endpoints.clone();
+        let seed = Rng::new(rng.next_u64());
+        let times = raft_config(&config.quorum);
+        let now = clock::monotonic();
+        let driver = Driver {
+            raft: Raft::new(times, local, election, voters, &log, now, seed),
+            log,
+            committed: Arc::new(images.committed().image().clone()),
+            images,
+            readers: readers::Readers::default(),
+            remote: Remote::new(peers, tasks.clone(), config, cluster_id),
+            endpoints,
+            desk: Desk { rng, fixed, node: config.node_id },
+            patience: Patience(Arc::clone(&stopping)),
+            formatted,
+            activated: None,
+            waiting: VecDeque::new(),
+            publishing: None,
+            starting: Some(starting),
+            applied: Arc::clone(&applied),
+            active: told,
+            stopping: None,
+        };
         let thread = thread::Builder::new()
             .name("controller".to_owned())
             .spawn(move || {
-                let Acting { publish, fail } = acting;
-                let ended = run(log, desk, &inbox, &publish, &patience, &told);
+                let ended = driver.run(&inbox);
                 if let Err(fault) = &ended {
                     fail(fault);
                 }
                 ended
             })
             .context("cannot start the controller's thread")?;
-        Ok((Self { tasks, stopping, active, applied }, Running { thread }))
+        Ok((Self { tasks, stopping, active, applied }, Running { thread, starting: started }))
     }
 
     /// Offset of the last record of the metadata log that every shard acts on.
     pub fn applied(&self) -> i64 {
         self.applied.load(Ordering::SeqCst)
+    }
+
+    /// From now on every shard acts on what is committed; they know `seen`.
+    pub fn publish(&self, seen: Arc<Image>, publish: Publish) {
+        self.look(move |driver| driver.publishing = Some(Publishing { publish, seen }));
     }
 
     /// Who leads the quorum, and each change of that.
@@ -165,16 +283,25 @@ impl Controller {
         self.post(decide).await.map_err(|_| NotController)
     }
 
-    /// The state of the quorum, as its leader knows it.
+    /// Answers another replica; `bytes_max` and `wait` are what it reads and waits for at most.
     ///
     /// # Errors
-    /// [`NotController`].
-    pub async fn facts(&self) -> Result<QuorumFacts, NotController> {
-        let facts = |_: &Image, facts: &QuorumFacts, _: &mut Context<'_>| Decision {
-            records: vec![],
-            response: facts.clone(),
-        };
-        self.decide_with_facts(facts).await
+    /// [`NotController`] after the stop.
+    pub async fn ask(
+        &self,
+        request: raft::Request,
+        bytes_max: usize,
+        wait: Millis,
+    ) -> Result<Reply, NotController> {
+        let (reply, answer) = oneshot::channel();
+        let asked = Asked { request, bytes_max, wait, reply };
+        _ = self.tasks.send(Message::Asked(asked));
+        answer.await.map_err(|_| NotController)
+    }
+
+    /// Runs something on the controller's thread, if it still runs.
+    fn look(&self, look: impl FnOnce(&mut Driver) + Send + 'static) {
+        _ = self.tasks.send(Message::Look(Box::new(look)));
     }
 
     fn post<R: Send + 'static>(
@@ -182,11 +309,10 @@ impl Controller {
         decide: impl FnOnce(&Image, &QuorumFacts, &mut Context<'_>) -> Decision<R> + Send + 'static,
     ) -> oneshot::Receiver<R> {
         let (reply, answer) = oneshot::channel();
-        let task: Task = Box::new(move |desk| {
-            let Desk { image, facts, rng, fixed, node } = desk;
-            let mut context = Context { rng, fixed, node: *node };
+        let task: Task = Box::new(move |deciding: Deciding<'_>| {
+            let Deciding { image, facts, mut context } = deciding;
             let Decision { records, response } = decide(image, facts, &mut context);
-            (records, Box::new(move || _ = reply.send(response)))
+            (records, Box::new(move || _ = reply.send(response)) as Answer)
         });
         // A task that is dropped, as after the stop, says so to the receiver.
         _ = self.tasks.send(Message::Decide(task));
@@ -204,100 +330,15 @@ impl Controller {
     }
 }
 
-/// Tries again what fails for want of room or descriptors: nothing is lost by waiting, and the
-/// node serves all that needs no decision meanwhile. A stop is not kept waiting.
-struct Patience(Arc<AtomicBool>);
-
-impl Patience {
-    fn with(&self, mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let mut told = false;
-        loop {
-            match attempt() {
-                Err(fault) if is_passing(&fault) && !self.0.load(Ordering::Relaxed) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::error!("changes to the cluster wait for room: {fault:#}");
-                    }
-                    thread::sleep(ROOM_RETRY);
-                }
-                ended => return ended,
-            }
-        }
+impl Running {
+    /// The state of the cluster, once this node has all that was committed when it started. Blocks;
+    /// without a majority of the voters for ever.
+    ///
+    /// # Errors
+    /// If the controller has failed.
+    pub fn caught_up(&mut self) -> anyhow::Result<Arc<Image>> {
+        let (_, none) = oneshot::channel();
+        let starting = std::mem::replace(&mut self.starting, none);
+        starting.blocking_recv().context("the controller has stopped at its start")
     }
-}
-
-fn is_passing(fault: &anyhow::Error) -> bool {
-    let append = fault.downcast_ref::<AppendError>();
-    let append = append.and_then(|fault| match fault {
-        AppendError::Log(fault) => Some(fault),
-        _ => None,
-    });
-    append.or(fault.downcast_ref::<LogError>()).is_some_and(LogError::is_passing)
-}
-
-fn run(
-    mut log: MetadataLog,
-    mut desk: Desk,
-    inbox: &mpsc::Receiver<Message>,
-    publish: &Publish,
-    patience: &Patience,
-    applied: &AtomicI64,
-) -> anyhow::Result<()> {
-    let mut stopped = false;
-    while !stopped {
-        // Without a message there may still be a checkpoint to begin or to take in.
-        let mut next = match log.checkpoint_wait() {
-            Some(wait) => match inbox.recv_timeout(wait) {
-                Ok(first) => Some(first),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => break,
-            },
-            None => match inbox.recv() {
-                Ok(first) => Some(first),
-                Err(_) => break,
-            },
-        };
-        let before = Arc::clone(&desk.image);
-        let mut answers = Vec::new();
-        while let Some(message) = next {
-            match message {
-                Message::Decide(task) => answers.push(decide(&mut log, &mut desk, task, patience)?),
-                Message::Stop => {
-                    stopped = true;
-                    break;
-                }
-            }
-            let more = answers.len() < DECISIONS_PER_COMMIT;
-            next = if more { inbox.try_recv().ok() } else { None };
-        }
-        patience.with(|| log.commit())?;
-        desk.facts = log.facts();
-        if !Arc::ptr_eq(&before, &desk.image) {
-            publish(&desk.image, &Arc::new(Changes::between(&before, &desk.image)));
-        }
-        applied.store(desk.facts.end.get() - 1, Ordering::SeqCst);
-        answers.into_iter().for_each(|answer| answer());
-        log.keep_checkpoints(&desk.image)?;
-    }
-    log.close(&desk.image, clock::wall())
-}
-
-/// Runs one task; its records are appended and in the image, not yet committed.
-fn decide(
-    log: &mut MetadataLog,
-    desk: &mut Desk,
-    task: Task,
-    patience: &Patience,
-) -> anyhow::Result<Answer> {
-    let (records, answer) = task(desk);
-    if !records.is_empty() {
-        let level = desk.image.metadata_version();
-        patience.with(|| log.append(&records, level, clock::wall()))?;
-        let mut image = Image::clone(&desk.image);
-        for record in &records {
-            image.apply(record).context("the controller decided what does not fit its state")?;
-        }
-        desk.image = Arc::new(image);
-        desk.facts = log.facts();
-    }
-    Ok(answer)
 }

@@ -5,61 +5,72 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use raft::{Election, ReplicaKey, VoterSet};
 use serde_json::{Value, json};
-use types::{BrokerId, Uuid};
+use types::{BrokerId, LeaderEpoch, Uuid};
 
 const FILE_NAME: &str = "quorum-state";
-
-/// Leader and epoch that this voter has seen last.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct QuorumState {
-    /// The last epoch.
-    pub leader_epoch: i32,
-}
 
 /// Reads the file in the metadata partition's folder; epoch 0 where there is none.
 ///
 /// # Errors
 /// If it is there but cannot be understood: "unknown" must not become "none".
-pub fn read(folder: &Path) -> anyhow::Result<QuorumState> {
+pub fn read(folder: &Path) -> anyhow::Result<Election> {
     let path = folder.join(FILE_NAME);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(QuorumState::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Election::default()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let parse = || {
-        let state: Value = serde_json::from_str(&text).ok()?;
-        let epoch = state.get("leaderEpoch")?.as_i64()?;
-        Some(QuorumState { leader_epoch: i32::try_from(epoch).ok()? })
-    };
-    parse().with_context(|| format!("{} does not hold a leaderEpoch: {text:?}", path.display()))
+    let state: Option<Value> = serde_json::from_str(&text).ok();
+    state
+        .and_then(|state| parse(&state))
+        .with_context(|| format!("{} is not the state of a quorum: {text:?}", path.display()))
 }
 
-/// Writes the file so that a crash leaves the old or the new one. `dynamic` says whether the
-/// voters are in the log (kraft.version 1), which is another form of the file.
+fn parse(state: &Value) -> Option<Election> {
+    let number = |name: &str| i32::try_from(state.get(name)?.as_i64()?).ok();
+    let node = |id: i32| (id >= 0).then_some(BrokerId(id));
+    let directory = match state.get("votedDirectoryId") {
+        Some(id) => Some(id.as_str()?.parse::<Uuid>().ok()?).filter(|id| !id.is_zero()),
+        None => None,
+    };
+    let voted = node(number("votedId")?).map(|id| ReplicaKey { id, directory });
+    Some(Election {
+        epoch: LeaderEpoch(number("leaderEpoch")?),
+        leader: node(number("leaderId")?),
+        voted,
+    })
+}
+
+/// Writes the file so that a crash leaves the old or the new one. `fixed` are the voters where they
+/// are static (`kraft.version` 0), which is another form of the file.
 ///
 /// # Errors
 /// If the file system refuses.
-pub fn write(folder: &Path, node: BrokerId, epoch: i32, dynamic: bool) -> anyhow::Result<()> {
-    let state = if dynamic {
-        json!({
-            "leaderId": node.0,
-            "leaderEpoch": epoch,
-            "votedId": -1,
-            "votedDirectoryId": Uuid::ZERO.to_string(),
+pub fn write(folder: &Path, election: &Election, fixed: Option<&VoterSet>) -> anyhow::Result<()> {
+    let leader = election.leader.map_or(-1, |leader| leader.0);
+    let voted = election.voted.map_or(-1, |voted| voted.id.0);
+    let state = match fixed {
+        None => json!({
+            "leaderId": leader,
+            "leaderEpoch": election.epoch.0,
+            "votedId": voted,
+            "votedDirectoryId": voted_directory(election).to_string(),
             "data_version": 1,
-        })
-    } else {
-        json!({
+        }),
+        Some(voters) => json!({
             "clusterId": "",
-            "leaderId": node.0,
-            "leaderEpoch": epoch,
-            "votedId": -1,
+            "leaderId": leader,
+            "leaderEpoch": election.epoch.0,
+            "votedId": voted,
             "appliedOffset": 0,
-            "currentVoters": [{ "voterId": node.0 }],
+            "currentVoters": voters
+                .iter()
+                .map(|voter| json!({ "voterId": voter.key.id.0 }))
+                .collect::<Vec<_>>(),
             "data_version": 0,
-        })
+        }),
     };
     let write = || -> io::Result<()> {
         let temporary = folder.join(format!("{FILE_NAME}.tmp"));
@@ -72,18 +83,33 @@ pub fn write(folder: &Path, node: BrokerId, epoch: i32, dynamic: bool) -> anyhow
     write().with_context(|| format!("cannot write {FILE_NAME} in {}", folder.display()))
 }
 
+fn voted_directory(election: &Election) -> Uuid {
+    election.voted.and_then(|voted| voted.directory).unwrap_or(Uuid::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn epoch_survives_the_file_in_both_forms() {
+    fn votes_and_leaders_survive_the_file_in_both_forms() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(folder.path()).unwrap().leader_epoch, 0);
-        for (epoch, dynamic) in [(7, true), (8, false)] {
-            write(folder.path(), BrokerId(1), epoch, dynamic).unwrap();
-            assert_eq!(read(folder.path()).unwrap().leader_epoch, epoch);
+        assert_eq!(read(folder.path()).unwrap(), Election::default());
+        let directory = Some(Uuid::from_bytes([7; 16]));
+        let voted = Election {
+            epoch: LeaderEpoch(7),
+            leader: None,
+            voted: Some(ReplicaKey { id: BrokerId(2), directory }),
+        };
+        let led = Election { epoch: LeaderEpoch(8), leader: Some(BrokerId(1)), voted: None };
+        for election in [voted, led] {
+            write(folder.path(), &election, None).unwrap();
+            assert_eq!(read(folder.path()).unwrap(), election);
         }
+        // The form for static voters knows no directories.
+        write(folder.path(), &voted, Some(&VoterSet::default())).unwrap();
+        let read = read(folder.path()).unwrap();
+        assert_eq!(read.voted, Some(ReplicaKey { id: BrokerId(2), directory: None }));
     }
 
     #[test]

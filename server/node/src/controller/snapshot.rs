@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ::metadata::{Image, MetadataRecord};
@@ -14,6 +15,7 @@ use protocol::Message;
 use protocol::internal::raft::{
     KRaftVersionRecord, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
 };
+use raft::LogPosition;
 use records::{
     Batch, BatchBuilder, Compression, ControlRecordType, DecompressLimits, check_crc, split_batches,
 };
@@ -30,10 +32,8 @@ const HEADER_BYTES_MAX: u64 = 1 << 20;
 /// What a checkpoint holds, or what one batch of the log says to the quorum.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Contents {
-    /// `kraft.version`, if said.
-    pub kraft_version: Option<i16>,
-    /// The voters, if said.
-    pub voters: Option<VotersRecord>,
+    /// Each set of voters that is said, with the offset of its record.
+    pub voters: Vec<(Offset, VotersRecord)>,
     /// Records of the cluster's state.
     pub records: Vec<MetadataRecord>,
 }
@@ -42,7 +42,7 @@ pub struct Contents {
 ///
 /// # Errors
 /// If the folder cannot be listed.
-pub fn list(folder: &Path) -> anyhow::Result<Vec<(Offset, LeaderEpoch, PathBuf)>> {
+pub fn list(folder: &Path) -> anyhow::Result<Vec<(LogPosition, PathBuf)>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -52,18 +52,10 @@ pub fn list(folder: &Path) -> anyhow::Result<Vec<(Offset, LeaderEpoch, PathBuf)>
     for entry in entries {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        let Some((end, epoch)) = parse_name(name) else { continue };
-        found.push((end, epoch, path));
+        let Some(at) = parse_name(name) else { continue };
+        found.push((at, path));
     }
     Ok(found)
-}
-
-/// The newest checkpoint in a folder: where it ends and its file.
-///
-/// # Errors
-/// If the folder cannot be listed.
-pub fn newest(folder: &Path) -> anyhow::Result<Option<(Offset, LeaderEpoch, PathBuf)>> {
-    Ok(list(folder)?.into_iter().max_by_key(|(end, epoch, _)| (*end, *epoch)))
 }
 
 /// Wall time of the newest record that a checkpoint covers, as its header says.
@@ -88,9 +80,14 @@ pub fn timestamp(path: &Path) -> anyhow::Result<Millis> {
     read().with_context(|| format!("{} is damaged", path.display()))
 }
 
-fn parse_name(name: &str) -> Option<(Offset, LeaderEpoch)> {
+fn parse_name(name: &str) -> Option<LogPosition> {
     let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
-    Some((Offset::from_wire(end.parse().ok()?)?, LeaderEpoch(epoch.parse().ok()?)))
+    let offset = Offset::from_wire(end.parse().ok()?)?;
+    Some(LogPosition { offset, epoch: LeaderEpoch(epoch.parse().ok()?) })
+}
+
+fn name_of(at: LogPosition) -> String {
+    format!("{:020}-{:010}.checkpoint", at.offset.get(), at.epoch.0)
 }
 
 /// Reads a checkpoint, or the `bootstrap.checkpoint` that a format leaves.
@@ -118,7 +115,7 @@ impl Contents {
             for record in Batch::open(batch, LIMITS)?.records() {
                 let record = record?;
                 if header.attributes.is_control() {
-                    self.read_control(record.key, record.value)?;
+                    self.read_control(record.offset, record.key, record.value)?;
                 } else {
                     let value = record.value.context("a metadata record has no value")?;
                     self.records.push(MetadataRecord::decode(&Bytes::copy_from_slice(value))?);
@@ -128,18 +125,22 @@ impl Contents {
         Ok(())
     }
 
-    fn read_control(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> anyhow::Result<()> {
+    fn read_control(
+        &mut self,
+        offset: Offset,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> anyhow::Result<()> {
         let kind =
             key.and_then(ControlRecordType::parse_key).context("a control record has no type")?;
         let value = Bytes::copy_from_slice(value.context("a control record has no value")?);
         match kind {
-            ControlRecordType::KRaftVersion => {
-                self.kraft_version = Some(KRaftVersionRecord::from_bytes(&value, 0)?.kraft_version);
-            }
             ControlRecordType::KRaftVoters => {
-                self.voters = Some(VotersRecord::from_bytes(&value, 0)?);
+                self.voters.push((offset, VotersRecord::from_bytes(&value, 0)?));
             }
-            ControlRecordType::LeaderChange
+            // With the voters comes their version; without them it is 0.
+            ControlRecordType::KRaftVersion
+            | ControlRecordType::LeaderChange
             | ControlRecordType::SnapshotHeader
             | ControlRecordType::SnapshotFooter => {}
             ControlRecordType::Abort
@@ -152,19 +153,18 @@ impl Contents {
     }
 }
 
-/// Writes the checkpoint that ends before `end` and gives its file; a crash leaves all of it or
-/// none.
+/// Writes the checkpoint that ends at `at` and gives its file; a crash leaves all of it or none.
 ///
 /// # Errors
 /// If the file system refuses.
 pub fn write(
     folder: &Path,
-    (end, epoch): (Offset, LeaderEpoch),
+    at: LogPosition,
     voters: Option<&VotersRecord>,
     image: &Image,
     now: Millis,
 ) -> anyhow::Result<PathBuf> {
-    let name = format!("{:020}-{:010}.checkpoint", end.get(), epoch.0);
+    let (name, epoch) = (name_of(at), at.epoch);
     let temporary = folder.join(format!("{name}.part"));
     let write = || -> anyhow::Result<PathBuf> {
         let mut file = File::create(&temporary)?;
@@ -183,6 +183,49 @@ pub fn write(
         Ok(path)
     };
     write().with_context(|| format!("cannot write {name} in {}", folder.display()))
+}
+
+/// A checkpoint of another node that comes piece by piece.
+pub struct Taking {
+    at: LogPosition,
+    temporary: PathBuf,
+    file: File,
+}
+
+impl Taking {
+    /// Begins anew; what came before of the same one goes.
+    ///
+    /// # Errors
+    /// If the file system refuses, as for the rest of it.
+    pub fn begin(folder: &Path, at: LogPosition) -> anyhow::Result<Self> {
+        // Apart from the one that this node may be writing itself.
+        let temporary = folder.join(format!("{}.fetched.part", name_of(at)));
+        let file = File::create(&temporary)?;
+        Ok(Self { at, temporary, file })
+    }
+
+    /// Which one it is.
+    pub fn at(&self) -> LogPosition {
+        self.at
+    }
+
+    /// Adds a piece.
+    pub fn write(&mut self, position: u64, bytes: &[u8]) -> anyhow::Result<()> {
+        Ok(self.file.write_all_at(bytes, position)?)
+    }
+
+    /// Checks the whole, puts it in its place and gives its file and contents.
+    ///
+    /// # Errors
+    /// If it is damaged, too.
+    pub fn finish(self, folder: &Path) -> anyhow::Result<(PathBuf, Contents)> {
+        self.file.sync_all()?;
+        let contents = read(&self.temporary)?;
+        let path = folder.join(name_of(self.at));
+        fs::rename(&self.temporary, &path)?;
+        File::open(folder)?.sync_all()?;
+        Ok((path, contents))
+    }
 }
 
 fn batches(

@@ -155,7 +155,6 @@ impl Link {
 
     /// Sends a request and has `answer` called with what comes, on the thread of the links; it
     /// must not wait. `request` is made for the highest version that both sides know.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the quorum's requests are to use it"))]
     pub fn send<Q: Message, R: Message>(
         &self,
         api: ApiKey,

@@ -40,7 +40,6 @@ pub use settings::log_config;
 pub use sync::{CommitQueue, SharedPartition};
 
 use crate::broker::{self, Answers};
-use crate::dynamic;
 use crate::groups::Groups;
 use crate::metrics::ShardMetrics;
 use crate::producer_ids::ProducerIds;
@@ -239,10 +238,6 @@ impl Shard {
 
     /// Runs the shard's loops until its mailbox closes. Must run on a local runtime.
     pub async fn run(self: Rc<Self>, mut mailbox: Inward) {
-        if self.index == 0 {
-            // What was changed before the last stop; the limits are the node's, not a shard's.
-            dynamic::put_in_force(&self.shared, &self.image());
-        }
         tokio::task::spawn_local(sync::run(Rc::clone(&self)));
         while let Some(work) = mailbox.next().await {
             work(&self);

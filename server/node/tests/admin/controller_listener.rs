@@ -19,13 +19,14 @@ fn brokers_and_controllers_serve_different_apis() {
         let response: ApiVersionsResponse = client.call(ApiKey::ApiVersions, 0, &request);
         response.api_keys.iter().any(|one| one.api_key == api.to_wire())
     };
-    for (api, on_controller) in [
-        (ApiKey::CreateTopics, true),
-        (ApiKey::DescribeQuorum, true),
-        (ApiKey::Metadata, false),
-        (ApiKey::Fetch, false),
+    for (api, on_broker, on_controller) in [
+        (ApiKey::CreateTopics, true, true),
+        (ApiKey::DescribeQuorum, true, true),
+        (ApiKey::Fetch, true, true),
+        (ApiKey::Metadata, true, false),
+        (ApiKey::Vote, false, true),
     ] {
-        assert!(served(node.client(), api), "{api}");
+        assert_eq!(served(node.client(), api), on_broker, "{api}");
         assert_eq!(served(node.controller(), api), on_controller, "{api}");
     }
     let request = MetadataRequest { topics: None, ..Default::default() };

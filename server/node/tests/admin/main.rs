@@ -16,6 +16,7 @@ mod log_dirs;
 mod long_poll;
 mod produce;
 mod producers;
+mod quorum;
 mod records;
 mod retention;
 mod stop;

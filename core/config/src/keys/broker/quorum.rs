@@ -15,19 +15,19 @@ keys! {
         "Whether a controller makes itself a voter.";
     list("controller.quorum.bootstrap.servers", "").check(Check::Servers).high().acting():
         "Controllers to ask for the quorum, as host:port.";
-    int("controller.quorum.election.backoff.max.ms", "1000").min(0).high():
+    int("controller.quorum.election.backoff.max.ms", "1000").min(0).high().acting():
         "Most milliseconds to wait before an election is tried again.";
-    int("controller.quorum.election.timeout.ms", "1000").min(0).high():
+    int("controller.quorum.election.timeout.ms", "1000").min(0).high().acting():
         "Milliseconds without a leader before an election begins.";
-    int("controller.quorum.fetch.max.bytes", "1048576").min(1).low():
+    int("controller.quorum.fetch.max.bytes", "1048576").min(1).low().acting():
         "Bytes of metadata log asked for at once.";
-    int("controller.quorum.fetch.snapshot.max.bytes", "1048576").min(1).low():
+    int("controller.quorum.fetch.snapshot.max.bytes", "1048576").min(1).low().acting():
         "Bytes of a metadata snapshot asked for at once.";
-    int("controller.quorum.fetch.timeout.ms", "2000").min(0).high():
+    int("controller.quorum.fetch.timeout.ms", "2000").min(0).high().acting():
         "Milliseconds without an answer from the leader before an election begins.";
-    int("controller.quorum.request.timeout.ms", "2000").min(0):
+    int("controller.quorum.request.timeout.ms", "2000").min(0).acting():
         "Milliseconds to wait for a controller's answer.";
-    int("controller.quorum.retry.backoff.ms", "20").min(0).low():
+    int("controller.quorum.retry.backoff.ms", "20").min(0).low().acting():
         "Milliseconds before a request within the quorum is sent again.";
     list("controller.quorum.voters", "").check(Check::Voters).high().acting():
         "Fixed controllers, as id@host:port; leave empty for a quorum that can change.";

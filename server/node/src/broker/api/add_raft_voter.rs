@@ -1,13 +1,11 @@
-//! AddRaftVoter: another controller joins the quorum (KIP-853).
-//!
-//! Every request is refused: what can never be right as Kafka does, and the rest because a new
-//! voter must have the log first, and this controller has no Fetch that it could read it with.
+//! AddRaftVoter: a controller that reads the metadata log becomes a voter (KIP-853).
 
 use protocol::messages::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
-use types::{ErrorCode, Uuid};
+use raft::{Endpoint, ReplicaKey, Voter};
+use types::{BrokerId, ErrorCode, Uuid};
 
 use crate::broker::Context;
-use crate::controller::{QuorumFacts, Voter};
+use crate::controller::{Change, KRAFT_VERSIONS, NotController, Unchanged};
 
 /// Why the set of voters stays as it is.
 #[derive(Debug, Eq, PartialEq)]
@@ -18,104 +16,109 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// The voter that a request to change the quorum names.
-pub struct NamedVoter<'a> {
-    /// The cluster that the client means; `None` says that it does not care.
-    pub cluster_id: Option<&'a str>,
-    /// The node.
-    pub id: i32,
-    /// The node's metadata directory.
-    pub directory_id: Uuid,
-}
-
 /// Serves one request.
 pub async fn handle(context: Context, request: AddRaftVoterRequest) -> AddRaftVoterResponse {
     let shared = &context.shard.shared;
-    let Ok(quorum) = shared.controller.facts().await else {
-        let error_code = ErrorCode::NotLeaderOrFollower.to_wire();
-        return AddRaftVoterResponse { error_code, ..Default::default() };
-    };
     let listener = shared.config.listeners.controller_names.first().map_or("", String::as_str);
-    let refusal = refuse(&request, &shared.dirs.cluster_id, listener, &quorum);
-    AddRaftVoterResponse {
-        error_code: refusal.code.to_wire(),
-        error_message: Some(refusal.message),
-        ..Default::default()
-    }
-}
-
-fn refuse(
-    request: &AddRaftVoterRequest,
-    cluster_id: &str,
-    listener: &str,
-    quorum: &QuorumFacts,
-) -> Refusal {
-    let voter = NamedVoter {
-        cluster_id: request.cluster_id.as_deref(),
-        id: request.voter_id,
-        directory_id: request.voter_directory_id,
+    let change = match read(&request, &shared.dirs.cluster_id, listener) {
+        // Version 0 does not know of another answer than the late one.
+        Ok(voter) => {
+            Change::Add { voter, waits: context.version == 0 || request.ack_when_committed }
+        }
+        Err(refusal) => return answer(Err(refusal)),
     };
-    if let Err(refusal) = voter.check(cluster_id) {
-        return refusal;
-    }
-    if !request.listeners.iter().any(|given| given.name == listener) {
-        let message = format!("the new voter has no endpoint for the listener {listener}");
-        return Refusal { code: ErrorCode::InvalidRequest, message };
-    }
-    if let Err(refusal) = check_dynamic(quorum) {
-        return refusal;
-    }
-    let id = request.voter_id;
-    if quorum.voters.iter().any(|voter| voter.id.0 == id) {
-        let message = format!("node {id} is a voter already; the voters are {}", list(quorum));
-        return Refusal { code: ErrorCode::DuplicateVoter, message };
-    }
-    // Kafka's answer to a voter that lags is REQUEST_TIMED_OUT, but it invites to try again.
-    let message = format!("this quorum serves one voter, so node {id} cannot join it");
-    Refusal { code: ErrorCode::UnsupportedVersion, message }
+    let changed = shared.controller.change_voters(change).await;
+    answer(outcome(changed, request.voter_id, request.voter_directory_id))
 }
 
-impl NamedVoter<'_> {
-    /// Checks what must hold for any change of the voters.
-    ///
-    /// # Errors
-    /// If the client means another cluster, or names no voter.
-    pub fn check(&self, cluster_id: &str) -> Result<(), Refusal> {
-        if let Some(meant) = self.cluster_id.filter(|meant| *meant != cluster_id) {
-            let message = format!("this is cluster {cluster_id}, the request means {meant}");
-            return Err(Refusal { code: ErrorCode::InconsistentClusterId, message });
-        }
-        if self.id < 0 || self.directory_id == Uuid::ZERO {
-            let message = "a voter is named by its node id and directory id".to_owned();
-            return Err(Refusal { code: ErrorCode::InvalidRequest, message });
-        }
-        Ok(())
+fn answer(outcome: Result<(), Refusal>) -> AddRaftVoterResponse {
+    match outcome {
+        Ok(()) => AddRaftVoterResponse { error_message: None, ..Default::default() },
+        Err(Refusal { code, message }) => AddRaftVoterResponse {
+            error_code: code.to_wire(),
+            error_message: Some(message),
+            ..Default::default()
+        },
     }
 }
 
-/// Checks that the voters are in the log, where they can change, and not in static settings.
+fn read(request: &AddRaftVoterRequest, cluster_id: &str, own: &str) -> Result<Voter, Refusal> {
+    let directory = request.voter_directory_id;
+    let key = named(request.cluster_id.as_deref(), cluster_id, request.voter_id, directory)?;
+    if !request.listeners.iter().any(|given| given.name == own) {
+        let message = format!("the new voter has no endpoint for the listener {own}");
+        return Err(Refusal { code: ErrorCode::InvalidRequest, message });
+    }
+    let endpoints = request.listeners.iter().map(|given| Endpoint {
+        listener: given.name.clone(),
+        host: given.host.clone(),
+        port: given.port,
+    });
+    Ok(Voter { key, endpoints: endpoints.collect(), kraft_versions: KRAFT_VERSIONS })
+}
+
+/// The voter that a request to change the quorum names.
 ///
 /// # Errors
-/// If the quorum is at `kraft.version` 0.
-pub fn check_dynamic(quorum: &QuorumFacts) -> Result<(), Refusal> {
-    if quorum.kraft_version >= 1 {
-        return Ok(());
+/// If the client means another cluster, or names no voter.
+pub fn named(
+    meant: Option<&str>,
+    cluster_id: &str,
+    id: i32,
+    directory: Uuid,
+) -> Result<ReplicaKey, Refusal> {
+    if let Some(meant) = meant.filter(|meant| *meant != cluster_id) {
+        let message = format!("this is cluster {cluster_id}, the request means {meant}");
+        return Err(Refusal { code: ErrorCode::InconsistentClusterId, message });
     }
-    let message = "the voters are set by controller.quorum.voters (kraft.version is 0), so they \
-                   cannot change while the cluster runs";
-    Err(Refusal { code: ErrorCode::UnsupportedVersion, message: message.to_owned() })
+    if id < 0 || directory == Uuid::ZERO {
+        let message = "a voter is named by its node id and directory id".to_owned();
+        return Err(Refusal { code: ErrorCode::InvalidRequest, message });
+    }
+    Ok(ReplicaKey { id: BrokerId(id), directory: Some(directory) })
 }
 
-/// The voters as a user reads them.
-pub fn list(quorum: &QuorumFacts) -> String {
-    let name = |voter: &Voter| format!("{} with directory {}", voter.id, voter.directory_id);
-    quorum.voters.iter().map(name).collect::<Vec<_>>().join(", ")
+/// What became of a change of the voters.
+///
+/// # Errors
+/// With what its user is to read.
+pub fn outcome(
+    changed: Result<Result<(), Unchanged>, NotController>,
+    id: i32,
+    directory: Uuid,
+) -> Result<(), Refusal> {
+    let Unchanged { code, voters } = match changed {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(unchanged)) => unchanged,
+        Err(NotController) => {
+            let message = "this node does not lead the metadata quorum".to_owned();
+            return Err(Refusal { code: ErrorCode::NotLeaderOrFollower, message });
+        }
+    };
+    let name = |key: &ReplicaKey| match key.directory {
+        Some(directory) => format!("{} with directory {directory}", key.id),
+        None => key.id.to_string(),
+    };
+    let voters = voters.iter().map(name).collect::<Vec<_>>().join(", ");
+    let why = match code {
+        ErrorCode::UnsupportedVersion => {
+            "the voters are set by controller.quorum.voters (kraft.version is 0), so they cannot \
+             change while the cluster runs"
+        }
+        ErrorCode::DuplicateVoter => "it is a voter already",
+        ErrorCode::VoterNotFound => "it is no voter, or the last one",
+        ErrorCode::RequestTimedOut => {
+            "it has not the whole metadata log yet, or another change is not committed: try again"
+        }
+        _ => "the quorum refuses it",
+    };
+    let message = format!("node {id} with directory {directory}: {why}; the voters are {voters}");
+    Err(Refusal { code, message })
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use protocol::messages::add_raft_voter::Listener;
-    use types::{BrokerId, LeaderEpoch, Offset};
 
     use super::*;
 
@@ -132,58 +135,29 @@ pub mod tests {
         let cases = [
             (
                 "another cluster",
-                1,
                 AddRaftVoterRequest { cluster_id: other_cluster, ..sound.clone() },
-                ErrorCode::InconsistentClusterId,
+                Some(ErrorCode::InconsistentClusterId),
             ),
             (
                 "no node",
-                1,
                 AddRaftVoterRequest { voter_id: -1, ..sound.clone() },
-                ErrorCode::InvalidRequest,
+                Some(ErrorCode::InvalidRequest),
             ),
             (
                 "no directory",
-                1,
                 AddRaftVoterRequest { voter_directory_id: Uuid::ZERO, ..sound.clone() },
-                ErrorCode::InvalidRequest,
+                Some(ErrorCode::InvalidRequest),
             ),
             (
                 "no endpoint",
-                1,
                 AddRaftVoterRequest { listeners: vec![], ..sound.clone() },
-                ErrorCode::InvalidRequest,
+                Some(ErrorCode::InvalidRequest),
             ),
-            ("static voters", 0, sound.clone(), ErrorCode::UnsupportedVersion),
-            (
-                "a voter already, whatever its directory",
-                1,
-                AddRaftVoterRequest { voter_id: 1, ..sound.clone() },
-                ErrorCode::DuplicateVoter,
-            ),
-            (
-                "any cluster, but a second voter",
-                1,
-                AddRaftVoterRequest { cluster_id: None, ..sound },
-                ErrorCode::UnsupportedVersion,
-            ),
+            ("any cluster", AddRaftVoterRequest { cluster_id: None, ..sound }, None),
         ];
-        for (name, kraft_version, request, expected) in cases {
-            let refusal = refuse(&request, "this", "CONTROLLER", &quorum(kraft_version));
-            assert_eq!(refusal.code, expected, "{name}");
-        }
-    }
-
-    /// A quorum of node 1 alone.
-    pub fn quorum(kraft_version: i16) -> QuorumFacts {
-        let directory_id = Uuid::from_bytes([1; 16]);
-        QuorumFacts {
-            leader: BrokerId(1),
-            epoch: LeaderEpoch(1),
-            high_watermark: Offset::ZERO,
-            end: Offset::ZERO,
-            voters: vec![Voter { id: BrokerId(1), directory_id, endpoints: vec![] }],
-            kraft_version,
+        for (name, request, expected) in cases {
+            let read = read(&request, "this", "CONTROLLER");
+            assert_eq!(read.err().map(|refusal| refusal.code), expected, "{name}");
         }
     }
 }

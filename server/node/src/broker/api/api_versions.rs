@@ -43,7 +43,8 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
         max_version: max,
         ..Default::default()
     });
-    let finalized = ::metadata::features::finalized(&image, context.shard.shared.kraft_version);
+    let kraft_version = context.shard.shared.controller.active().borrow().kraft_version;
+    let finalized = ::metadata::features::finalized(&image, kraft_version);
     let finalized = finalized.into_iter().map(|(name, level)| FinalizedFeatureKey {
         name,
         max_version_level: level,

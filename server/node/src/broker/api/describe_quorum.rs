@@ -4,11 +4,10 @@ use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, Listener, Node, PartitionData, ReplicaState,
     ResponsePartitionData, ResponseTopicData,
 };
-use types::{ErrorCode, Uuid};
+use types::{ErrorCode, Millis, Offset, Uuid};
 
 use crate::broker::Context;
-use crate::clock;
-use crate::controller::QuorumFacts;
+use crate::controller::{Description, Replica};
 
 /// The one topic that has a quorum, with its one partition.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -18,19 +17,19 @@ pub async fn handle(context: Context, request: DescribeQuorumRequest) -> Describ
     if !asks_for_metadata(&request) {
         return refuse(&request, ErrorCode::UnknownTopicOrPartition);
     }
-    let Ok(facts) = context.shard.shared.controller.facts().await else {
+    let Ok(quorum) = context.shard.shared.controller.describe_quorum().await else {
         return refuse(&request, ErrorCode::NotLeaderOrFollower);
     };
     let mut response = DescribeQuorumResponse {
         topics: vec![ResponseTopicData {
             topic_name: METADATA_TOPIC.to_owned(),
-            partitions: vec![partition(&facts, context.version)],
+            partitions: vec![partition(&quorum, context.version)],
             ..Default::default()
         }],
         ..Default::default()
     };
     if context.version >= 2 {
-        response.nodes = nodes(&facts);
+        response.nodes = nodes(&quorum);
     }
     response
 }
@@ -55,36 +54,38 @@ fn refuse(request: &DescribeQuorumRequest, code: ErrorCode) -> DescribeQuorumRes
     DescribeQuorumResponse { topics: topics.collect(), ..Default::default() }
 }
 
-/// No observers: this node's broker reads the log of its controller.
-fn partition(facts: &QuorumFacts, version: i16) -> ResponsePartitionData {
-    let now = clock::wall().get();
-    let voters = facts.voters.iter().map(|voter| ReplicaState {
-        replica_id: voter.id.0,
-        replica_directory_id: if version >= 2 { voter.directory_id } else { Uuid::ZERO },
-        log_end_offset: facts.end.get(),
-        // The leader is never behind itself.
-        last_fetch_timestamp: if version >= 1 { now } else { -1 },
-        last_caught_up_timestamp: if version >= 1 { now } else { -1 },
+fn partition(quorum: &Description, version: i16) -> ResponsePartitionData {
+    let time = |at: Option<Millis>| at.filter(|_| version >= 1).map_or(-1, Millis::get);
+    let state = |replica: &Replica| ReplicaState {
+        replica_id: replica.key.id.0,
+        replica_directory_id: match replica.key.directory {
+            Some(directory) if version >= 2 => directory,
+            Some(_) | None => Uuid::ZERO,
+        },
+        log_end_offset: replica.end.map_or(-1, Offset::get),
+        last_fetch_timestamp: time(replica.last_fetch),
+        last_caught_up_timestamp: time(replica.last_caught_up),
         ..Default::default()
-    });
+    };
     ResponsePartitionData {
-        leader_id: facts.leader.0,
-        leader_epoch: facts.epoch.0,
-        high_watermark: facts.high_watermark.get(),
-        current_voters: voters.collect(),
+        leader_id: quorum.facts.leader.map_or(-1, |leader| leader.0),
+        leader_epoch: quorum.facts.epoch.0,
+        high_watermark: quorum.facts.high_watermark.get(),
+        current_voters: quorum.voters.iter().map(state).collect(),
+        observers: quorum.observers.iter().map(state).collect(),
         ..Default::default()
     }
 }
 
-fn nodes(facts: &QuorumFacts) -> Vec<Node> {
-    let nodes = facts.voters.iter().map(|voter| {
-        let listeners = voter.endpoints.iter().map(|(name, address)| Listener {
-            name: name.clone(),
-            host: address.host.clone(),
-            port: address.port,
+fn nodes(quorum: &Description) -> Vec<Node> {
+    let nodes = quorum.endpoints.iter().map(|(id, endpoints)| {
+        let listeners = endpoints.iter().map(|endpoint| Listener {
+            name: endpoint.listener.clone(),
+            host: endpoint.host.clone(),
+            port: endpoint.port,
             ..Default::default()
         });
-        Node { node_id: voter.id.0, listeners: listeners.collect(), ..Default::default() }
+        Node { node_id: id.0, listeners: listeners.collect(), ..Default::default() }
     });
     nodes.collect()
 }

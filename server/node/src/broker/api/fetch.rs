@@ -17,8 +17,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use types::{ErrorCode, Offset, Uuid};
 
+use super::quorum;
 use crate::broker::Context;
 use crate::broker::read::{self, Answer, Ask, Bounds, Wait};
+use crate::broker::request::later;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
@@ -34,6 +36,9 @@ struct Wanted {
 
 /// Serves one request.
 pub fn serve(context: Context, body: BytesMut) -> Served {
+    if context.is_on_controller() {
+        return later(context, body, quorum::fetch);
+    }
     let (wanted, open) = match read_request(&context, &body) {
         Ok(request) => request,
         Err(reason) => return Served::Close(reason.into()),

@@ -14,6 +14,7 @@ mod alter_partition_reassignments;
 mod alter_replica_log_dirs;
 mod api_versions;
 mod assign_replicas_to_dirs;
+mod begin_quorum_epoch;
 mod broker_heartbeat;
 mod broker_registration;
 mod controller_registration;
@@ -30,8 +31,10 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
+mod end_quorum_epoch;
 mod envelope;
 mod fetch;
+mod fetch_snapshot;
 mod find_coordinator;
 mod heartbeat;
 mod incremental_alter_configs;
@@ -48,20 +51,17 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod quorum;
 mod remove_raft_voter;
 mod sync_group;
 mod unregister_broker;
 mod update_features;
-
-/// Whether a listener of the controller serves an API. Its Fetch is the quorum's alone, and a
-/// quorum of one has nobody to fetch from it.
-fn is_served_by_controller(api: ApiKey) -> bool {
-    api.on_controller() && api != ApiKey::Fetch
-}
+mod update_raft_voter;
+mod vote;
 
 /// Whether the listener that a request came in on serves an API.
 pub fn is_served_on(on_controller: bool, api: ApiKey) -> bool {
-    if on_controller { is_served_by_controller(api) } else { api.on_broker() }
+    if on_controller { api.on_controller() } else { api.on_broker() }
 }
 
 /// Makes the dispatch and the list that ApiVersions advertises from one table, so that they agree.
@@ -134,6 +134,11 @@ served! {
         AlterPartition => alter_partition::handle,
         AddRaftVoter => add_raft_voter::handle,
         RemoveRaftVoter => remove_raft_voter::handle,
+        UpdateRaftVoter => update_raft_voter::handle,
+        Vote => vote::handle,
+        BeginQuorumEpoch => begin_quorum_epoch::handle,
+        EndQuorumEpoch => end_quorum_epoch::handle,
+        FetchSnapshot => fetch_snapshot::handle,
         FindCoordinator => find_coordinator::handle,
         JoinGroup => join_group::handle,
         SyncGroup => sync_group::handle,

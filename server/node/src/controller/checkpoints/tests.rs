@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ::metadata::MetadataRecord;
 use config::{BrokerLayers, NodeConfig, Sources, StaticConfig};
-use types::{BrokerId, Uuid};
+use raft::{LogView, VoterSet};
+use types::{LeaderEpoch, Uuid};
 
-use super::super::{MetadataLog, Opening};
+use super::super::metadata_log::{Found, MetadataLog, Opening};
 use super::*;
 
 fn config(overrides: &[(&str, &str)]) -> NodeConfig {
@@ -43,7 +44,7 @@ fn one_is_due_after_so_many_bytes_or_so_much_time() {
 fn one_that_fails_is_tried_again_later() {
     let mut checkpoints = checkpoints(&[("metadata.log.max.record.bytes.between.snapshots", "1")]);
     checkpoints.note(1);
-    let at = (Offset::new(1), LeaderEpoch(0));
+    let at = LogPosition { offset: Offset::new(1), epoch: LeaderEpoch(0) };
     checkpoints.begin(at, None, Arc::default(), (Millis(0), Millis(0))).unwrap();
     assert_eq!(checkpoints.wait(Millis(0)), Some(WRITING));
     assert!(checkpoints.finish(true, Millis(10)).is_err());
@@ -66,9 +67,10 @@ fn oldest_go_by_age_and_size_but_one_stays() {
         let limits = [("metadata.max.retention.bytes", bytes), ("metadata.max.retention.ms", age)];
         let mut checkpoints = checkpoints(&limits);
         for number in 0..3 {
-            let (end, timestamp) = (Offset::new(number), Millis(100 + number));
+            let at = LogPosition { offset: Offset::new(number), epoch: LeaderEpoch(0) };
+            let timestamp = Millis(100 + number);
             let path = PathBuf::from(number.to_string());
-            checkpoints.taken.push(Taken { end, path, bytes: 10, timestamp });
+            checkpoints.taken.push(Taken { at, path, bytes: 10, timestamp });
         }
         let spent = checkpoints.take_spent(100, Millis(wall));
         assert_eq!((checkpoints.taken.len(), spent.len()), (left, 3 - left), "{name}");
@@ -76,17 +78,16 @@ fn oldest_go_by_age_and_size_but_one_stays() {
     }
 }
 
-fn open(dir: &Path, config: &NodeConfig) -> (MetadataLog, Image) {
+fn open(dir: &Path, config: &NodeConfig) -> (MetadataLog, Found) {
     let opening = Opening {
         dir,
-        node: BrokerId(1),
-        directory_id: Uuid::from_bytes([5; 16]),
-        endpoints: &[],
         quorum: &config.quorum,
+        fixed: VoterSet::default(),
+        first: None,
         is_clean: false,
         now: Millis(1000),
     };
-    MetadataLog::open(&opening).unwrap()
+    MetadataLog::open(opening).unwrap()
 }
 
 fn topic(number: u8) -> MetadataRecord {
@@ -114,19 +115,19 @@ fn log_loses_its_beginning_and_not_its_state() {
         ("metadata.log.segment.ms", "1"),
         ("metadata.max.retention.bytes", "1"),
     ]);
-    let (mut log, image) = open(dir.path(), &config);
-    let mut image = Arc::new(image);
+    let (mut log, Found { mut images, voters, .. }) = open(dir.path(), &config);
     for number in 1..=5 {
-        let record = topic(number);
-        log.append(std::slice::from_ref(&record), 29, Millis(1000 * i64::from(number))).unwrap();
-        log.commit().unwrap();
-        let mut next = Image::clone(&image);
-        next.apply(&record).unwrap();
-        image = Arc::new(next);
-        log.keep_checkpoints(&image).unwrap();
+        let record = [topic(number)];
+        log.append(&record, 29, LeaderEpoch(1), Millis(1000 * i64::from(number))).unwrap();
+        log.sync().unwrap();
+        let end = log.end().offset;
+        images.append(&record, end).unwrap();
+        images.commit(end);
+        let image = Arc::new(images.committed().image().clone());
+        log.keep_checkpoints(&image, end, &voters).unwrap();
         while log.checkpoint_wait().is_some() {
             std::thread::sleep(Duration::from_millis(1));
-            log.keep_checkpoints(&image).unwrap();
+            log.keep_checkpoints(&image, end, &voters).unwrap();
         }
     }
     drop(log);
@@ -134,8 +135,8 @@ fn log_loses_its_beginning_and_not_its_state() {
     while names(&folder, ".checkpoint").len() > 1 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(names(&folder, ".checkpoint"), ["00000000000000000006-0000000001.checkpoint"]);
+    assert_eq!(names(&folder, ".checkpoint"), ["00000000000000000005-0000000001.checkpoint"]);
     assert!(!names(&folder, ".log").contains(&"00000000000000000000.log".to_owned()));
     let (_, found) = open(dir.path(), &config);
-    assert_eq!(found.topics().count(), 5);
+    assert_eq!(found.images.deciding().topics().count(), 5);
 }

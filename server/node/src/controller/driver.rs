@@ -1,0 +1,415 @@
+//! The controller's thread: it drives the quorum over the metadata log.
+//!
+//! What comes in is told to `raft::Raft`, what comes out of that is done in its order, what was
+//! appended is synced once for all that waits, and only then answers leave. A leader decides on the
+//! newest state; who waits for a decision hears of it once a majority has it and every shard acts
+//! on it, or that this node is no controller any more.
+//!
+//! Not here: the log's files (`metadata_log`), sockets (`remote`), replicas that read (`readers`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use ::metadata::controller::{Context, bootstrap_records};
+use ::metadata::{Changes, Image, Loader, MetadataRecord};
+use anyhow::Context as _;
+use config::StaticConfig;
+use protocol::internal::metadata::AbortTransactionRecord;
+use raft::{Endpoint, LogView, Output, Raft, Role};
+use tokio::sync::{oneshot, watch};
+use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
+
+use super::images::Images;
+use super::metadata_log::MetadataLog;
+use super::patience::Patience;
+use super::readers::Readers;
+use super::remote::Remote;
+use super::{Active, Answer, Deciding, Message, Publish, QuorumFacts};
+use crate::clock;
+
+/// Messages that share one sync at most.
+const MESSAGES_PER_SYNC: usize = 256;
+/// How long a leader that stops waits for the other voters to hear of it.
+const STOP_GRACE: Millis = Millis(1000);
+
+/// All that the thread owns.
+pub struct Driver {
+    pub raft: Raft,
+    pub log: MetadataLog,
+    pub images: Images,
+    pub readers: Readers,
+    pub remote: Remote,
+    /// Where this node's controller listens.
+    pub endpoints: Vec<Endpoint>,
+    pub desk: Desk,
+    pub patience: Patience,
+    /// What the cluster begins with, should it begin here.
+    pub formatted: Option<Vec<MetadataRecord>>,
+    /// The epoch that this node leads and has begun to decide in.
+    pub activated: Option<LeaderEpoch>,
+    /// Answers that wait for the log to be committed up to an offset; rising.
+    pub waiting: VecDeque<(Offset, Answer)>,
+    pub committed: Arc<Image>,
+    pub publishing: Option<Publishing>,
+    /// Who waits for the state that the node starts with.
+    pub starting: Option<oneshot::Sender<Arc<Image>>>,
+    /// Offset of the last record that every shard acts on.
+    pub applied: Arc<AtomicI64>,
+    pub active: watch::Sender<Active>,
+    pub stopping: Option<Millis>,
+}
+
+/// What decisions need beside the state.
+pub struct Desk {
+    pub rng: Rng,
+    pub fixed: Arc<StaticConfig>,
+    pub node: BrokerId,
+}
+
+/// The shards, and what they act on.
+pub struct Publishing {
+    pub publish: Publish,
+    pub seen: Arc<Image>,
+}
+
+impl Driver {
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// If the log fails, or says what cannot be.
+    pub fn run(mut self, inbox: &mpsc::Receiver<Message>) -> anyhow::Result<()> {
+        loop {
+            let next = self.settle()?;
+            if self.is_done() {
+                break;
+            }
+            self.keep_checkpoints()?;
+            let mut message = match inbox.recv_timeout(self.wait(next)) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let mut taken = 0;
+            while let Some(one) = message {
+                self.take(one)?;
+                self.carry_out()?;
+                taken += 1;
+                message = if taken < MESSAGES_PER_SYNC { inbox.try_recv().ok() } else { None };
+            }
+        }
+        let end = self.images.committed_end();
+        self.log.close(self.images.committed().image(), end, self.raft.voters())
+    }
+
+    fn wait(&self, next: Millis) -> Duration {
+        let next = self.readers.next().map_or(next, |until| until.min(next));
+        let next = self.stopping.map_or(next, |until| until.min(next));
+        let millis = (next - clock::monotonic()).get().max(1);
+        let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(1));
+        self.log.checkpoint_wait().map_or(wait, |checkpoint| wait.min(checkpoint))
+    }
+
+    fn take(&mut self, message: Message) -> anyhow::Result<()> {
+        let now = clock::monotonic();
+        match message {
+            Message::Decide(task) => self.decide(task),
+            Message::Asked(asked) => self.serve(asked),
+            Message::Answered { id, response: Some(response) } => {
+                self.remote.ended();
+                self.raft.responded(id, response, &self.log, now);
+                Ok(())
+            }
+            Message::Answered { id, response: None } => {
+                self.remote.ended();
+                self.raft.failed(id, now);
+                Ok(())
+            }
+            Message::Look(look) => {
+                look(self);
+                Ok(())
+            }
+            Message::Stop => {
+                self.stop(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Decides, if this node leads; the answer waits until that is committed.
+    fn decide(&mut self, task: super::Task) -> anyhow::Result<()> {
+        // Whose task is dropped hears that this node is no controller.
+        let Some(epoch) = self.raft.leading() else { return Ok(()) };
+        let facts = self.facts();
+        let Desk { rng, fixed, node } = &mut self.desk;
+        let context = Context { rng, fixed, node: *node };
+        let image = self.images.deciding();
+        let level = image.metadata_version();
+        let (records, answer) = task(Deciding { image, facts: &facts, context });
+        if !records.is_empty() {
+            self.append(&records, level, epoch)?;
+        }
+        self.waiting.push_back((self.images.end(), answer));
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        records: &[MetadataRecord],
+        level: i16,
+        epoch: LeaderEpoch,
+    ) -> anyhow::Result<()> {
+        self.patience.with(|| self.log.append(records, level, epoch, clock::wall()))?;
+        let appended = self.images.append(records, self.log.end().offset);
+        appended.context("the controller decided what does not fit its state")
+    }
+
+    /// Does all that follows from what was told, until nothing is left to do before the time that
+    /// is given.
+    fn settle(&mut self) -> anyhow::Result<Millis> {
+        loop {
+            let next = self.raft.poll(&self.log, clock::monotonic());
+            let mut has_more = self.carry_out()?;
+            has_more |= self.activate()?;
+            // Replicas write while this one syncs.
+            has_more |= self.answer_readers()?;
+            has_more |= self.carry_out()?;
+            if self.sync()? {
+                self.raft.synced(&self.log, clock::monotonic());
+                has_more = true;
+            }
+            if !has_more {
+                self.tell();
+                return Ok(next);
+            }
+        }
+    }
+
+    fn sync(&mut self) -> anyhow::Result<bool> {
+        let mut has_synced = false;
+        self.patience.with(|| {
+            has_synced = self.log.sync()?;
+            Ok(())
+        })?;
+        Ok(has_synced)
+    }
+
+    /// Does what the quorum wants, in its order; whether there was something.
+    pub(super) fn carry_out(&mut self) -> anyhow::Result<bool> {
+        let mut did = false;
+        loop {
+            let outputs = self.raft.outputs();
+            if outputs.is_empty() {
+                return Ok(did);
+            }
+            did = true;
+            for output in outputs {
+                self.carry_out_one(output)?;
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, output: Output) -> anyhow::Result<()> {
+        let wall = clock::wall();
+        match output {
+            Output::Persist(election) => {
+                let voters = self.raft.voters();
+                let fixed = voters.latest_offset().is_none().then(|| voters.latest());
+                self.log.persist(&election, fixed)?;
+            }
+            Output::AppendControl { epoch, records } => {
+                self.patience.with(|| self.log.append_control(epoch, &records, wall))?;
+                self.images.append(&[], self.log.end().offset)?;
+            }
+            Output::AppendFetched(bytes) => self.append_fetched(&bytes)?,
+            Output::Truncate(end) => {
+                self.log.truncate(end, wall)?;
+                self.images.truncate(end);
+                self.log.replay_rest(&mut self.images, |_, _| ())?;
+            }
+            Output::WriteSnapshot { snapshot, position, bytes, is_last } => {
+                let piece = (position, &bytes, is_last);
+                if let Some((images, voters)) = self.log.take_snapshot(snapshot, piece, wall)? {
+                    tracing::info!("took over the snapshot that ends at {}", snapshot.offset);
+                    self.images = images;
+                    self.committed = Arc::new(self.images.committed().image().clone());
+                    self.raft.installed(snapshot, voters);
+                }
+            }
+            Output::Send { id, to, endpoints, request } => {
+                self.remote.send(id, to, &endpoints, request);
+            }
+            Output::Committed(end) => {
+                if self.images.commit(end) {
+                    self.committed = Arc::new(self.images.committed().image().clone());
+                }
+            }
+            Output::Changed => self.changed(),
+        }
+        Ok(())
+    }
+
+    fn append_fetched(&mut self, bytes: &bytes::Bytes) -> anyhow::Result<()> {
+        let mut contents = None;
+        self.patience.with(|| {
+            contents = Some(self.log.append_fetched(bytes, clock::wall())?);
+            Ok(())
+        })?;
+        let contents = contents.unwrap_or_default();
+        for (offset, voters) in &contents.voters {
+            self.raft.replay(*offset, raft::VoterSet::from_record(voters));
+        }
+        self.images.append(&contents.records, self.log.end().offset)
+    }
+
+    /// The role, the epoch or the leader is another one. What was decided in an epoch that is over
+    /// may still be committed by another leader, but nobody here will know.
+    fn changed(&mut self) {
+        let leading = self.raft.leading();
+        if self.activated.is_some() && self.activated != leading {
+            self.answer_committed();
+            self.waiting.clear();
+            self.activated = None;
+        }
+        let (role, epoch) = (name(self.raft.role()), self.raft.election().epoch);
+        tracing::info!("{role} in epoch {epoch} of the metadata quorum");
+    }
+
+    /// Begins to decide in an epoch: what a former controller left half done goes, and a new
+    /// cluster gets its first records.
+    fn activate(&mut self) -> anyhow::Result<bool> {
+        let Some(epoch) = self.raft.leading().filter(|epoch| self.activated != Some(*epoch)) else {
+            return Ok(false);
+        };
+        self.activated = Some(epoch);
+        if self.images.newest().in_transaction() {
+            let reason = Some("the controller has changed".to_owned());
+            let record = AbortTransactionRecord { reason, ..Default::default() };
+            let level = self.images.deciding().metadata_version();
+            self.append(&[record.into()], level, epoch)?;
+        }
+        if self.images.deciding().metadata_version() == 0 {
+            let Desk { rng, fixed, node } = &mut self.desk;
+            let context = Context { rng, fixed, node: *node };
+            let made = || bootstrap_records(&context);
+            let records = self.formatted.clone().unwrap_or_else(made);
+            let mut loader = Loader::new(self.images.deciding().clone());
+            for record in &records {
+                loader.apply(record).context("the first records of the cluster do not fit")?;
+            }
+            self.append(&records, loader.image().metadata_version(), epoch)?;
+        }
+        Ok(true)
+    }
+
+    /// Lets everybody know what is new: the shards first, then who waits for an answer.
+    fn tell(&mut self) {
+        if self.starting.is_some()
+            && self.has_caught_up()
+            && let Some(starting) = self.starting.take()
+        {
+            // Nobody listens where the start was given up.
+            _ = starting.send(Arc::clone(&self.committed));
+        }
+        if let Some(publishing) = &mut self.publishing
+            && !Arc::ptr_eq(&publishing.seen, &self.committed)
+        {
+            let before = std::mem::replace(&mut publishing.seen, Arc::clone(&self.committed));
+            let changes = Changes::between(&before, &self.committed);
+            (publishing.publish)(&self.committed, &Arc::new(changes));
+        }
+        if self.publishing.is_some() {
+            self.applied.store(self.images.committed_end().get() - 1, Ordering::SeqCst);
+        }
+        self.answer_committed();
+        let active = self.known_leader();
+        self.active.send_if_modified(|told| {
+            let is_new = *told != active;
+            *told = active;
+            is_new
+        });
+    }
+
+    fn answer_committed(&mut self) {
+        let end = self.images.committed_end();
+        while let Some((_, answer)) = self.waiting.pop_front_if(|(needed, _)| *needed <= end) {
+            answer();
+        }
+    }
+
+    /// Whether the committed state is that of the cluster, and not what this node once knew.
+    fn has_caught_up(&self) -> bool {
+        let committed = match self.raft.role() {
+            Role::Leader(state) => Some(state.epoch_start().next()),
+            Role::Follower(state) => state.committed(),
+            Role::Unattached(_) | Role::Prospective(_) | Role::Candidate(_) => None,
+            Role::Resigned(_) => None,
+        };
+        committed.is_some_and(|end| end <= self.images.committed_end())
+            && self.committed.metadata_version() > 0
+    }
+
+    fn known_leader(&self) -> Active {
+        let election = self.raft.election();
+        let endpoints = self.leader_endpoints().iter().map(|one| {
+            let at = config::HostPort { host: one.host.clone(), port: one.port };
+            (one.listener.clone(), at)
+        });
+        Active {
+            leader: election.leader,
+            epoch: election.epoch,
+            endpoints: endpoints.collect(),
+            kraft_version: self.facts().kraft_version,
+        }
+    }
+
+    /// The state of the quorum.
+    pub fn facts(&self) -> QuorumFacts {
+        QuorumFacts {
+            leader: self.raft.election().leader,
+            epoch: self.raft.election().epoch,
+            high_watermark: self.raft.high_watermark().unwrap_or(Offset::ZERO),
+            end: self.log.end().offset,
+            kraft_version: i16::from(self.raft.voters().latest_offset().is_some()),
+        }
+    }
+
+    fn keep_checkpoints(&mut self) -> anyhow::Result<()> {
+        if self.images.committed().in_transaction() {
+            // The committed state lacks what the transaction has written so far.
+            return Ok(());
+        }
+        let end = self.images.committed_end();
+        if self.log.keep_checkpoints(&self.committed, end, self.raft.voters())? {
+            self.raft.trimmed(&self.log);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, now: Millis) {
+        let is_alone = self.raft.voters().latest().is_only(self.raft.local());
+        let hands_over = self.raft.leading().is_some() && !is_alone;
+        if hands_over {
+            self.raft.step_down(now);
+        }
+        self.stopping = Some(if hands_over { now + STOP_GRACE } else { now });
+    }
+
+    fn is_done(&self) -> bool {
+        let is_told = matches!(self.raft.role(), Role::Resigned(_)) && self.remote.is_idle();
+        self.stopping.is_some_and(|until| until <= clock::monotonic() || is_told)
+    }
+}
+
+fn name(role: &Role) -> &'static str {
+    match role {
+        Role::Unattached(_) => "unattached",
+        Role::Prospective(_) => "prospective",
+        Role::Candidate(_) => "candidate",
+        Role::Leader(_) => "leader",
+        Role::Follower(_) => "follower",
+        Role::Resigned(_) => "resigned",
+    }
+}

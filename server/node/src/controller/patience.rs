@@ -1,0 +1,46 @@
+//! Trying again what fails for want of room or descriptors: nothing is lost by waiting, and the
+//! node serves all that needs no decision meanwhile. A stop is not kept waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use log::{AppendError, LogError};
+
+/// How long the controller rests where there is no room for its log.
+const ROOM_RETRY: Duration = Duration::from_millis(200);
+
+/// Ends when the flag is set.
+#[derive(Clone)]
+pub struct Patience(pub Arc<AtomicBool>);
+
+impl Patience {
+    /// Does something again until there is room for it.
+    ///
+    /// # Errors
+    /// What will not pass.
+    pub fn with(&self, mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let mut told = false;
+        loop {
+            match attempt() {
+                Err(fault) if is_passing(&fault) && !self.0.load(Ordering::Relaxed) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!("changes to the cluster wait for room: {fault:#}");
+                    }
+                    thread::sleep(ROOM_RETRY);
+                }
+                ended => return ended,
+            }
+        }
+    }
+}
+
+fn is_passing(fault: &anyhow::Error) -> bool {
+    let append = fault.downcast_ref::<AppendError>();
+    let append = append.and_then(|fault| match fault {
+        AppendError::Log(fault) => Some(fault),
+        _ => None,
+    });
+    append.or(fault.downcast_ref::<LogError>()).is_some_and(LogError::is_passing)
+}
