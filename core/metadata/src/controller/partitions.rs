@@ -10,7 +10,7 @@ use super::{
     Context, Decision, PARTITIONS_PER_REQUEST_MAX, Refusal, placement, split_duplicates,
     wire_result,
 };
-use crate::image::{Image, Partition, directory};
+use crate::image::{BrokerIds, Image, Partition, directory};
 use crate::record::{MetadataRecord, has_directories};
 
 /// Decides CreatePartitions. With `validate_only` all is checked and nothing made.
@@ -121,7 +121,7 @@ pub(super) fn placed_partitions(
 
 /// A new partition on these brokers, led by the first active one; `None` where none is.
 pub(super) fn new_partition(image: &Image, replicas: &[BrokerId]) -> Option<Partition> {
-    let isr: Box<[_]> = replicas.iter().copied().filter(|&id| image.is_active(id)).collect();
+    let isr: BrokerIds = replicas.iter().copied().filter(|&id| image.is_active(id)).collect();
     let leader = *isr.first()?;
     Some(Partition {
         replicas: replicas.into(),

@@ -9,6 +9,7 @@
 //! deciding (`controller`).
 
 mod apply;
+mod broker_ids;
 mod changes;
 mod cluster;
 mod config_resource;
@@ -26,6 +27,7 @@ use protocol::internal::metadata::{
 use types::{BrokerId, Uuid};
 
 pub use apply::ApplyError;
+pub use broker_ids::BrokerIds;
 pub use changes::{Changes, PartitionDifference};
 pub use cluster::{Broker, Controller, Endpoint, SupportedFeature};
 pub use config_resource::{ConfigResource, ResourceType};

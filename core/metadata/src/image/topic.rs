@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::internal::metadata::{PartitionChangeRecord, PartitionRecord, TopicRecord};
 use types::{BrokerId, LeaderEpoch, Uuid};
 
+use super::BrokerIds;
 use crate::shared_map::SharedMap;
 
 /// Ids that stand for no directory in particular: the first 100, as Kafka reserves them.
@@ -83,19 +84,19 @@ impl Topic {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Partition {
     /// Brokers that hold a copy, preferred leader first.
-    pub replicas: Box<[BrokerId]>,
+    pub replicas: BrokerIds,
     /// Log directory of each replica, in the order of `replicas`.
     pub directories: Box<[Uuid]>,
     /// Replicas in sync.
-    pub isr: Box<[BrokerId]>,
+    pub isr: BrokerIds,
     /// Eligible leader replicas: out of sync, yet they hold everything committed (KIP-966).
-    pub elr: Box<[BrokerId]>,
+    pub elr: BrokerIds,
     /// The leader before the partition lost its last one.
-    pub last_known_elr: Box<[BrokerId]>,
+    pub last_known_elr: BrokerIds,
     /// Replicas that a reassignment takes away.
-    pub removing: Box<[BrokerId]>,
+    pub removing: BrokerIds,
     /// Replicas that a reassignment adds.
-    pub adding: Box<[BrokerId]>,
+    pub adding: BrokerIds,
     /// Who leads, if anybody.
     pub leader: Option<BrokerId>,
     /// How often the leader has changed.
@@ -205,7 +206,7 @@ impl Partition {
 }
 
 /// Broker ids of a message as values.
-pub(crate) fn brokers(ids: &[i32]) -> Box<[BrokerId]> {
+pub(crate) fn brokers(ids: &[i32]) -> BrokerIds {
     ids.iter().copied().map(BrokerId).collect()
 }
 
