@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use ::metadata::controller::{Context, bootstrap_records};
-use ::metadata::{Changes, Image, Loader, MetadataRecord};
+use ::metadata::{Changes, Image, Loader, MetadataRecord, batches};
 use anyhow::Context as _;
 use config::StaticConfig;
 use protocol::internal::metadata::AbortTransactionRecord;
@@ -148,8 +148,8 @@ impl Driver {
         let image = self.images.deciding();
         let level = image.metadata_version();
         let (records, answer) = task(Deciding { image, facts: &facts, context });
-        if !records.is_empty() {
-            self.append(&records, level, epoch)?;
+        for batch in batches(records, level)? {
+            self.append(&batch, level, epoch)?;
         }
         self.waiting.push_back((self.images.end(), answer));
         Ok(())
