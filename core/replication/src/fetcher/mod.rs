@@ -154,7 +154,8 @@ impl Fetcher {
         Some(FetchPlan { session_id, session_epoch, wants, forgotten })
     }
 
-    /// The request was answered, with an error for the whole and a session id.
+    /// The request was answered, with an error for the whole and a session id. Its partitions are to
+    /// be taken before, while [`Fetcher::asked`] still tells what each was asked.
     pub fn answered(&mut self, error: ErrorCode, session_id: i32) {
         self.is_under_way = false;
         if !self.session.answered(error, session_id) {
