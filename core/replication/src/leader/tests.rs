@@ -311,7 +311,8 @@ fn newer_metadata_overrides_what_was_proposed() {
 #[test]
 fn a_later_epoch_counts_from_nothing() {
     let mut leader = leader(&[1, 2]);
-    fetch(&mut leader, 2, 10);
+    let has_all = ReplicaFetch { last_fetched_epoch: Some(LeaderEpoch(5)), ..asks(2, 12) };
+    fetch_at(&mut leader, &has_all, 12, 0);
     let term = Term {
         epoch: LeaderEpoch(6),
         partition_epoch: 8,
