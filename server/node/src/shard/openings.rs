@@ -12,10 +12,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use log::{Log, LogError, Rested};
 use rustc_hash::FxHashMap;
+use types::LeaderEpoch;
 
 use super::closed::{Closed, OpenJob};
 use super::partition::PartitionId;
-use super::{Shard, SharedPartition};
+use super::{Call, Shard, SharedPartition};
 use crate::threads;
 
 /// Threads that open logs for one shard at once.
@@ -97,6 +98,37 @@ impl Shard {
         if let Some(opening) = self.openings.under_way.borrow_mut().get_mut(&id) {
             opening.waiting.push(Box::new(work));
         }
+    }
+
+    /// As [`Shard::call`], but gives what `empty` makes of the leader's epoch where the log is closed
+    /// and nothing was ever appended to it: whoever only asks needs no files.
+    pub fn call_unless_empty<T: Send + 'static>(
+        self: &Rc<Self>,
+        id: PartitionId,
+        empty: impl FnOnce(LeaderEpoch) -> T + Send + 'static,
+        work: impl FnOnce(&Rc<Shard>) -> T + Send + 'static,
+    ) -> Call<T> {
+        let owner = self.owner_of(id);
+        if owner == self.index {
+            return match self.epoch_if_empty(id) {
+                Some(epoch) => Call::Done(Some(empty(epoch))),
+                None => self.call(id, work),
+            };
+        }
+        let (reply, answer) = self.reply_from(owner);
+        self.shared.mailboxes.post(owner, move |shard| match shard.epoch_if_empty(id) {
+            Some(epoch) => reply.send(empty(epoch)),
+            None => shard.when_open(id, move |shard| reply.send(work(shard))),
+        });
+        Call::Posted(answer)
+    }
+
+    fn epoch_if_empty(&self, id: PartitionId) -> Option<LeaderEpoch> {
+        let closed = self.closed.borrow();
+        let is_empty = closed.get(&id).is_some_and(|closed| !closed.may_have_folder());
+        let image = self.image.borrow();
+        let partition = image.topic_by_id(id.topic)?.partition(id.index)?;
+        is_empty.then_some(partition.leader_epoch)
     }
 
     /// Runs `work` when the logs of all the partitions are open.

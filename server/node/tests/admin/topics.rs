@@ -11,6 +11,9 @@ use protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsRespons
 use protocol::messages::describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, TopicRequest,
 };
+use protocol::messages::list_offsets::{
+    ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
+};
 use types::ErrorCode;
 
 use crate::client::{Client, TestNode};
@@ -141,4 +144,46 @@ fn what_is_asked_again_is_answered_alike_until_something_changes() {
     assert_eq!(page(&describe(&mut client, &["a"], 10, None)).0, ["a:0"]);
     client.create_topic("b", 1);
     assert_eq!(page(&describe(&mut client, &[], 10, None)).0, ["a:0", "b:0"]);
+}
+
+/// Error, offset and leader epoch for each of the timestamps, in order.
+fn offsets(client: &mut Client, known_epoch: i32, timestamps: &[i64]) -> Vec<(i16, i64, i32)> {
+    let mut ask = |timestamp| {
+        let partition = ListOffsetsPartition {
+            timestamp,
+            current_leader_epoch: known_epoch,
+            ..Default::default()
+        };
+        let topic = ListOffsetsTopic {
+            name: "t".to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request =
+            ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+        let response: ListOffsetsResponse = client.call(ApiKey::ListOffsets, 11, &request);
+        let found = &response.topics[0].partitions[0];
+        (found.error_code, found.offset, found.leader_epoch)
+    };
+    timestamps.iter().map(|timestamp| ask(*timestamp)).collect()
+}
+
+#[test]
+fn new_partitions_tell_their_offsets_without_a_file_and_as_once_they_have_one() {
+    let node = TestNode::start();
+    let mut client = node.client();
+    client.create_topic("t", 1);
+    let wanted = [-1, -2, -3, -4, -5, -6, -7, 0, 5];
+    let closed = offsets(&mut client, 0, &wanted);
+    let has_folder = || node.log_dirs().iter().any(|dir| dir.join("t-0").exists());
+    assert!(!has_folder());
+    let unknown = ErrorCode::UnknownLeaderEpoch.to_wire();
+    assert_eq!(offsets(&mut client, 1, &[-1]), [(unknown, -1, -1)]);
+    assert!(!has_folder());
+
+    // This needs the log.
+    assert_eq!(client.delete_records("t", 0, 0).0, ErrorCode::None);
+    assert!(has_folder());
+    assert_eq!(offsets(&mut client, 0, &wanted), closed);
+    assert_eq!(closed[0], (0, 0, 0));
 }

@@ -1,5 +1,6 @@
 //! ListOffsets: offsets by timestamp and by the special values that stand for the ends of a log.
 
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 use log::{LogError, TimeLookup, TimeWanted, TimestampedOffset};
@@ -74,13 +75,22 @@ fn begin(
     let version = context.version;
     let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
     let id = resolve::led_here(shard, &topic, wanted.partition_index)?;
+    let ListOffsetsPartition { timestamp, current_leader_epoch: known, .. } = wanted;
     let find = move |shard: &Rc<Shard>| {
         let partition = shard.served_partition(id)?;
         let mut partition = partition.borrow_mut();
-        partition.check_epoch(wanted.current_leader_epoch)?;
-        find(&mut partition, wanted.timestamp, read_committed, version)
+        partition.check_epoch(known)?;
+        find(&mut partition, timestamp, read_committed, version)
     };
-    Ok(Begun { id, call: shard.call(id, find) })
+    // Clients ask this of new partitions, and of all of them: no file is made for that.
+    let find_none = move |epoch: LeaderEpoch| {
+        check_epoch(known, epoch)?;
+        match end_of(&Ends::of_empty(epoch), timestamp, version) {
+            Some(found) => Ok(Outcome::Found(found)),
+            None => wanted_time(timestamp, version).map(|_| Outcome::Found((-1, None, None))),
+        }
+    };
+    Ok(Begun { id, call: shard.call_unless_empty(id, find_none, find) })
 }
 
 async fn finish(context: &Context, begun: Begun) -> Result<Found, ErrorCode> {
@@ -130,6 +140,31 @@ enum Outcome {
     LookUp { lookup: TimeLookup, end: Offset },
 }
 
+/// As `Partition::check_epoch`, where only the image knows the partition.
+fn check_epoch(known: i32, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
+    match known.cmp(&epoch.0) {
+        _ if known < 0 => Ok(()),
+        Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
+    }
+}
+
+/// Where a log begins and ends.
+struct Ends {
+    start: Offset,
+    start_epoch: Option<LeaderEpoch>,
+    end: Offset,
+    leader_epoch: LeaderEpoch,
+}
+
+impl Ends {
+    /// Of a log that nothing was ever appended to.
+    fn of_empty(leader_epoch: LeaderEpoch) -> Self {
+        Self { start: Offset::ZERO, start_epoch: None, end: Offset::ZERO, leader_epoch }
+    }
+}
+
 fn find(
     partition: &mut Partition,
     timestamp: i64,
@@ -138,21 +173,34 @@ fn find(
 ) -> Result<Outcome, ErrorCode> {
     let end =
         if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
-    let epoch_at = |partition: &Partition, offset| partition.log().leader_epochs().epoch_of(offset);
     let start = partition.log().start_offset();
-    let found = match timestamp {
-        LATEST => (-1, Some(end), Some(partition.leader_epoch())),
-        EARLIEST => (-1, Some(start), epoch_at(partition, start)),
-        EARLIEST_LOCAL if version >= 8 => (-1, Some(start), epoch_at(partition, start)),
-        LATEST_TIERED if version >= 9 => (-1, None, None),
-        EARLIEST_PENDING_UPLOAD if version >= 11 => (-1, None, None),
-        MAX_TIMESTAMP if version >= 7 => {
-            return look_up_time(partition, TimeWanted::Greatest, end);
-        }
-        _ if timestamp < 0 => return Err(ErrorCode::UnsupportedVersion),
-        _ => return look_up_time(partition, TimeWanted::Since(timestamp), end),
-    };
-    Ok(Outcome::Found(found))
+    let start_epoch = partition.log().leader_epochs().epoch_of(start);
+    let ends = Ends { start, start_epoch, end, leader_epoch: partition.leader_epoch() };
+    match end_of(&ends, timestamp, version) {
+        Some(found) => Ok(Outcome::Found(found)),
+        None => look_up_time(partition, wanted_time(timestamp, version)?, end),
+    }
+}
+
+/// What the special values stand for that need no look-up.
+fn end_of(ends: &Ends, timestamp: i64, version: i16) -> Option<Found> {
+    let Ends { start, start_epoch, end, leader_epoch } = *ends;
+    match timestamp {
+        LATEST => Some((-1, Some(end), Some(leader_epoch))),
+        EARLIEST => Some((-1, Some(start), start_epoch)),
+        EARLIEST_LOCAL if version >= 8 => Some((-1, Some(start), start_epoch)),
+        LATEST_TIERED if version >= 9 => Some((-1, None, None)),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => Some((-1, None, None)),
+        _ => None,
+    }
+}
+
+fn wanted_time(timestamp: i64, version: i16) -> Result<TimeWanted, ErrorCode> {
+    match timestamp {
+        MAX_TIMESTAMP if version >= 7 => Ok(TimeWanted::Greatest),
+        _ if timestamp < 0 => Err(ErrorCode::UnsupportedVersion),
+        _ => Ok(TimeWanted::Since(timestamp)),
+    }
 }
 
 fn look_up_time(
