@@ -97,6 +97,11 @@ impl LeaderEpochs {
         self.entries.clear();
     }
 
+    /// After all that was done, these are the entries that the checkpoint holds.
+    pub(crate) fn compare_with_checkpoint(&mut self, entries: &[(LeaderEpoch, Offset)]) {
+        self.dirty &= self.entries != entries;
+    }
+
     /// What was taken did not reach the disk.
     pub(crate) fn set_dirty(&mut self) {
         self.dirty = true;

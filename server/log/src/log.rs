@@ -299,12 +299,23 @@ impl Log {
         Ok(self.durable_end)
     }
 
-    /// Gives the folder another name in the same directory: a future log takes its partition's
-    /// place, or a partition is marked for deletion.
+    /// Gives the folder another name in the same directory, for good: a future log takes its
+    /// partition's place. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError::Io`]; where the name could not be given, the log keeps its former one.
+    pub fn rename(&mut self, dir: PathBuf) -> Result<(), LogError> {
+        self.set_aside(dir)?;
+        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        self.disk.sync_dir(parent).of_sync(parent)
+    }
+
+    /// As [`Log::rename`], for a folder that is to go: whoever removes it syncs the directory
+    /// before ([`LogDir::sync`](crate::LogDir::sync)).
     ///
     /// # Errors
     /// [`LogError::Io`]; the log keeps its former name then.
-    pub fn rename(&mut self, dir: PathBuf) -> Result<(), LogError> {
+    pub fn set_aside(&mut self, dir: PathBuf) -> Result<(), LogError> {
         self.finish_roll()?;
         self.finish_deletion()?;
         self.end_pending_swap()?;
@@ -314,7 +325,6 @@ impl Log {
             removal.moved_to(&dir);
         }
         self.dir = dir;
-        let parent = self.dir.parent().unwrap_or(Path::new("/"));
-        self.disk.sync_dir(parent).of_sync(parent)
+        Ok(())
     }
 }

@@ -89,6 +89,7 @@ impl Log {
         disk.create_dir_all(&dir).context("create", &dir)?;
         let mut listing = list(disk.as_ref(), &dir)?;
         let epochs = load_epochs(disk.as_ref(), &dir)?;
+        let known = epochs.entries().to_vec();
         let is_new = listing.segments.is_empty();
         let base = listing.segments.last().map_or(opening.start_offset, |last| last.base);
         // A placeholder for the moment: `recover` puts the real one in its place.
@@ -129,6 +130,8 @@ impl Log {
             scanned: Size::default(),
         };
         log.recover(listing, opening, now, left)?;
+        // Made anew from the batches as they were, they need not be written again.
+        log.epochs.compare_with_checkpoint(&known);
         Ok(log)
     }
 

@@ -212,7 +212,7 @@ impl Shard {
         dir.count(false);
         let deleted = dir.log_dir.folder_of_kind(&name, FolderKind::Deleted, id.topic);
         let delay = partition.log().config().file_delete_delay_ms;
-        match partition.log_mut().rename(deleted.clone()) {
+        match partition.log_mut().set_aside(deleted.clone()) {
             Ok(()) => self.remove_later(deleted, delay),
             Err(fault) => {
                 self.shared.dirs.report(&fault);

@@ -81,11 +81,14 @@ impl DiskFile for FaultyFile {
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.change(Op::SetLen, |state| {
-            let content = state.volume.file(self.id);
-            content.set_len(bytes);
-            content.modified = Millis::ZERO;
+            state.set_len(self.id, bytes);
             Ok(())
         })
+    }
+
+    fn reserve(&self, at: u64, bytes: u64) -> io::Result<()> {
+        let end = usize::try_from(at + bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.change(Op::Reserve, |state| state.reserve(self.id, end))
     }
 
     fn set_modified(&self, at: Millis) -> io::Result<()> {

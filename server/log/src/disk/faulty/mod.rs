@@ -50,6 +50,8 @@ pub enum Op {
     Read,
     /// Of content.
     Write,
+    /// Of blocks that a file is to grow into.
+    Reserve,
     /// A cut or an extension.
     SetLen,
     /// Of content.
@@ -284,16 +286,38 @@ impl State {
         }
         let room = usize::try_from(self.room).unwrap_or(usize::MAX);
         let content = self.volume.file(id);
-        let growth = (at + taken).saturating_sub(content.cached.len());
+        let held = content.cached.len().max(content.reserved);
+        let growth = (at + taken).saturating_sub(held);
         taken -= growth.saturating_sub(room).min(taken);
         if taken == 0 && !bytes.is_empty() {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let growth = (at + taken).saturating_sub(content.cached.len());
+        let growth = (at + taken).saturating_sub(held);
         content.write(&bytes[..taken], at);
         content.modified = Millis::ZERO;
         self.room -= growth as u64;
         Ok(taken)
+    }
+
+    /// Takes room for a file up to `end`.
+    fn reserve(&mut self, id: FileId, end: usize) -> io::Result<()> {
+        let content = self.volume.file(id);
+        let growth = end.saturating_sub(content.cached.len().max(content.reserved)) as u64;
+        if growth > self.room {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        content.reserved = content.reserved.max(end);
+        self.room -= growth;
+        Ok(())
+    }
+
+    /// Cuts or extends a file; what was reserved behind its former end goes.
+    fn set_len(&mut self, id: FileId, bytes: usize) {
+        let content = self.volume.file(id);
+        let reserved = std::mem::take(&mut content.reserved);
+        self.room += reserved.saturating_sub(content.cached.len()) as u64;
+        content.set_len(bytes);
+        content.modified = Millis::ZERO;
     }
 
     fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<FileId> {

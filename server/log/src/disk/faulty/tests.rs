@@ -131,6 +131,21 @@ fn full_disk_takes_what_fits() {
 }
 
 #[test]
+fn what_is_reserved_takes_room_until_the_file_is_cut() {
+    let disk = disk(1);
+    disk.set_room(10);
+    let open = |name| disk.open(Path::new(name), OpenMode::Create).unwrap();
+    let (file, other) = (open("/d/f"), open("/d/g"));
+    file.reserve(0, 8).unwrap();
+    assert_eq!(file.len().unwrap(), 0);
+    assert_eq!(other.write_vectored_at(&[IoSlice::new(b"abcdefg")], 0).unwrap(), 2);
+    assert_eq!(other.reserve(2, 1).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(file.write_vectored_at(&[IoSlice::new(b"abc")], 0).unwrap(), 3);
+    file.set_len(3).unwrap();
+    assert_eq!(other.write_vectored_at(&[IoSlice::new(b"cdefghi")], 2).unwrap(), 5);
+}
+
+#[test]
 fn open_files_and_locks_end_with_the_process() {
     let disk = disk(1);
     let file = disk.open(Path::new("/d/f"), OpenMode::Create).unwrap();

@@ -33,6 +33,8 @@ pub(super) struct Content {
     stable_bytes: usize,
     /// Sectors of `cached` that are not in `stable`.
     dirty: BTreeSet<usize>,
+    /// Up to here room is taken, whether the file is as long or not.
+    pub reserved: usize,
     pub modified: Millis,
 }
 
