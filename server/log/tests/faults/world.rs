@@ -108,6 +108,7 @@ impl World {
             segment_index_bytes: 1 << 20,
             retention_bytes: config.retention_bytes.map(|bytes| bytes * 500),
             sync_before_ack: seed % 2 == 1,
+            reserve_from_bytes: 100_000,
             ..config
         });
         world
