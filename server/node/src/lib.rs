@@ -12,6 +12,7 @@ mod dirs;
 mod dynamic;
 mod groups;
 mod http;
+mod leaders;
 pub mod logging;
 mod membership;
 mod metrics;

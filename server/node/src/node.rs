@@ -31,7 +31,7 @@ use crate::shared::{Advertised, Shared};
 use crate::sync_threads::SyncThreads;
 use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
-use crate::{dir_failures, dynamic, groups, membership, peers, sessions, threads, upkeep};
+use crate::{dir_failures, dynamic, groups, leaders, membership, peers, sessions, threads, upkeep};
 
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -417,6 +417,7 @@ fn open_shards(
                 dynamic::put_in_force(&shard.shared, &image);
                 tokio::task::spawn_local(dir_failures::run(Rc::clone(shard)));
                 tokio::task::spawn_local(sessions::run(Rc::clone(shard)));
+                tokio::task::spawn_local(leaders::run(Rc::clone(shard)));
             }
             // Fails where the start was given up.
             _ = opened.send(());

@@ -95,7 +95,7 @@ keys! {
         .acting():
         "Milliseconds after which a segment is rolled even if it is small.";
     boolean("unclean.leader.election.enable", "false")
-        .from(&[same("unclean.leader.election.enable")]):
+        .from(&[same("unclean.leader.election.enable")]).acting():
         "Whether a replica that may lack records can lead when no other is left.";
     string("thalweg.durability", "sync").check(Check::OneOf(&["sync", "async"]))
         .from(&[same("thalweg.durability")]).acting():

@@ -3,11 +3,11 @@
 use crate::key::{ConfigKey, keys};
 
 keys! {
-    boolean("auto.leader.rebalance.enable", "true").high():
+    boolean("auto.leader.rebalance.enable", "true").high().acting():
         "Whether leadership goes back to preferred replicas by itself.";
     int("controller.socket.timeout.ms", "30000"):
         "Milliseconds that a broker waits for a controller's answer.";
-    long("leader.imbalance.check.interval.seconds", "300").min(1).high():
+    long("leader.imbalance.check.interval.seconds", "300").min(1).high().acting():
         "Seconds between looks for leaders to move back.";
     int("num.replica.alter.log.dirs.threads", "").unset().high():
         "Threads that move replicas from one directory to another.";

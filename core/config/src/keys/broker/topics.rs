@@ -39,8 +39,8 @@ keys! {
         "Waiting produces between clean-ups in Apache Kafka; thalweg needs none.";
     int("share.fetch.purgatory.purge.interval.requests", "1000"):
         "Waiting share fetches between clean-ups in Apache Kafka; thalweg needs none.";
-    boolean("unclean.leader.election.enable", "false").high().cluster_wide():
+    boolean("unclean.leader.election.enable", "false").high().cluster_wide().acting():
         "Whether a replica that may lack records can lead when no other is left.";
-    long("unclean.leader.election.interval.ms", "300000").min(1).internal():
+    long("unclean.leader.election.interval.ms", "300000").min(1).internal().acting():
         "Milliseconds between looks for partitions that wait for such an election.";
 }
