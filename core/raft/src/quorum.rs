@@ -273,8 +273,12 @@ impl Raft {
         if epoch == self.election.epoch {
             // Another leader of the same epoch cannot be.
             let agrees = self.election.leader.is_none() || self.election.leader == leader;
-            let may_follow = matches!(self.role, Role::Unattached(_) | Role::Prospective(_))
-                || matches!(self.role, Role::Candidate(_));
+            let may_follow = match self.role {
+                Role::Unattached(_) => true,
+                // Who knows the leader has stopped trusting it: that others know it is no news.
+                Role::Prospective(_) | Role::Candidate(_) => self.election.leader.is_none(),
+                Role::Leader(_) | Role::Follower(_) | Role::Resigned(_) => false,
+            };
             if let Some(leader) = leader
                 && agrees
                 && may_follow

@@ -69,6 +69,21 @@ fn a_voter_that_was_cut_off_does_not_end_the_epoch() {
     });
 }
 
+/// Who asks whether it would be elected hears of the old leader with every answer, and must not
+/// go back to it for that.
+#[test]
+fn a_leader_that_is_lost_is_followed() {
+    each_seed(QUIET_SEEDS, |seed| {
+        let mut world = World::new(seed, 3, 0);
+        world.run(10_000);
+        let before = world.leader().expect("somebody leads");
+        world.cut_off(before.0);
+        world.run(20_000);
+        let after = world.leader().expect("somebody leads again");
+        assert!(after.0 != before.0 && after.1 > before.1, "{before:?} {after:?}");
+    });
+}
+
 #[test]
 fn a_leader_that_steps_down_is_followed_soon() {
     each_seed(QUIET_SEEDS, |seed| {
