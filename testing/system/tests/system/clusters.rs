@@ -35,3 +35,11 @@ fn a_cluster_keeps_every_promise_when_all_nodes_are_killed() -> anyhow::Result<(
 fn a_cluster_keeps_every_promise_when_all_power_is_cut() -> anyhow::Result<()> {
     drill("clusters::a_cluster_keeps_every_promise_when_all_power_is_cut", Drill::CutAll)
 }
+
+#[test]
+fn a_cluster_keeps_every_promise_when_a_disk_is_full_for_a_while() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_a_disk_is_full_for_a_while",
+        Drill::FillLeader,
+    )
+}

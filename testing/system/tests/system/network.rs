@@ -99,7 +99,8 @@ fn nothing_is_left_of_a_network_whose_test_panics() -> anyhow::Result<()> {
             let _network = Network::new(2)?;
             let mut sleeper = Place::Node(1).command("sleep");
             // Neither waited for nor killed: as a test leaves its nodes that is killed itself.
-            sleeper.arg(format!("1{mark}")).spawn()?;
+            // Nor does it hold the pipe, whose end the test waits for.
+            sleeper.arg(format!("1{mark}")).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
             panic!("in the middle of a test");
         })
     });
