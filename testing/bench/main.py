@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import signal
 import statistics
 import sys
 
@@ -69,6 +70,8 @@ def line(row, values):
 
 
 def main():
+    # Told to end, it still ends the nodes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
     report, raw, failed = [], {}, False
     for group in groups(COLD_GB, RETAINED_GB):
         # Clusters are measured when they are asked for: ours cannot form one yet.
@@ -82,7 +85,10 @@ def main():
             failed = True
             continue
         report += ["", f"{group.name} ({group.mode})", "", "| what | unit | Kafka | thalweg | ratio | aim |", "|---|---|---|---|---|---|"]
-        report += [line(row, values) for row in group.rows]
+        lines = [line(row, values) for row in group.rows]
+        report += lines
+        # What is known is known, even if the rest is interrupted.
+        print("\n".join(lines), file=sys.stderr, flush=True)
     if ONLY.search("own modes"):
         raw["own modes"] = modes = own_modes()
         report += ["", f"own modes, {OWN_PRODUCERS} producers, 12 partitions", "", "| mode | records/s | p50 ms | p99 ms |", "|---|---|---|---|"]

@@ -171,12 +171,7 @@ impl Cluster {
                 self.network.heal()
             }
             Drill::DeafenOthers | Drill::DeafenLeader => {
-                for &other in ids.iter().filter(|&&id| id != leader) {
-                    let (leader, other) = (Place::Node(leader), Place::Node(other));
-                    let is_out = drill == Drill::DeafenOthers;
-                    let (from, to) = if is_out { (leader, other) } else { (other, leader) };
-                    self.network.cut(from, to)?;
-                }
+                self.deafen(leader, drill == Drill::DeafenOthers)?;
                 self.get_on(flow)?;
                 self.network.heal()
             }
@@ -215,6 +210,15 @@ impl Cluster {
                 self.wait_until_in_sync(TOPIC, 0, copies)
             }),
         }
+    }
+
+    /// What the leader sends to the other nodes vanishes, or what they send to it.
+    fn deafen(&self, leader: u8, is_out: bool) -> anyhow::Result<()> {
+        self.network.nodes().filter(|&id| id != leader).try_for_each(|other| {
+            let (leader, other) = (Place::Node(leader), Place::Node(other));
+            let (from, to) = if is_out { (leader, other) } else { (other, leader) };
+            self.network.cut(from, to)
+        })
     }
 
     fn restart(&mut self, id: u8) -> anyhow::Result<()> {
