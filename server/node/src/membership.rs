@@ -108,6 +108,20 @@ impl Membership {
 }
 
 impl Running {
+    /// As [`Running::leave`], where other brokers can take over what this one leads. Done while
+    /// this node still serves, so that clients find the new leaders and not closed connections.
+    pub fn leave_to_others(&self, shared: &Shared) {
+        let own = shared.config.node_id;
+        let (told, answer) = mpsc::channel();
+        shared.mailboxes.post(0, move |shard| {
+            let image = shard.image();
+            _ = told.send(image.brokers().any(|broker| broker.id != own && !broker.fenced));
+        });
+        if answer.recv() == Ok(true) {
+            self.leave(shared);
+        }
+    }
+
     /// Has the cluster take the leaderships, and waits until the node may go. Once it has left,
     /// there is nothing to do.
     pub fn leave(&self, shared: &Shared) {

@@ -172,6 +172,7 @@ impl Node {
     /// If something could not be written; the next start then recovers as after a crash.
     pub fn stop(self) -> anyhow::Result<()> {
         self.status.set(Phase::Stopping);
+        self.membership.leave_to_others(&self.shared);
         self.shared.net.shut_down(DRAIN_GRACE);
         let panicked = |what: &str| anyhow::anyhow!("{what} panicked");
         for acceptor in self.acceptors {

@@ -94,14 +94,6 @@ impl Sessions {
         // Each change of the notes is one call; a panic in it ends the process.
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// A decision has changed a broker.
-    fn changed_by<R>(&self, decision: Decision<R>) -> Decision<R> {
-        if !decision.records.is_empty() {
-            self.changed.notify_one();
-        }
-        decision
-    }
 }
 
 /// Registers a broker.
@@ -124,7 +116,7 @@ pub async fn register(
             session_is_alive: id != own
                 && sessions.follow(image, quorum, now).sessions.is_alive(id, now),
         };
-        sessions.changed_by(register_broker(image, &request, facts, context))
+        register_broker(image, &request, facts, context)
     };
     shared.controller.decide_with_facts(decide).await
 }
@@ -154,9 +146,22 @@ pub async fn beat(
         if image.metadata_version() < CORDONED_SINCE {
             request.cordoned_log_dirs = None;
         }
-        sessions.changed_by(heartbeat(image, &request, facts, context))
+        let Decision { records, response } = heartbeat(image, &request, facts, context);
+        let is_changed = !records.is_empty();
+        Decision { records, response: (response, is_changed) }
     };
-    shared.controller.decide_with_facts(decide).await
+    let (response, is_changed) = shared.controller.decide_with_facts(decide).await?;
+    if is_changed {
+        // The session is one of a broker in its new state before anything else can befall it.
+        let sessions = Arc::clone(&shared.sessions);
+        let follow = move |image: &Image, quorum: &QuorumFacts, _: &mut Context<'_>| {
+            drop(sessions.follow(image, quorum, clock::monotonic()));
+            Decision { records: vec![], response: () }
+        };
+        shared.controller.decide_with_facts(follow).await?;
+        shared.sessions.changed.notify_one();
+    }
+    Ok(response)
 }
 
 /// Fences brokers whose sessions have ended, while this node is the active controller. For the

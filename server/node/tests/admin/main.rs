@@ -4,6 +4,7 @@
 
 mod brokers;
 mod client;
+mod cluster;
 mod compaction;
 mod configs;
 mod controller_listener;

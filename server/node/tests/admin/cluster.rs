@@ -1,0 +1,202 @@
+//! Nodes that are brokers only, under a controller on a node of its own.
+
+use std::net::SocketAddr;
+
+use config::{Sources, StaticConfig};
+use protocol::ApiKey;
+use protocol::messages::create_topics::{
+    CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
+};
+use protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+use protocol::messages::describe_configs::{
+    DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
+};
+use protocol::messages::describe_quorum::{
+    DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, TopicData,
+};
+use protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use thalweg_node::{Node, StartOptions};
+use types::ErrorCode;
+
+use crate::client::{Client, eventually};
+use crate::configs::{TOPIC, set};
+
+/// Node 1 is the controller, nodes 2 and 3 are brokers.
+struct Cluster {
+    dir: tempfile::TempDir,
+    controller: Option<Node>,
+    brokers: Vec<(i32, Node)>,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let mut this =
+            Self { dir: tempfile::tempdir().unwrap(), controller: None, brokers: vec![] };
+        let roles = [("process.roles", "controller"), ("listeners", "CONTROLLER://127.0.0.1:0")];
+        this.controller = Some(this.node(1, "127.0.0.1:1", &roles));
+        for id in [2, 3] {
+            this.start_broker(id);
+        }
+        this
+    }
+
+    fn start_broker(&mut self, id: i32) {
+        let controller = self.controller.as_ref().unwrap().listeners()[0].1.to_string();
+        let roles = [("process.roles", "broker"), ("listeners", "PLAINTEXT://127.0.0.1:0")];
+        let node = self.node(id, &controller, &roles);
+        self.brokers.push((id, node));
+    }
+
+    fn node(&self, id: i32, controller: &str, roles: &[(&str, &str)]) -> Node {
+        let dir = self.dir.path().join(id.to_string());
+        let (id, dir) = (id.to_string(), dir.display().to_string());
+        let settings = [
+            ("node.id", id.as_str()),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.bootstrap.servers", controller),
+            ("log.dirs", &dir),
+            ("broker.heartbeat.interval.ms", "100"),
+            ("thalweg.shards", "2"),
+        ];
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let overrides = settings.iter().chain(roles).map(owned).collect();
+        let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
+        let cluster_id = Some("tDQ2RjwFTkqCzO4NHGkYjA".to_owned());
+        Node::start(StartOptions { fixed, cluster_id }).unwrap()
+    }
+
+    fn client(&self, id: i32) -> Client {
+        let (_, node) = self.brokers.iter().find(|(broker, _)| *broker == id).unwrap();
+        Client::connect(address(node))
+    }
+
+    fn stop(&mut self, id: i32) {
+        let at = self.brokers.iter().position(|(broker, _)| *broker == id).unwrap();
+        self.brokers.remove(at).1.stop().unwrap();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Brokers first: they ask the controller for their end.
+        for (_, broker) in self.brokers.drain(..) {
+            broker.stop().unwrap();
+        }
+        if let Some(controller) = self.controller.take() {
+            controller.stop().unwrap();
+        }
+    }
+}
+
+fn address(node: &Node) -> SocketAddr {
+    node.listeners()[0].1
+}
+
+/// The brokers that a broker knows, and whether they are fenced.
+fn brokers(client: &mut Client) -> Vec<(i32, bool)> {
+    let request = DescribeClusterRequest {
+        endpoint_type: 1,
+        include_fenced_brokers: true,
+        ..Default::default()
+    };
+    let answer: DescribeClusterResponse = client.call(ApiKey::DescribeCluster, 2, &request);
+    answer.brokers.iter().map(|one| (one.broker_id, one.is_fenced)).collect()
+}
+
+/// The leaders of a topic's partitions as a broker knows them, once it knows the topic.
+fn leaders(client: &mut Client, topic: &str) -> Option<Vec<i32>> {
+    let topic = MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+    let answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
+    let topic = answer.topics.first().filter(|topic| topic.error_code == 0)?;
+    Some(topic.partitions.iter().map(|one| one.leader_id).collect())
+}
+
+fn create(client: &mut Client, name: &str, num_partitions: i32) -> ErrorCode {
+    let topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let answer: CreateTopicsResponse = client.call(ApiKey::CreateTopics, 7, &request);
+    ErrorCode::from_wire(answer.topics[0].error_code)
+}
+
+fn producer_id(client: &mut Client) -> i64 {
+    eventually("a producer id", || {
+        let request = InitProducerIdRequest::default();
+        let answer: InitProducerIdResponse = client.call(ApiKey::InitProducerId, 4, &request);
+        (answer.error_code == 0).then_some(answer.producer_id)
+    })
+}
+
+fn retention(client: &mut Client, topic: &str) -> Option<String> {
+    let resource = DescribeConfigsResource {
+        resource_type: TOPIC,
+        resource_name: topic.to_owned(),
+        configuration_keys: Some(vec!["retention.ms".to_owned()]),
+        ..Default::default()
+    };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
+    let answer: DescribeConfigsResponse = client.call(ApiKey::DescribeConfigs, 4, &request);
+    answer.results.first()?.configs.first()?.value.clone()
+}
+
+#[test]
+fn changes_of_the_cluster_go_through_any_broker_to_the_controller() {
+    let cluster = Cluster::start();
+    let (mut second, mut third) = (cluster.client(2), cluster.client(3));
+    for client in [&mut second, &mut third] {
+        eventually("both brokers to be let in", || {
+            (brokers(client) == [(2, false), (3, false)]).then_some(())
+        });
+    }
+
+    assert_eq!(create(&mut second, "t", 4), ErrorCode::None);
+    assert_eq!(create(&mut third, "t", 4), ErrorCode::TopicAlreadyExists);
+    for client in [&mut second, &mut third] {
+        let mut leaders = eventually("the topic", || leaders(client, "t"));
+        leaders.sort_unstable();
+        assert_eq!(leaders, [2, 2, 3, 3]);
+    }
+
+    assert_eq!(set(&mut third, TOPIC, "t", "retention.ms", Some("77")), ErrorCode::None);
+    for client in [&mut second, &mut third] {
+        eventually("the setting", || {
+            (retention(client, "t").as_deref() == Some("77")).then_some(())
+        });
+    }
+
+    let (one, other) = (producer_id(&mut second), producer_id(&mut third));
+    assert_eq!((one - other).abs(), 1000, "each has a block of its own");
+
+    let partition = PartitionData::default();
+    let topic = TopicData {
+        topic_name: "__cluster_metadata".to_owned(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
+    let quorum: DescribeQuorumResponse = second.call(ApiKey::DescribeQuorum, 2, &request);
+    assert_eq!(quorum.topics[0].partitions[0].leader_id, 1);
+}
+
+#[test]
+fn a_broker_that_stops_hands_over_and_comes_back() {
+    let mut cluster = Cluster::start();
+    let mut third = cluster.client(3);
+    cluster.stop(2);
+    eventually("the broker to be out", || {
+        (brokers(&mut third) == [(2, true), (3, false)]).then_some(())
+    });
+    assert_eq!(create(&mut third, "t", 2), ErrorCode::None);
+    assert_eq!(eventually("the topic", || leaders(&mut third, "t")), [3, 3]);
+    cluster.start_broker(2);
+    eventually("the broker to be in", || {
+        (brokers(&mut third) == [(2, false), (3, false)]).then_some(())
+    });
+    assert_eq!(eventually("the topic", || leaders(&mut cluster.client(2), "t")), [3, 3]);
+}
