@@ -10,6 +10,8 @@ import loads
 from nodes import OUT, READY_S, STOP_S, TICKS_PER_S, TOOLS
 
 NODES = 3
+# Ours formats itself with it at the first start.
+CLUSTER_ID = "dGhhbHdlZy1jbHVzdGVyMQ"
 FAILOVER_S = 24
 RATE = 1000
 IDLE_PARTITIONS = 1000
@@ -67,7 +69,8 @@ class Cluster:
             file.writelines(f"{key}={value}\n" for key, value in settings.items())
         with open(os.path.join(self.folder, f"{id}.log"), "a") as output:
             command = [os.environ["THALWEG_BIN"], "server", properties]
-            self.processes[id] = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+            env = dict(os.environ, CLUSTER_ID=CLUSTER_ID)
+            self.processes[id] = subprocess.Popen(command, stdout=output, stderr=output, env=env, start_new_session=True)
         with open(os.path.join(self.folder, f"{id}.pid"), "w") as file:
             file.write(str(self.processes[id].pid))
 

@@ -74,7 +74,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
     report, raw, failed = [], {}, False
     for group in groups(COLD_GB, RETAINED_GB):
-        # Clusters are measured when they are asked for: ours cannot form one yet.
+        # Clusters are measured when they are asked for: ours does not replicate yet.
         if not ONLY.search(group.name) or (group.is_cluster and "ROWS" not in os.environ):
             continue
         print(f"measuring: {group.name}", file=sys.stderr, flush=True)

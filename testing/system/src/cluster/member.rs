@@ -136,7 +136,7 @@ impl Member {
         let mut command = match &self.kind {
             Kind::Thalweg(binary) => {
                 let mut command = place.command(&binary.display().to_string());
-                command.arg("server").env_remove("RUST_LOG");
+                command.arg("server").env_remove("RUST_LOG").env("CLUSTER_ID", CLUSTER_ID);
                 command
             }
             Kind::Kafka(jars) => {

@@ -7,7 +7,7 @@ use thalweg_system::sandbox::in_own_network;
 
 use crate::seed;
 
-/// One node by itself is a cluster, too; more of them cannot form one yet.
+/// One node by itself is a cluster, too; more of them do not replicate yet.
 const NODES: u8 = 1;
 
 fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
