@@ -31,6 +31,8 @@ pub struct Closed {
 /// How much is known of a closed log.
 #[derive(Clone, Debug)]
 enum Known {
+    /// There is nothing: no folder has been made for it.
+    New,
     /// What the checkpoints say, and its size once that was asked for.
     Checkpoints { opening: log::Opening, size: Option<Size> },
     /// Everything.
@@ -48,7 +50,7 @@ pub struct OpenJob {
 impl Closed {
     /// A partition without any data; its folder is made when it is opened.
     pub fn new(name: TopicPartition, dir: usize) -> Self {
-        Self { name, dir, known: Known::Rested(Rested::EMPTY) }
+        Self { name, dir, known: Known::New }
     }
 
     /// A partition whose log was put to rest.
@@ -79,6 +81,7 @@ impl Closed {
     /// Bytes and number of its segments, if they are known.
     pub fn size(&self) -> Option<Size> {
         match &self.known {
+            Known::New => Some(Rested::EMPTY.size),
             Known::Checkpoints { size, .. } => *size,
             Known::Rested(rested) => Some(rested.size),
         }
@@ -94,18 +97,20 @@ impl Closed {
     /// Whether retention may have something to delete at the wall time `now`, or nobody knows.
     pub fn is_due(&self, config: &LogConfig, now: Millis) -> bool {
         match &self.known {
+            Known::New => false,
             Known::Checkpoints { .. } => true,
             Known::Rested(rested) => rested.is_due(config, now),
         }
     }
 
-    /// Whether it may have a folder.
+    /// Whether it may have a folder. A log that was open has one, even if nothing came of it.
     pub fn may_have_folder(&self) -> bool {
-        !matches!(&self.known, Known::Rested(rested) if *rested == Rested::EMPTY)
+        !matches!(self.known, Known::New)
     }
 
     fn opening(&self) -> log::Opening {
         match &self.known {
+            Known::New => Rested::EMPTY.opening(),
             Known::Checkpoints { opening, .. } => *opening,
             Known::Rested(rested) => rested.opening(),
         }
@@ -217,5 +222,25 @@ impl Shard {
                 closed.set_size(size);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use log::{Opening, RealDisk};
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_stayed_empty_has_a_folder_once_it_was_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = TopicPartition::new("t", 0);
+        assert!(!Closed::new(name.clone(), 0).may_have_folder());
+        let folder = dir.path().join("t-0");
+        let config = Arc::new(LogConfig::default());
+        let log =
+            Log::open(Arc::new(RealDisk), folder.clone(), config, Opening::NEW, Millis(0)).unwrap();
+        let closed = Closed::rested(name, 0, log.rest().unwrap());
+        assert!(folder.exists() && closed.may_have_folder());
     }
 }
