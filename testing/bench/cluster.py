@@ -16,6 +16,8 @@ FAILOVER_S = 24
 RATE = 1000
 IDLE_PARTITIONS = 1000
 IDLE_S = 10
+# Three cold JVMs on two cores spend their time compiling: 8 s after 4 s of warming cost 94 s/GB.
+WARM_S = 40
 
 
 class Cluster:
@@ -153,7 +155,7 @@ def replicated(cluster):
     """Records of 1 KiB in batches of 16 KiB at full speed, then end to end at 1,000 records/s; after a run that warms up."""
     full = {"conns": 4, "size": 1024, "batch_bytes": 16384, "acks": -1, "max_mb": 2500}
     topic = one_partition(cluster)
-    loads.load(cluster, "produce", topic, 1, secs=4, **full)
+    loads.load(cluster, "produce", topic, 1, secs=WARM_S, **full)
     produced = loads.load(cluster, "produce", topic, 1, secs=8, **full)
     loads.drop_topic(cluster, topic)
     topic = one_partition(cluster)
