@@ -282,19 +282,39 @@ impl Log {
     /// # Panics
     /// If a sync ticket is out.
     pub fn close(mut self) -> Result<Offset, LogError> {
+        self.prepare_close()?;
+        self.sync_now()?;
+        self.end_close()
+    }
+
+    /// Writes what [`Log::close`] leaves. [`Log::end_close`] follows once what [`Log::sync_ticket`]
+    /// gives next is synced, be it with those of other logs. Blocks.
+    ///
+    /// # Errors
+    /// As [`Log::close`].
+    pub fn prepare_close(&mut self) -> Result<(), LogError> {
         self.flush_writes()?;
         self.finish_deletion()?;
         self.end_pending_swap()?;
-        let disk = Arc::clone(&self.disk);
-        let indexes = self.active.write_indexes(disk.as_ref(), &self.dir)?;
+        let indexes = self.active.write_indexes(self.disk.as_ref(), &self.dir)?;
         self.trim_active()?;
         self.sync.files.extend(indexes);
         self.sync.dir_is_dirty = true;
-        self.take_snapshot()?;
-        self.sync_now()?;
+        self.take_snapshot()
+    }
+
+    /// The rest of [`Log::close`]. Blocks.
+    ///
+    /// # Errors
+    /// As [`Log::close`].
+    ///
+    /// # Panics
+    /// If not everything is durable.
+    pub fn end_close(self) -> Result<Offset, LogError> {
+        assert!(self.sync.is_idle() && self.durable_end == self.end, "closed before it is synced");
         // Nothing can hold a deleted segment open any more.
-        for removal in self.deleted.drain(..) {
-            removal.into_removal(Arc::clone(&disk)).run()?;
+        for removal in self.deleted {
+            removal.into_removal(Arc::clone(&self.disk)).run()?;
         }
         Ok(self.durable_end)
     }

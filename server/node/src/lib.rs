@@ -24,6 +24,7 @@ mod registration;
 mod sessions;
 mod shard;
 mod shared;
+mod shares;
 mod sync_threads;
 mod threads;
 mod to_controller;

@@ -16,18 +16,16 @@ use std::time::{Duration, Instant};
 
 use ::metadata::Image;
 use anyhow::Context;
-use config::{BrokerLayers, NodeConfig};
-use log::{DiskVolume, Log, LogError, Rested, Size, SyncTicket, sync_together};
+use log::{DiskVolume, Log, LogError, Rested, Size, SyncTicket};
 use rustc_hash::FxHashMap;
 use types::TopicPartition;
 
 use crate::shard::{OpenJob, PartitionId, log_config};
 use crate::shared::Shared;
+use crate::shares;
 
 /// How often the log says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// Logs that share one sync of the volume. All of them are open at once, in every thread.
-const SYNCED_AT_ONCE: usize = 64;
 
 /// How far the recovery is; empty where there is nothing to recover.
 #[derive(Default)]
@@ -120,7 +118,7 @@ impl Display for Progress {
 pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Result<Recovered> {
     let jobs = jobs(shared, image);
     let own = shared.broker_resource();
-    let threads = threads(&shared.config, &shared.layers(image, &own));
+    let threads = shares::threads(&shared.config, &shared.layers(image, &own));
     let dirs = shared.dirs.data().iter().zip(&jobs);
     let dirs = dirs.map(|(dir, jobs)| DirProgress::new(dir.path().to_owned(), jobs.len(), threads));
     let dirs = progress.0.get_or_init(|| dirs.collect());
@@ -141,7 +139,7 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
                 let (jobs, sender) = (Arc::clone(&jobs), sender.clone());
                 let volume = volume.clone();
                 let work = move || {
-                    while let Some(jobs) = next(&jobs, threads) {
+                    while let Some(jobs) = shares::next(&jobs, threads) {
                         for recovered in recover(jobs, volume.as_deref(), (dir, at)) {
                             // Who collects them waits for every sender to go.
                             _ = sender.send(recovered);
@@ -166,14 +164,6 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
     Ok(Recovered(Mutex::new(recovered)))
 }
 
-/// A share of what is left; `None` at the end. The last logs are spread over all threads.
-fn next(jobs: &Mutex<Vec<Job>>, threads: usize) -> Option<Vec<Job>> {
-    let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-    let share = jobs.len().div_ceil(threads).min(SYNCED_AT_ONCE);
-    let rest = jobs.len() - share;
-    (share > 0).then(|| jobs.split_off(rest))
-}
-
 /// Recovers some logs, which then share a sync.
 fn recover(
     jobs: Vec<Job>,
@@ -192,21 +182,11 @@ fn recover(
             Err(fault) => outcomes.push((id, Err(fault))),
         }
     }
-    let synced = match volume.filter(|_| tickets.len() > 1) {
-        Some(volume) => sync_together(volume, tickets),
-        None => tickets.into_iter().map(SyncTicket::sync).collect(),
-    };
+    let synced = shares::sync(volume, tickets);
     for ((id, mut log, rested), synced) in opened.into_iter().zip(synced) {
         outcomes.push((id, log.synced(synced).map(|()| rested)));
     }
     outcomes
-}
-
-/// Threads for each directory, as the cluster's settings have it at this start.
-fn threads(at_start: &NodeConfig, layers: &BrokerLayers<'_>) -> usize {
-    let threads = |config: &NodeConfig| config.upkeep.recovery_threads as usize;
-    // The controller has checked each change; only settings of another version end here.
-    NodeConfig::resolve(layers).map_or(threads(at_start), |now| threads(&now))
 }
 
 /// Opens a log, which checks it, and says what is to be synced before it may be put to rest.

@@ -106,6 +106,12 @@ impl SyncThreads {
         Ok(Self { dirs: queues })
     }
 
+    /// The volume of a directory, open since the start.
+    pub fn volume(&self, dir: &Path) -> Option<&dyn DiskVolume> {
+        let (_, queue) = self.dirs.iter().find(|(path, _)| path == dir)?;
+        queue.volume.as_deref()
+    }
+
     /// Has the tickets synced; the outcomes come as work for their shards.
     pub fn push(&self, jobs: Vec<SyncJob>) {
         let mut left = jobs;

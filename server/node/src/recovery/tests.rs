@@ -83,31 +83,6 @@ fn no_log_is_taken_for_recovered_whose_sync_failed() {
 }
 
 #[test]
-fn last_logs_are_spread_over_all_threads() {
-    let folder = tempfile::tempdir().unwrap();
-    let jobs = Mutex::new(jobs(folder.path(), 70));
-    let mut shares = vec![];
-    while let Some(share) = next(&jobs, 1) {
-        shares.push(share.len());
-        while let Some(share) = next(&jobs, 4) {
-            shares.push(share.len());
-        }
-    }
-    assert_eq!(shares, [SYNCED_AT_ONCE, 2, 1, 1, 1, 1]);
-}
-
-#[test]
-fn threads_are_as_many_as_the_cluster_was_told_last() {
-    let (fixed, _) = StaticConfig::new(&Sources::default()).unwrap();
-    let at_start = BrokerLayers::at_start(&fixed);
-    let config = NodeConfig::resolve(&at_start).unwrap();
-    let name = "num.recovery.threads.per.data.dir".to_owned();
-    let cluster = [(name, "7".to_owned())].into();
-    assert_eq!(threads(&config, &at_start), 2);
-    assert_eq!(threads(&config, &BrokerLayers { cluster: &cluster, ..at_start }), 7);
-}
-
-#[test]
 fn what_is_left_is_shown_by_directory_and_thread() {
     let dir = DirProgress::new(PathBuf::from("/d"), 3, 2);
     dir.left[1].store(4, Ordering::Relaxed);

@@ -36,6 +36,7 @@ pub use closed::{Closed, OpenJob, measure_closed};
 pub use flush::{FlushTimer, run as run_flush_timer};
 pub use moves::{LogSize, Moves};
 pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
+pub use partitions::LeftLog;
 pub use settings::log_config;
 pub use sync::{CommitQueue, SharedPartition};
 

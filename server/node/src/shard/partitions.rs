@@ -12,7 +12,7 @@ use ::metadata::image::directory;
 use ::metadata::{Changes, Image};
 use log::{FolderKind, Log, LogError};
 use replication::Leader;
-use types::{ErrorCode, Offset, TopicPartition};
+use types::{ErrorCode, TopicPartition};
 
 use super::Shard;
 use super::closed::{Closed, OpenJob};
@@ -22,6 +22,16 @@ use crate::{dynamic, threads};
 
 /// How long a log rests that is needed and could not be opened for want of descriptors.
 const OPEN_RETRY: Duration = Duration::from_secs(1);
+
+/// A log that its shard has given up.
+pub struct LeftLog {
+    /// Whose it is.
+    pub name: TopicPartition,
+    /// The log directory.
+    pub dir: PathBuf,
+    /// `None` where something still holds it, as a sync does that is under way.
+    pub log: Option<Log>,
+}
 
 impl Shard {
     /// Takes every partition of the image that this shard owns, as at the start. Their logs stay
@@ -290,26 +300,21 @@ impl Shard {
         self.partitions.borrow().values().any(|partition| Rc::strong_count(partition) > 1)
     }
 
-    /// Closes every log in order, for a stop, those in failed directories apart; gives where each
-    /// lies and the offset up to which it is durable.
-    pub fn close_all(
-        self: &Rc<Self>,
-    ) -> Vec<(TopicPartition, Option<PathBuf>, anyhow::Result<Offset>)> {
+    /// Gives up every log, for a stop, those in failed directories apart.
+    pub fn leave_logs(self: &Rc<Self>) -> Vec<LeftLog> {
         self.finish_all_openings();
         let partitions = std::mem::take(&mut *self.partitions.borrow_mut());
-        let mut closed = Vec::with_capacity(partitions.len());
+        let mut left = Vec::with_capacity(partitions.len());
         for partition in partitions.into_values() {
             let name = partition.borrow().name().clone();
-            let dir = partition.borrow().log().dir().to_owned();
-            if self.shared.dirs.is_offline(&dir) {
+            let folder = partition.borrow().log().dir().to_owned();
+            if self.shared.dirs.is_offline(&folder) {
                 continue;
             }
-            let end = match Rc::try_unwrap(partition) {
-                Ok(cell) => cell.into_inner().into_log().close().map_err(anyhow::Error::from),
-                Err(_) => Err(anyhow::anyhow!("it is still in use")),
-            };
-            closed.push((name, dir.parent().map(ToOwned::to_owned), end));
+            let log = Rc::try_unwrap(partition).ok().map(|cell| cell.into_inner().into_log());
+            let dir = folder.parent().unwrap_or(Path::new("/")).to_owned();
+            left.push(LeftLog { name, dir, log });
         }
-        closed
+        left
     }
 }

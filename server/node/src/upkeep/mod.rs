@@ -2,6 +2,7 @@
 //! clean stop. Here are the timers; each of the works has a file of its own.
 
 mod checkpoints;
+mod closing;
 mod retention;
 mod stop;
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use ::metadata::Image;
 use anyhow::bail;
-use tokio::time::Instant;
 use types::TopicPartition;
 
 use super::checkpoints::{ByDir, checkpoints_of, merge, write_all};
-use crate::shard::Shard;
+use super::closing::{self, ClosedLog};
+use crate::shard::{LeftLog, Shard};
 use crate::shared::Shared;
 
 /// How long a stop waits for syncs that are under way.
@@ -38,7 +38,7 @@ pub fn drain_shards(shared: &Shared) -> anyhow::Result<()> {
     // Readers wake only when all shards know, else they would begin to wait again.
     for step in [Shard::drain, Shard::wake_readers] {
         for index in 0..shared.mailboxes.shards() {
-            let (reply, answer) = std::sync::mpsc::channel();
+            let (reply, answer) = mpsc::channel();
             shared.mailboxes.post(index, move |shard| {
                 step(shard);
                 _ = reply.send(());
@@ -51,32 +51,43 @@ pub fn drain_shards(shared: &Shared) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Closes the logs of every shard and ends the shards.
+/// Takes the logs from every shard, which ends it, and closes them.
 ///
 /// # Errors
-/// If a shard has died.
+/// If a shard has died, or no thread can be started.
 pub fn close_shards(shared: &Shared) -> anyhow::Result<ClosedShards> {
-    let mut closed: Option<ClosedShards> = None;
+    let begin = Instant::now();
+    let mut answers = Vec::new();
     for index in 0..shared.mailboxes.shards() {
-        let (reply, answer) = std::sync::mpsc::channel();
+        let (reply, answer) = mpsc::channel();
         shared.mailboxes.post(index, move |shard| {
             let shard = Rc::clone(shard);
-            tokio::task::spawn_local(async move { _ = reply.send(close_one(&shard).await) });
+            tokio::task::spawn_local(async move { _ = reply.send(leave(&shard).await) });
         });
-        let Ok(part) = answer.recv() else { bail!("shard {index} has died") };
-        match &mut closed {
-            None => closed = Some(part),
-            Some(all) => {
+        answers.push(answer);
+    }
+    let mut all: Option<(ClosedShards, Vec<LeftLog>)> = None;
+    for (index, answer) in answers.into_iter().enumerate() {
+        let Ok((part, logs)) = answer.recv() else { bail!("shard {index} has died") };
+        match &mut all {
+            None => all = Some((part, logs)),
+            Some((all, all_logs)) => {
                 merge(&mut all.checkpoints, part.checkpoints);
                 all.unopened.extend(part.unopened);
-                all.unclean.extend(part.unclean);
+                all_logs.extend(logs);
             }
         }
     }
-    closed.ok_or_else(|| anyhow::anyhow!("a node has at least one shard"))
+    let (mut closed, logs) = all.expect("a node has at least one shard");
+    let count = logs.len();
+    let ends = closing::close(shared, &closed.image, logs)?;
+    closed.note(ends);
+    tracing::info!("closed {count} logs in {} ms", begin.elapsed().as_millis());
+    Ok(closed)
 }
 
-async fn close_one(shard: &Rc<Shard>) -> ClosedShards {
+/// What a shard leaves behind, and the logs that are still to be closed.
+async fn leave(shard: &Rc<Shard>) -> (ClosedShards, Vec<LeftLog>) {
     let grace_ends = Instant::now() + CLOSE_GRACE;
     while shard.is_in_use() && Instant::now() < grace_ends {
         tokio::time::sleep(CLOSE_RETRY).await;
@@ -84,28 +95,32 @@ async fn close_one(shard: &Rc<Shard>) -> ClosedShards {
     let image = shard.image();
     let unopened = shard.unopened().into_iter().map(|closed| closed.name).collect();
     let checkpoints = checkpoints_of(shard);
-    let mut closed = ClosedShards { image, checkpoints, unopened, unclean: BTreeSet::new() };
-    for (name, dir, result) in shard.close_all() {
-        match result {
-            Ok(end) => {
-                for checkpoints in closed.checkpoints.values_mut() {
-                    // Everything is synced now, and with one replica committed.
-                    for map in [&mut checkpoints.recovery_points, &mut checkpoints.high_watermarks]
-                    {
-                        if let Some(offset) = map.get_mut(&name) {
-                            *offset = end;
-                        }
-                    }
-                }
+    let logs = shard.leave_logs();
+    shard.stop();
+    (ClosedShards { image, checkpoints, unopened, unclean: BTreeSet::new() }, logs)
+}
+
+impl ClosedShards {
+    /// Takes note of how the logs were closed.
+    fn note(&mut self, ends: Vec<ClosedLog>) {
+        for log in &ends {
+            if let Err(fault) = &log.end {
+                tracing::error!(partition = %log.name, "cannot close the log: {fault:#}");
+                self.unclean.insert(log.dir.clone());
             }
-            Err(fault) => {
-                tracing::error!(partition = %name, "cannot close the log: {fault}");
-                closed.unclean.extend(dir);
+        }
+        for ClosedLog { name, dir, end } in ends {
+            // A sync of the volume tells of a failure once, whichever log it struck.
+            let (Ok(end), false) = (end, self.unclean.contains(&dir)) else { continue };
+            let Some(checkpoints) = self.checkpoints.get_mut(&dir) else { continue };
+            // Everything is synced now, and with one replica committed.
+            for map in [&mut checkpoints.recovery_points, &mut checkpoints.high_watermarks] {
+                if let Some(offset) = map.get_mut(&name) {
+                    *offset = end;
+                }
             }
         }
     }
-    shard.stop();
-    closed
 }
 
 /// Writes the last checkpoints and the marks of a clean stop.
@@ -140,4 +155,40 @@ pub fn mark_clean(
         bail!("not every log could be closed: the next start recovers as after a crash");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use log::checkpoint::OffsetCheckpoint;
+    use types::Offset;
+
+    use super::super::checkpoints::Checkpoints;
+    use super::*;
+
+    #[test]
+    fn no_log_counts_as_synced_where_another_one_of_its_directory_could_not_be_closed() {
+        let name = |index| TopicPartition::new("t", index);
+        let dirs = [("/bad", 0), ("/bad", 1), ("/good", 2)];
+        let mut checkpoints = ByDir::new();
+        for (dir, index) in dirs {
+            let known: &mut Checkpoints = checkpoints.entry(PathBuf::from(dir)).or_default();
+            known.recovery_points.insert(name(index), Offset::new(3));
+        }
+        let (image, unopened, unclean) = (Arc::default(), vec![], BTreeSet::new());
+        let mut closed = ClosedShards { image, checkpoints, unopened, unclean };
+        let end = |index| match index {
+            1 => Err(anyhow::anyhow!("the disk is gone")),
+            _ => Ok(Offset::new(5)),
+        };
+        let ends = dirs.map(|(dir, index)| {
+            let (name, dir) = (name(index), PathBuf::from(dir));
+            ClosedLog { name, dir, end: end(index) }
+        });
+        closed.note(ends.into());
+        let points = |dir: &str| closed.checkpoints[Path::new(dir)].recovery_points.clone();
+        let (three, five) = (Offset::new(3), Offset::new(5));
+        assert_eq!(points("/bad"), OffsetCheckpoint::from([(name(0), three), (name(1), three)]));
+        assert_eq!(points("/good"), OffsetCheckpoint::from([(name(2), five)]));
+        assert_eq!(closed.unclean, BTreeSet::from([PathBuf::from("/bad")]));
+    }
 }
