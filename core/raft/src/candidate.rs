@@ -21,7 +21,9 @@ pub struct Candidate {
 impl Raft {
     pub(crate) fn become_candidate(&mut self, now: Millis) {
         assert!(self.is_electable(), "only who may be elected stands for election");
-        let epoch = LeaderEpoch(self.election.epoch.0 + 1);
+        let Some(epoch) = self.next_epoch() else {
+            return self.become_unattached(self.election.epoch, None, now);
+        };
         self.persist(Election { epoch, leader: None, voted: Some(self.local) });
         let mut tally = Tally::default();
         tally.record(self.local.id, true);
@@ -51,6 +53,11 @@ impl Raft {
         self.ask_for_votes(&tally, false, log, now).min(deadline)
     }
 
+    /// The epoch of the next election; `None` once all are used up.
+    pub(crate) fn next_epoch(&self) -> Option<LeaderEpoch> {
+        self.election.epoch.0.checked_add(1).map(LeaderEpoch)
+    }
+
     /// Rivals rest for different times, so that one of them is first the next time.
     fn rest_before_next(&mut self, deadline: Millis, now: Millis) -> Millis {
         let rest = self.chance(self.config.election_backoff_max);
@@ -71,7 +78,7 @@ impl Raft {
         let VoteAnswer { error, leader, epoch, is_granted } = answer;
         let asked = self.election.epoch;
         if !self.observe(&EpochAnswer { error, leader, epoch }, vec![], now) {
-            return;
+            return self.requests.rest(from, now + self.config.retry_backoff);
         }
         let Some(from) = from else { return };
         // A vote counts in the epoch in which it was asked for.

@@ -18,6 +18,7 @@ impl Raft {
         }
         self.check_quorum_alive(request.replica, now);
         let (start, end) = (log.start(), request.end);
+        let is_voter = self.voters.latest().contains(request.replica);
         let parts = Self::diverging(end, log);
         // Where they part may be a place that only the snapshot knows.
         let is_gone = parts.is_some_and(|at| at.epoch > end.epoch || at.offset < start);
@@ -25,7 +26,7 @@ impl Raft {
             && (end.offset < start || is_gone)
         {
             if let Role::Leader(state) = &mut self.role {
-                state.heard_of(request.replica, now);
+                state.heard_of(request.replica, is_voter, now);
             }
             return FetchAnswer::Snapshot(snapshot);
         }
@@ -37,7 +38,8 @@ impl Raft {
             return FetchAnswer::Diverging(log.end());
         }
         if let Role::Leader(state) = &mut self.role {
-            state.fetched(request.replica, end.offset, log.end().offset, now);
+            let replica = (request.replica, is_voter);
+            state.fetched(replica, end.offset, log.end().offset, now);
         }
         self.advance_leader(log, now);
         FetchAnswer::Records

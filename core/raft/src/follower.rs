@@ -106,12 +106,21 @@ impl Raft {
         if answer.error != ErrorCode::None {
             return self.requests.rest(from, now + self.config.retry_backoff);
         }
+        let kept = self.high_watermark.unwrap_or(log.start());
+        let cut = diverging.map(|at| parting(at, log));
+        if let Some(lost) = cut.or(snapshot.map(|at| at.offset)).filter(|end| *end < kept) {
+            // Its log is not the one that this replica has followed: nothing of it is taken, and a
+            // voter stops trusting it.
+            self.outputs.push(Output::Refused { leader: state.leader, end: lost, committed: kept });
+            return self.requests.rest(from, now + self.config.fetch_timeout);
+        }
         state.heard(deadline);
         state.committed = state.committed.max(high_watermark);
         if let Some(snapshot) = snapshot {
             state.taking = Some(Taking { snapshot, position: 0 });
-        } else if let Some(diverging) = diverging {
-            self.cut(diverging, log);
+        } else if let Some(end) = cut {
+            self.voters.truncate(end);
+            self.outputs.push(Output::Truncate(end));
         } else if records.is_empty() {
             self.commit_fetched(log);
         } else {
@@ -127,14 +136,17 @@ impl Raft {
         }
     }
 
-    /// Cuts the log where it parts from the leader's.
-    fn cut(&mut self, theirs: LogPosition, log: &impl LogView) {
-        let ours = log.end_of_epoch(theirs.epoch);
-        let end =
-            if ours.epoch == theirs.epoch { ours.offset.min(theirs.offset) } else { ours.offset };
-        let committed = self.high_watermark.unwrap_or(log.start());
-        assert!(end >= committed, "a leader lacks what was committed: {end} is before {committed}");
-        self.voters.truncate(end);
-        self.outputs.push(Output::Truncate(end));
+    /// What the leader sent is damaged or does not follow the log: it is asked again in a while.
+    pub fn rejected(&mut self, now: Millis) {
+        if let Role::Follower(state) = &self.role {
+            let rest = Millis(self.config.fetch_timeout.get() / 2);
+            self.requests.rest(Some(state.leader), now + rest);
+        }
     }
+}
+
+/// Where this log has to end so that it is a part of the leader's.
+fn parting(theirs: LogPosition, log: &impl LogView) -> Offset {
+    let ours = log.end_of_epoch(theirs.epoch);
+    if ours.epoch == theirs.epoch { ours.offset.min(theirs.offset) } else { ours.offset }
 }

@@ -17,6 +17,10 @@ const CAUGHT_UP_MAX: Millis = Millis(3_600_000);
 /// Readers that are no voters are forgotten when they have not read for this long.
 const OBSERVER_MAX: Millis = Millis(300_000);
 
+/// Readers that are no voters and are kept account of: more than a cluster has nodes. Others read,
+/// too, but only who is in the account can become a voter.
+const OBSERVERS_MAX: usize = 10_000;
+
 /// How far a replica is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Progress {
@@ -55,24 +59,15 @@ impl Leader {
         self.epoch_start
     }
 
-    fn entry(&mut self, key: ReplicaKey) -> &mut Progress {
-        self.progress.entry(key).or_insert(Progress {
-            end: None,
-            last_fetch: None,
-            last_caught_up: None,
-            end_at_last_fetch: Offset::ZERO,
-        })
-    }
-
     /// A replica has fetched from `end` while the leader's log ended at `leader_end`.
     pub(crate) fn fetched(
         &mut self,
-        key: ReplicaKey,
+        (key, is_voter): (ReplicaKey, bool),
         end: Offset,
         leader_end: Offset,
         now: Millis,
     ) {
-        let progress = self.entry(key);
+        let Some(progress) = self.entry(key, is_voter) else { return };
         if end >= leader_end {
             progress.last_caught_up = Some(now);
         } else if end >= progress.end_at_last_fetch && progress.last_fetch.is_some() {
@@ -85,8 +80,24 @@ impl Leader {
     }
 
     /// A replica is there, but its log says nothing yet.
-    pub(crate) fn heard_of(&mut self, key: ReplicaKey, now: Millis) {
-        self.entry(key).last_fetch = Some(now);
+    pub(crate) fn heard_of(&mut self, key: ReplicaKey, is_voter: bool, now: Millis) {
+        if let Some(progress) = self.entry(key, is_voter) {
+            progress.last_fetch = Some(now);
+        }
+    }
+
+    /// The account of a replica; `None` for one more reader where there are too many.
+    fn entry(&mut self, key: ReplicaKey, is_voter: bool) -> Option<&mut Progress> {
+        let is_full = !is_voter && self.progress.len() >= OBSERVERS_MAX;
+        if is_full && !self.progress.contains_key(&key) {
+            return None;
+        }
+        Some(self.progress.entry(key).or_insert(Progress {
+            end: None,
+            last_fetch: None,
+            last_caught_up: None,
+            end_at_last_fetch: Offset::ZERO,
+        }))
     }
 
     pub(crate) fn heard_from_voter(&mut self, id: BrokerId, needed: usize, deadline: Millis) {

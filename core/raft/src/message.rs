@@ -203,6 +203,15 @@ pub enum Output {
     /// Append what the leader sent and sync it. Control records in it are told by
     /// [`crate::Raft::replay`].
     AppendFetched(Bytes),
+    /// Say that the leader's log lacks what is committed here, so that nothing of it is taken.
+    Refused {
+        /// The leader.
+        leader: BrokerId,
+        /// Where it wants this log to end.
+        end: Offset,
+        /// What is committed.
+        committed: Offset,
+    },
     /// Cut the log so that it ends here at most.
     Truncate(Offset),
     /// Write a piece of a snapshot that is being taken over. After the last one the log is replaced

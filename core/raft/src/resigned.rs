@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use types::{BrokerId, LeaderEpoch, Millis};
+use types::{BrokerId, Millis};
 
 use crate::message::{EndQuorumEpoch, EpochAnswer, Request};
 use crate::quorum::{Raft, Role};
@@ -35,7 +35,7 @@ impl Raft {
     pub(crate) fn poll_resigned(&mut self, now: Millis) -> Millis {
         let Role::Resigned(state) = &self.role else { return now };
         if state.deadline <= now {
-            let next = LeaderEpoch(self.election.epoch.0 + 1);
+            let next = self.next_epoch().unwrap_or(self.election.epoch);
             self.become_unattached(next, None, now);
             return now;
         }

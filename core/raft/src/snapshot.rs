@@ -26,8 +26,9 @@ impl Raft {
         now: Millis,
     ) -> Result<(), EpochAnswer> {
         self.check_leading(request.epoch)?;
+        let is_voter = self.voters.latest().contains(request.replica);
         if let Role::Leader(state) = &mut self.role {
-            state.heard_of(request.replica, now);
+            state.heard_of(request.replica, is_voter, now);
         }
         self.check_quorum_alive(request.replica, now);
         Ok(())

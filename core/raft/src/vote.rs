@@ -8,13 +8,19 @@ use crate::message::{BeginQuorumEpoch, EndQuorumEpoch, EpochAnswer, Vote, VoteAn
 use crate::quorum::{Raft, Role};
 use crate::voters::{Endpoint, ReplicaKey};
 
+/// How far ahead an epoch may be that somebody else tells unasked: more elections than a quorum
+/// holds within a day. Epochs never go back, so one request with a senseless epoch could leave none
+/// for any later election. Whoever was away for longer learns the epoch by fetching.
+const EPOCHS_AHEAD_MAX: i32 = 1 << 17;
+
 impl Raft {
     /// Decides a Vote request. What is promised has to be on disk before the answer leaves.
     pub fn vote(&mut self, request: &Vote, log: &impl LogView, now: Millis) -> VoteAnswer {
         if request.epoch < self.election.epoch {
             return self.vote_answer(ErrorCode::FencedLeaderEpoch, false);
         }
-        let is_impossible = request.end.epoch > request.epoch
+        let is_impossible = self.is_too_far_ahead(request.epoch)
+            || request.end.epoch > request.epoch
             || (!request.is_pre_vote && request.end.epoch == request.epoch);
         if is_impossible || request.candidate.id.0 < 0 {
             return self.vote_answer(ErrorCode::InvalidRequest, false);
@@ -30,6 +36,10 @@ impl Raft {
             self.give_vote(request.candidate, now);
         }
         self.vote_answer(ErrorCode::None, is_granted)
+    }
+
+    fn is_too_far_ahead(&self, epoch: LeaderEpoch) -> bool {
+        epoch.0 > self.election.epoch.0.max(0).saturating_add(EPOCHS_AHEAD_MAX)
     }
 
     fn vote_answer(&self, error: ErrorCode, is_granted: bool) -> VoteAnswer {
@@ -122,7 +132,8 @@ impl Raft {
         }
         let contradicts = epoch == self.election.epoch
             && self.election.leader.is_some_and(|known| known != leader);
-        if leader.0 < 0 || leader == self.local.id || contradicts {
+        let is_impossible = leader.0 < 0 || leader == self.local.id || self.is_too_far_ahead(epoch);
+        if is_impossible || contradicts {
             return Err(self.answer(ErrorCode::InvalidRequest));
         }
         let known = EpochAnswer { error: ErrorCode::None, leader: Some(leader), epoch };

@@ -268,6 +268,9 @@ impl World {
             }
             Output::AppendFetched(bytes) => self.append(at, bytes),
             Output::Truncate(end) => node.disk.truncate(end),
+            Output::Refused { end, committed, .. } => {
+                panic!("a leader lacks what was committed: {end} is before {committed}")
+            }
             Output::WriteSnapshot { snapshot, is_last, .. } => {
                 assert!(is_last, "snapshots are one piece here");
                 let end = index(snapshot.offset.get());

@@ -224,6 +224,10 @@ impl Driver {
                 self.images.append(&[], self.log.end().offset)?;
             }
             Output::AppendFetched(bytes) => self.append_fetched(&bytes)?,
+            Output::Refused { leader, end, committed } => tracing::error!(
+                "node {leader} leads the metadata quorum and has nothing behind offset {end}, but \
+                 everything before {committed} is committed: it is not followed"
+            ),
             Output::Truncate(end) => {
                 self.log.truncate(end, wall)?;
                 self.images.truncate(end);
@@ -252,12 +256,17 @@ impl Driver {
     }
 
     fn append_fetched(&mut self, bytes: &bytes::Bytes) -> anyhow::Result<()> {
-        let mut contents = None;
-        self.patience.with(|| {
-            contents = Some(self.log.append_fetched(bytes, clock::wall())?);
-            Ok(())
-        })?;
-        let contents = contents.unwrap_or_default();
+        // The network or the leader's disk may have damaged them: nothing is lost by asking again.
+        let epoch = self.raft.election().epoch;
+        let (bytes, contents) = match self.log.check_fetched(bytes, epoch) {
+            Ok(checked) => checked,
+            Err(fault) => {
+                tracing::error!("the leader's batches are not taken: {fault:#}");
+                self.raft.rejected(clock::monotonic());
+                return Ok(());
+            }
+        };
+        self.patience.with(|| self.log.append_fetched(&bytes, clock::wall()))?;
         for (offset, voters) in &contents.voters {
             self.raft.replay(*offset, raft::VoterSet::from_record(voters));
         }

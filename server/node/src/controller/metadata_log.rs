@@ -230,26 +230,48 @@ impl MetadataLog {
         Ok(())
     }
 
-    /// Appends whole batches of the leader, and gives what they say.
+    /// The whole batches of what the leader sent, and what they say.
     ///
     /// # Errors
-    /// If they are damaged or do not follow the log, or the log cannot take them.
-    pub fn append_fetched(
-        &mut self,
+    /// If they are damaged, do not follow the log, or are of a later epoch than the leader's.
+    pub fn check_fetched(
+        &self,
         bytes: &Bytes,
-        now: Millis,
-    ) -> anyhow::Result<snapshot::Contents> {
-        // An answer may end within a batch; what an attempt without room has appended is here.
-        let end = self.log.end_offset().get();
-        let whole = || split_batches(bytes).map_while(Result::ok);
-        let new = whole().find(|(_, header)| header.base_offset >= end);
-        let until = whole().last().map_or(0, |(range, _)| range.end);
-        let bytes = bytes.slice(new.map_or(until, |(range, _)| range.start)..until);
+        epoch: LeaderEpoch,
+    ) -> anyhow::Result<(Bytes, snapshot::Contents)> {
+        let (mut next, mut until) = (self.log.end_offset().get(), 0);
+        for cut in split_batches(bytes) {
+            // An answer may end within a batch.
+            let Ok((range, header)) = cut else { break };
+            if header.base_offset != next || header.partition_leader_epoch > epoch.0 {
+                let (at, of) = (header.base_offset, header.partition_leader_epoch);
+                bail!("a batch at {at} of epoch {of} cannot follow at {next} in epoch {epoch}");
+            }
+            next = header.next_offset().get();
+            until = range.end;
+        }
+        if until == 0 {
+            bail!("they hold no whole batch");
+        }
+        let bytes = bytes.slice(..until);
         let mut contents = snapshot::Contents::default();
-        contents.read_batches(&bytes).context("the leader's batches are damaged")?;
+        contents.read_batches(&bytes)?;
+        Ok((bytes, contents))
+    }
+
+    /// Appends what [`MetadataLog::check_fetched`] has found right.
+    ///
+    /// # Errors
+    /// If the log cannot take them.
+    pub fn append_fetched(&mut self, bytes: &Bytes, now: Millis) -> anyhow::Result<()> {
+        // What an attempt without room has appended is here.
+        let end = self.log.end_offset().get();
+        let mut cuts = split_batches(bytes).map_while(Result::ok);
+        let new = cuts.find(|(_, header)| header.base_offset >= end);
+        let bytes = bytes.slice(new.map_or(bytes.len(), |(range, _)| range.start)..);
         self.log.append_as_follower(&bytes, now)?;
         self.checkpoints.note(bytes.len());
-        Ok(contents)
+        Ok(())
     }
 
     /// Makes everything appended durable; whether there was something.
