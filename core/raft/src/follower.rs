@@ -3,6 +3,7 @@
 use types::{BrokerId, ErrorCode, Millis, Offset};
 
 use crate::log_view::{LogPosition, LogView};
+use crate::membership::Asking;
 use crate::message::{FetchReply, Output, Request};
 use crate::quorum::{Raft, Role};
 use crate::snapshot::Taking;
@@ -20,11 +21,20 @@ pub struct Follower {
     committed: Option<Offset>,
     /// The snapshot that is being taken over.
     pub(crate) taking: Option<Taking>,
+    pub(crate) asking: Asking,
 }
 
 impl Follower {
     pub(crate) fn new(leader: BrokerId, endpoints: Vec<Endpoint>, deadline: Millis) -> Self {
-        Self { leader, endpoints, deadline, has_fetched: false, committed: None, taking: None }
+        Self {
+            leader,
+            endpoints,
+            deadline,
+            has_fetched: false,
+            committed: None,
+            taking: None,
+            asking: Asking::new(deadline),
+        }
     }
 
     /// Whom it follows.
@@ -76,7 +86,7 @@ impl Raft {
             let endpoints = state.endpoints.clone();
             let request = match taking {
                 Some(taking) => Request::FetchSnapshot(self.fetch_snapshot_request(taking)),
-                None => Request::Fetch(self.fetch(log)),
+                None => self.own_change(now).unwrap_or_else(|| Request::Fetch(self.fetch(log))),
             };
             self.send(to, endpoints, request, now);
         }
@@ -122,6 +132,7 @@ impl Raft {
             self.voters.truncate(end);
             self.outputs.push(Output::Truncate(end));
         } else if records.is_empty() {
+            state.asking.caught_up(now);
             self.commit_fetched(log);
         } else {
             self.outputs.push(Output::AppendFetched(records));

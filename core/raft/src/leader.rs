@@ -46,6 +46,8 @@ pub struct Leader {
     deadline: Millis,
     /// The end of the change of voters that is not committed yet.
     changing: Option<Offset>,
+    /// What static voters have said of themselves in this epoch.
+    told: BTreeMap<BrokerId, Voter>,
 }
 
 impl Leader {
@@ -156,6 +158,7 @@ impl Raft {
             deadline: now + self.config.fetch_timeout + half,
             // A change that another leader began commits with this epoch, or never.
             changing: self.voters.latest_offset().map(Offset::next),
+            told: BTreeMap::new(),
         }));
         let mut records = vec![ControlRecord::LeaderChange(change)];
         records.extend(self.first_voters(epoch_start));
@@ -179,7 +182,11 @@ impl Raft {
         vec![ControlRecord::KRaftVersion(version), record]
     }
 
-    pub(crate) fn poll_leader(&mut self, now: Millis) -> Millis {
+    pub(crate) fn poll_leader(&mut self, log: &impl LogView, now: Millis) -> Millis {
+        if self.is_outdated() && self.check_changing().is_ok() {
+            // A leader has nobody to tell but its own log.
+            _ = self.update_voter(self.own(), log);
+        }
         let Role::Leader(state) = &self.role else { return now };
         let others = self.other_voters();
         let needs_others = self.voters.latest().majority() > usize::from(self.is_voter());
@@ -297,7 +304,8 @@ impl Raft {
         Ok(self.change_voters(next, log))
     }
 
-    /// Replaces a voter's endpoints and versions; `None` where nothing changes.
+    /// Replaces a voter's endpoints and versions; `None` where the log does not change. Of static
+    /// voters the leader remembers it for [`Raft::make_dynamic`].
     ///
     /// # Errors
     /// As [`Raft::add_voter`]; VOTER_NOT_FOUND.
@@ -307,11 +315,39 @@ impl Raft {
         log: &impl LogView,
     ) -> Result<Option<Offset>, ErrorCode> {
         self.check_changing()?;
+        if self.voters.latest_offset().is_none() {
+            if !self.voters.latest().contains(voter.key) {
+                return Err(ErrorCode::VoterNotFound);
+            }
+            if let Role::Leader(state) = &mut self.role {
+                state.told.insert(voter.key.id, voter);
+            }
+            return Ok(None);
+        }
         let next = self.voters.latest().updated(voter).map_err(refusal)?;
         if next == *self.voters.latest() {
             return Ok(None);
         }
         Ok(Some(self.change_voters(next, log)))
+    }
+
+    /// Writes static voters into the log (`kraft.version` 1), so that they can change from here on;
+    /// the offset that has to be committed.
+    ///
+    /// # Errors
+    /// As [`Raft::add_voter`]; INVALID_UPDATE_VERSION while a voter has not said in this epoch which
+    /// directory it has and that it supports this.
+    pub fn make_dynamic(&mut self, log: &impl LogView) -> Result<Offset, ErrorCode> {
+        let state = self.check_changing()?;
+        let own = self.own();
+        let told = |id| if id == own.key.id { Some(&own) } else { state.told.get(&id) };
+        let voters = self.voters.latest().iter().map(|voter| told(voter.key.id));
+        let voters: Option<Vec<Voter>> = voters.map(|voter| voter.cloned()).collect();
+        let can = |voter: &Voter| voter.kraft_versions.1 >= 1 && voter.key.directory.is_some();
+        let voters = voters.filter(|all| all.iter().all(can));
+        let next = VoterSet::new(voters.ok_or(ErrorCode::InvalidUpdateVersion)?);
+        let version = KRaftVersionRecord { kraft_version: 1, ..Default::default() };
+        Ok(self.write_voters(vec![ControlRecord::KRaftVersion(version)], next, log))
     }
 
     /// A change may begin when this epoch has committed something and no other change is open:
@@ -326,9 +362,19 @@ impl Raft {
     }
 
     fn change_voters(&mut self, next: VoterSet, log: &impl LogView) -> Offset {
-        let at = log.end().offset;
+        self.write_voters(vec![], next, log)
+    }
+
+    /// Appends the voters behind other records, in one batch.
+    fn write_voters(
+        &mut self,
+        mut records: Vec<ControlRecord>,
+        next: VoterSet,
+        log: &impl LogView,
+    ) -> Offset {
+        let at = records.iter().fold(log.end().offset, |at, _| at.next());
         let epoch = self.election.epoch;
-        let records = vec![ControlRecord::Voters(next.to_record())];
+        records.push(ControlRecord::Voters(next.to_record()));
         self.voters.push(at, next);
         self.outputs.push(Output::AppendControl { epoch, records });
         if let Role::Leader(state) = &mut self.role {

@@ -16,6 +16,7 @@ mod follower;
 mod history;
 mod leader;
 mod log_view;
+mod membership;
 mod message;
 mod prospective;
 mod quorum;
@@ -34,7 +35,7 @@ pub use leader::{Leader, Progress};
 pub use log_view::{LogPosition, LogView};
 pub use message::{
     BeginQuorumEpoch, ControlRecord, EndQuorumEpoch, EpochAnswer, Fetch, FetchAnswer, FetchReply,
-    FetchSnapshot, FetchSnapshotAnswer, Output, Request, Response, Vote, VoteAnswer,
+    FetchSnapshot, FetchSnapshotAnswer, Output, Request, Response, Vote, VoteAnswer, VoterChange,
 };
 pub use quorum::{Config, Raft, Role};
 pub use requests::RequestId;

@@ -10,7 +10,7 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 use crate::election::Election;
 use crate::log_view::LogPosition;
 use crate::requests::RequestId;
-use crate::voters::{Endpoint, ReplicaKey};
+use crate::voters::{Endpoint, ReplicaKey, Voter};
 
 /// Asks for a vote (KIP-595), or whether one would be given (KIP-996).
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -146,6 +146,22 @@ pub struct FetchSnapshotAnswer {
     pub bytes: Bytes,
 }
 
+/// A change of the voters that a replica asks for on its own behalf (KIP-853).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum VoterChange {
+    /// It wants to vote.
+    Add(Voter),
+    /// What it was before it lost its disk votes no more.
+    Remove(ReplicaKey),
+    /// It listens elsewhere, or supports something else.
+    Update {
+        /// The voter as it is now.
+        voter: Voter,
+        /// The leader's epoch.
+        epoch: LeaderEpoch,
+    },
+}
+
 /// A request to another replica.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Request {
@@ -159,6 +175,8 @@ pub enum Request {
     Fetch(Fetch),
     /// FetchSnapshot, API 59.
     FetchSnapshot(FetchSnapshot),
+    /// AddRaftVoter, RemoveRaftVoter or UpdateRaftVoter, APIs 80, 81 and 82.
+    ChangeVoters(VoterChange),
 }
 
 /// What came back; a broken connection is told by [`crate::Raft::failed`].
@@ -174,6 +192,8 @@ pub enum Response {
     Fetch(FetchReply),
     /// To FetchSnapshot.
     FetchSnapshot(FetchSnapshotAnswer),
+    /// To a change of the voters.
+    ChangeVoters(ErrorCode),
 }
 
 /// A control record that a leader writes.

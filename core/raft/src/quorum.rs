@@ -15,7 +15,7 @@ use crate::resigned::Resigned;
 use crate::unattached::Unattached;
 use crate::voters::{Endpoint, ReplicaKey, Voter, VoterSet};
 
-/// The quorum's times, all `controller.quorum.*`.
+/// How this replica takes part: the quorum's times and more, all `controller.quorum.*`.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// `election.timeout.ms`: how long a voter waits for a leader or for votes, once more as long at
@@ -29,6 +29,9 @@ pub struct Config {
     pub request_timeout: Millis,
     /// `retry.backoff.ms`: how long a node is left alone after a failure.
     pub retry_backoff: Millis,
+    /// `auto.join.enable`: whether a replica that reads the log makes itself a voter; for nodes that
+    /// can be controllers.
+    pub auto_join: bool,
 }
 
 /// What a replica is at the moment.
@@ -55,6 +58,7 @@ pub struct Raft {
     pub(crate) local: ReplicaKey,
     /// Where this node's controller listens, to tell others once it leads.
     pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) kraft_versions: (i16, i16),
     pub(crate) election: Election,
     pub(crate) role: Role,
     /// Whether the leader of this epoch has said that it leads no more.
@@ -84,6 +88,7 @@ impl Raft {
             config,
             local: local.key,
             endpoints: local.endpoints,
+            kraft_versions: local.kraft_versions,
             election,
             role: Role::Unattached(Unattached { deadline: now }),
             leader_has_ended: false,
@@ -157,7 +162,7 @@ impl Raft {
                 Role::Unattached(_) => self.poll_unattached(log, now),
                 Role::Prospective(_) => self.poll_prospective(log, now),
                 Role::Candidate(_) => self.poll_candidate(log, now),
-                Role::Leader(_) => self.poll_leader(now),
+                Role::Leader(_) => self.poll_leader(log, now),
                 Role::Follower(_) => self.poll_follower(log, now),
                 Role::Resigned(_) => self.poll_resigned(now),
             };
@@ -182,6 +187,7 @@ impl Raft {
             Response::EndQuorumEpoch(answer) => self.end_answered(from, answer, now),
             Response::Fetch(reply) => self.fetch_answered(from, reply, log, now),
             Response::FetchSnapshot(answer) => self.snapshot_answered(from, answer, now),
+            Response::ChangeVoters(error) => self.change_answered(from, error, now),
         }
     }
 

@@ -12,6 +12,7 @@ const CONFIG: Config = Config {
     election_backoff_max: Millis(1000),
     request_timeout: Millis(2000),
     retry_backoff: Millis(20),
+    auto_join: false,
 };
 
 /// A log of one epoch whose records are on disk at once.

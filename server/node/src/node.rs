@@ -232,7 +232,8 @@ fn refuse_authorizer(fixed: &StaticConfig) -> anyhow::Result<()> {
 
 /// Refuses to make up a cluster's id where other nodes must have the same one.
 fn refuse_own_cluster(config: &NodeConfig, cluster_id: Option<&str>) -> anyhow::Result<()> {
-    let has_others = config.quorum.voters.len() > 1 || !config.roles.controller;
+    let joins = config.quorum.auto_join || !config.roles.controller;
+    let has_others = config.quorum.voters.len() > 1 || joins;
     let formatted = std::path::Path::new(&config.metadata_log_dir).join("meta.properties");
     if has_others && cluster_id.is_none() && !formatted.exists() {
         bail!(

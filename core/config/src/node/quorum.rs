@@ -12,6 +12,8 @@ pub struct QuorumConfig {
     pub voters: Vec<Voter>,
     /// Controllers to ask for the quorum.
     pub bootstrap_servers: Vec<HostPort>,
+    /// Whether a controller makes itself a voter.
+    pub auto_join: bool,
     pub election_timeout_ms: Millis,
     pub election_backoff_max_ms: Millis,
     pub fetch_timeout_ms: Millis,
@@ -73,6 +75,7 @@ impl QuorumConfig {
         Self {
             voters: layers.list("controller.quorum.voters").iter().filter_map(voter).collect(),
             bootstrap_servers: servers.iter().filter_map(|text| HostPort::read(text)).collect(),
+            auto_join: layers.boolean("controller.quorum.auto.join.enable"),
             election_timeout_ms: layers.millis("controller.quorum.election.timeout.ms"),
             election_backoff_max_ms: layers.millis("controller.quorum.election.backoff.max.ms"),
             fetch_timeout_ms: layers.millis("controller.quorum.fetch.timeout.ms"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use thalweg_raft::{
     EpochAnswer, Fetch, FetchAnswer, FetchReply, FetchSnapshotAnswer, LogPosition, LogView, Output,
-    Raft, Request, RequestId, Response, Role, VoterSet,
+    Raft, Request, RequestId, Response, Role, VoterChange, VoterSet,
 };
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, Rng};
 
@@ -355,6 +355,14 @@ impl World {
                 Served::Done(Response::EndQuorumEpoch(raft.end_quorum_epoch(end, now)))
             }
             Request::Fetch(fetch) => Served::Fetch(*fetch, raft.fetched(fetch, disk, now)),
+            Request::ChangeVoters(change) => {
+                let changed = match change.clone() {
+                    VoterChange::Add(voter) => raft.add_voter(voter, disk, now).map(Some),
+                    VoterChange::Remove(key) => raft.remove_voter(key, disk).map(Some),
+                    VoterChange::Update { voter, .. } => raft.update_voter(voter, disk),
+                };
+                Served::Done(Response::ChangeVoters(changed.err().unwrap_or(ErrorCode::None)))
+            }
             Request::FetchSnapshot(fetch) => {
                 let answer = match raft.fetch_snapshot(fetch, now) {
                     Err(answer) => answer,

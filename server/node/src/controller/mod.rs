@@ -30,7 +30,7 @@ use std::thread::{self, JoinHandle};
 use ::metadata::controller::{Context, Decision};
 use ::metadata::{Changes, Image, MetadataRecord};
 use anyhow::Context as _;
-use config::{HostPort, NodeConfig, QuorumConfig, StaticConfig};
+use config::{HostPort, NodeConfig, StaticConfig};
 use raft::{Endpoint, Raft, ReplicaKey, RequestId, Voter, VoterSet};
 use tokio::sync::{oneshot, watch};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
@@ -147,7 +147,7 @@ pub struct Start<'a> {
 }
 
 /// Opens the metadata log in `dir`. A new cluster of this node alone begins here, if nobody has
-/// said otherwise: static voters, a format, or a node that is no controller.
+/// said otherwise: static voters, a format, a node that is no controller, or one that joins others.
 ///
 /// # Errors
 /// If files are damaged.
@@ -157,8 +157,8 @@ pub fn open(
     local: &Voter,
 ) -> anyhow::Result<(MetadataLog, Found)> {
     let quorum = &config.quorum;
-    let is_first =
-        config.roles.controller && quorum.voters.is_empty() && !MetadataLog::is_formatted(dir);
+    let may_begin = config.roles.controller && quorum.voters.is_empty() && !quorum.auto_join;
+    let is_first = may_begin && !MetadataLog::is_formatted(dir);
     MetadataLog::open(Opening {
         dir,
         quorum,
@@ -181,13 +181,15 @@ fn fixed_voters(config: &NodeConfig) -> VoterSet {
     VoterSet::new(voters)
 }
 
-fn raft_config(quorum: &QuorumConfig) -> raft::Config {
+fn raft_config(config: &NodeConfig) -> raft::Config {
+    let quorum = &config.quorum;
     raft::Config {
         election_timeout: quorum.election_timeout_ms,
         fetch_timeout: quorum.fetch_timeout_ms,
         election_backoff_max: quorum.election_backoff_max_ms,
         request_timeout: quorum.request_timeout_ms,
         retry_backoff: quorum.retry_backoff_ms,
+        auto_join: quorum.auto_join && config.roles.controller,
     }
 }
 
@@ -210,7 +212,7 @@ impl Controller {
         let Found { images, voters, election, formatted } = found;
         let endpoints = local.endpoints.clone();
         let seed = Rng::new(rng.next_u64());
-        let times = raft_config(&config.quorum);
+        let times = raft_config(config);
         let now = clock::monotonic();
         let driver = Driver {
             raft: Raft::new(times, local, election, voters, &log, now, seed),

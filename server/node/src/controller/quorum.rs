@@ -131,10 +131,11 @@ impl Driver {
             return;
         }
         let is_fixed = self.raft.voters().latest_offset().is_none();
+        let tells = matches!(change, Change::Update(..));
         let raft = &mut self.raft;
         let mut waits_for_commit = true;
         let changed = match change {
-            _ if is_fixed => Err(ErrorCode::UnsupportedVersion),
+            _ if is_fixed && !tells => Err(ErrorCode::UnsupportedVersion),
             Change::Add { voter, waits } => {
                 waits_for_commit = waits;
                 raft.add_voter(voter, &self.log, now).map(Some)
@@ -146,7 +147,11 @@ impl Driver {
             Change::Update(_, epoch) if epoch > raft.election().epoch => {
                 Err(ErrorCode::UnknownLeaderEpoch)
             }
-            Change::Update(voter, _) => raft.update_voter(voter, &self.log),
+            Change::Update(voter, _) => {
+                // The majority may need this voter, which reads nothing until it has the answer.
+                waits_for_commit = false;
+                raft.update_voter(voter, &self.log)
+            }
         };
         match changed {
             Ok(Some(end)) if waits_for_commit => {

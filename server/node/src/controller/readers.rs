@@ -74,6 +74,8 @@ impl Driver {
             Request::EndQuorumEpoch(end) => {
                 Response::EndQuorumEpoch(raft.end_quorum_epoch(end, now))
             }
+            // Those come by `Controller::change_voters`, from users and replicas alike.
+            Request::ChangeVoters(_) => Response::ChangeVoters(ErrorCode::InvalidRequest),
             Request::FetchSnapshot(fetch) => {
                 Response::FetchSnapshot(self.read_snapshot(fetch, bytes_max, now)?)
             }

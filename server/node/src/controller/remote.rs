@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use config::{HostPort, NodeConfig, SecurityProtocol};
-use raft::{Endpoint, Request, RequestId, Response};
+use raft::{Endpoint, Request, RequestId, Response, VoterChange};
 use types::BrokerId;
 
 use super::{Message, wire};
@@ -65,6 +65,7 @@ impl Remote {
                 listener: listener.clone(),
                 fetch_bytes_max: quorum.fetch_bytes_max,
                 snapshot_bytes_max: quorum.fetch_snapshot_bytes_max,
+                timeout_ms: i32::try_from(timeout).unwrap_or(i32::MAX),
             },
             listener,
             protocol: protocol.unwrap_or(SecurityProtocol::Plaintext),
@@ -103,6 +104,9 @@ impl Remote {
             _ = inbox.send(Message::Answered { id, response });
         };
         let Some((host, port)) = self.address(endpoints) else { return answered(Ok(None)) };
+        if let Request::ChangeVoters(change) = &request {
+            tell(change);
+        }
         tracing::trace!("to {to:?} at {host}:{port}: {request:?}");
         match self.link(host, port) {
             Ok(link) => wire::send(&link, &self.terms, request, answered),
@@ -132,5 +136,17 @@ impl Remote {
         let link = self.peers.link(&endpoint, &self.options)?;
         self.links.insert((host, port), link.clone());
         Ok(link)
+    }
+}
+
+fn tell(change: &VoterChange) {
+    match change {
+        VoterChange::Add(_) => tracing::info!("this controller asks to become a voter"),
+        VoterChange::Remove(_) => tracing::info!(
+            "this node has a new metadata directory: its former one is to be no voter any more"
+        ),
+        VoterChange::Update { .. } => {
+            tracing::debug!("tells the leader where this voter listens, and what it supports");
+        }
     }
 }

@@ -12,6 +12,7 @@ mod dir_failures;
 mod every_version;
 mod faults;
 mod flush;
+mod joining;
 mod large_fetch;
 mod log_dirs;
 mod long_poll;

@@ -11,7 +11,7 @@ keys! {
         "Milliseconds between reports on slow controller events.";
     int("controller.quorum.append.linger.ms", "25").min(0):
         "Milliseconds that the leader gathers records before it writes them.";
-    boolean("controller.quorum.auto.join.enable", "false").low():
+    boolean("controller.quorum.auto.join.enable", "false").low().acting():
         "Whether a controller makes itself a voter.";
     list("controller.quorum.bootstrap.servers", "").check(Check::Servers).high().acting():
         "Controllers to ask for the quorum, as host:port.";

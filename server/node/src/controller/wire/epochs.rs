@@ -250,8 +250,9 @@ fn told(reply: Result<&Reply, ErrorCode>) -> Result<(&Reply, EpochAnswer), Error
         Response::BeginQuorumEpoch(answer) | Response::EndQuorumEpoch(answer) => {
             Ok((reply, *answer))
         }
-        Response::Vote(_) | Response::Fetch(_) | Response::FetchSnapshot(_) => {
-            Err(ErrorCode::UnknownServerError)
-        }
+        Response::Vote(_)
+        | Response::Fetch(_)
+        | Response::FetchSnapshot(_)
+        | Response::ChangeVoters(_) => Err(ErrorCode::UnknownServerError),
     }
 }

@@ -1,5 +1,5 @@
 //! The quorum's requests and answers in the protocol's messages: APIs 1, 52, 53, 54 and 59, each
-//! for the one topic with its one partition.
+//! for the one topic with its one partition; and 80 to 82, by which voters change.
 //!
 //! `asked` turns what another node asks into the quorum's terms, or says why it is refused as a
 //! whole; `answer` turns what the quorum says into the message. `send` does both for what this node
@@ -9,12 +9,13 @@ mod epochs;
 mod fetch;
 mod fetch_snapshot;
 mod vote;
+mod voters;
 
 pub use epochs::{begin_answer, begin_asked, end_answer, end_asked};
 pub use fetch::{fetch_answer, fetch_asked};
 pub use fetch_snapshot::{fetch_snapshot_answer, fetch_snapshot_asked};
 use protocol::ApiKey;
-use raft::{Endpoint, ReplicaKey, Request, Response};
+use raft::{Endpoint, ReplicaKey, Request, Response, VoterChange};
 use types::{BrokerId, ErrorCode, LeaderEpoch, Uuid};
 pub use vote::{vote_answer, vote_asked};
 
@@ -35,6 +36,8 @@ pub struct Terms {
     pub fetch_bytes_max: u32,
     /// The most bytes of a snapshot.
     pub snapshot_bytes_max: u32,
+    /// How long a change of the voters may take, in milliseconds.
+    pub timeout_ms: i32,
 }
 
 /// Sends a request; `answered` gets `None` for an answer that refuses it as a whole or is none.
@@ -75,6 +78,35 @@ pub fn send(
             let request = move |version| fetch_snapshot::request(&asked, &terms, version);
             link.send(ApiKey::FetchSnapshot, request, move |answer| {
                 answered(answer.map(fetch_snapshot::response));
+            });
+        }
+        Request::ChangeVoters(change) => send_change(link, terms, change, answered),
+    }
+}
+
+fn send_change(
+    link: &Link,
+    terms: Terms,
+    change: VoterChange,
+    answered: impl FnOnce(Result<Option<Response>, PeerError>) + Send + 'static,
+) {
+    match change {
+        VoterChange::Add(voter) => {
+            let request = move |version| voters::add_request(&voter, &terms, version);
+            link.send(ApiKey::AddRaftVoter, request, move |answer| {
+                answered(answer.map(|answer| voters::add_response(&answer)));
+            });
+        }
+        VoterChange::Remove(key) => {
+            let request = move |_| voters::remove_request(&key, &terms);
+            link.send(ApiKey::RemoveRaftVoter, request, move |answer| {
+                answered(answer.map(|answer| voters::remove_response(&answer)));
+            });
+        }
+        VoterChange::Update { voter, epoch } => {
+            let request = move |_| voters::update_request(&voter, epoch, &terms);
+            link.send(ApiKey::UpdateRaftVoter, request, move |answer| {
+                answered(answer.map(|answer| voters::update_response(&answer)));
             });
         }
     }

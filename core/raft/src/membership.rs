@@ -1,0 +1,108 @@
+//! A replica's own place among the voters (KIP-853): it tells the leader where it listens now and
+//! what it supports, and, where it may, makes itself a voter.
+//!
+//! Not here: what the leader makes of that (`leader`).
+
+use types::{BrokerId, ErrorCode, Millis};
+
+use crate::message::{Request, VoterChange};
+use crate::quorum::{Raft, Role};
+use crate::voters::{Endpoint, Voter};
+
+/// When a follower asks its leader for a change of the voters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    /// Not before.
+    at: Millis,
+    has_asked: bool,
+    /// Whether the leader has taken it. One that leads static voters keeps what they say in memory.
+    has_told: bool,
+}
+
+impl Asking {
+    /// A new leader is left alone until this log has everything, or for a while.
+    pub fn new(at: Millis) -> Self {
+        Self { at, has_asked: false, has_told: false }
+    }
+
+    /// The leader had nothing that this log lacks, and knows that.
+    pub fn caught_up(&mut self, now: Millis) {
+        if !self.has_asked {
+            self.at = self.at.min(now);
+        }
+    }
+}
+
+impl Raft {
+    /// This replica, as it should stand among the voters.
+    pub(crate) fn own(&self) -> Voter {
+        let endpoints = self.endpoints.clone();
+        Voter { key: self.local, endpoints, kraft_versions: self.kraft_versions }
+    }
+
+    /// Whether the log says of this voter what is no longer so.
+    pub(crate) fn is_outdated(&self) -> bool {
+        let has_log = self.voters.latest_offset().is_some();
+        let known = self.voters.latest().get(self.local.id).filter(|_| has_log && self.is_voter());
+        known.is_some_and(|known| {
+            let differs = sorted(&known.endpoints) != sorted(&self.endpoints);
+            differs || known.kraft_versions != self.kraft_versions
+        })
+    }
+
+    /// What the leader should change now, if anything; it is not asked again for a while.
+    pub(crate) fn own_change(&mut self, now: Millis) -> Option<Request> {
+        let Role::Follower(state) = &self.role else { return None };
+        if state.asking.at > now {
+            return None;
+        }
+        let change = self.wanted_change(state.asking.has_told)?;
+        let again = now + self.config.fetch_timeout;
+        if let Role::Follower(state) = &mut self.role {
+            state.asking.at = again;
+            state.asking.has_asked = true;
+        }
+        Some(Request::ChangeVoters(change))
+    }
+
+    fn wanted_change(&self, has_told: bool) -> Option<VoterChange> {
+        let is_static = self.voters.latest_offset().is_none();
+        if self.is_voter() {
+            let update = || VoterChange::Update { voter: self.own(), epoch: self.election.epoch };
+            let is_due = if is_static { !has_told } else { self.is_outdated() };
+            return is_due.then(update);
+        }
+        if is_static || !self.config.auto_join {
+            return None;
+        }
+        Some(match self.voters.latest().get(self.local.id) {
+            // This node had another disk, and what that one promised nobody knows any more.
+            Some(former) => VoterChange::Remove(former.key),
+            None => VoterChange::Add(self.own()),
+        })
+    }
+
+    pub(crate) fn change_answered(
+        &mut self,
+        from: Option<BrokerId>,
+        error: ErrorCode,
+        now: Millis,
+    ) {
+        let deadline = now + self.config.fetch_timeout;
+        if let Role::Follower(state) = &mut self.role
+            && from == Some(state.leader())
+            && error == ErrorCode::None
+        {
+            state.asking.has_told = true;
+            // It could not be read from meanwhile.
+            state.heard(deadline);
+        }
+    }
+}
+
+fn sorted(endpoints: &[Endpoint]) -> Vec<(&str, &str, u16)> {
+    let told = endpoints.iter().map(|one| (&*one.listener, &*one.host, one.port));
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    told
+}
