@@ -14,6 +14,7 @@ const CONFIG: Config = Config {
     election_backoff_max: Millis(1000),
     request_timeout: Millis(2000),
     retry_backoff: Millis(20),
+    auto_join: false,
 };
 const NOW: Millis = Millis(0);
 
