@@ -269,6 +269,15 @@ impl Raft {
         }
     }
 
+    /// Whether a voter could be added, as far as its own node need not be asked.
+    ///
+    /// # Errors
+    /// As [`Raft::add_voter`].
+    pub fn check_new_voter(&self, voter: Voter) -> Result<(), ErrorCode> {
+        self.check_changing()?;
+        self.voters.latest().with(voter).map(|_| ()).map_err(refusal)
+    }
+
     /// Makes an observer a voter (KIP-853). The driver answers once the returned offset is
     /// committed; it has asked the new voter for its versions before.
     ///

@@ -37,6 +37,8 @@ pub struct Replica {
 /// A change of the voters.
 #[derive(Clone, Debug)]
 pub enum Change {
+    /// None yet: whether this voter could be added.
+    Check(Voter),
     /// One more.
     Add {
         /// The new voter.
@@ -48,6 +50,8 @@ pub enum Change {
     Remove(ReplicaKey),
     /// Other endpoints or versions, if the epoch is the leader's.
     Update(Voter, LeaderEpoch),
+    /// Static voters go into the log, so that they can change: `kraft.version` 1.
+    MakeDynamic,
 }
 
 /// Why the voters stay as they are, and who they are.
@@ -131,11 +135,14 @@ impl Driver {
             return;
         }
         let is_fixed = self.raft.voters().latest_offset().is_none();
-        let tells = matches!(change, Change::Update(..));
+        let is_for_fixed = matches!(change, Change::Update(..) | Change::MakeDynamic);
         let raft = &mut self.raft;
         let mut waits_for_commit = true;
         let changed = match change {
-            _ if is_fixed && !tells => Err(ErrorCode::UnsupportedVersion),
+            _ if is_fixed && !is_for_fixed => Err(ErrorCode::UnsupportedVersion),
+            Change::Check(voter) => raft.check_new_voter(voter).map(|()| None),
+            Change::MakeDynamic if is_fixed => raft.make_dynamic(&self.log).map(Some),
+            Change::MakeDynamic => Ok(None),
             Change::Add { voter, waits } => {
                 waits_for_commit = waits;
                 raft.add_voter(voter, &self.log, now).map(Some)

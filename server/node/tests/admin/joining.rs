@@ -10,6 +10,7 @@ use protocol::ApiKey;
 use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, ResponsePartitionData, TopicData,
 };
+use protocol::messages::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use thalweg_node::{Node, StartOptions};
 use types::Uuid;
 
@@ -66,15 +67,38 @@ impl Quorum {
         self.dir.path().join(at.to_string())
     }
 
-    /// What a node says of the quorum, if it leads.
-    fn describe(&self, at: usize) -> Option<ResponsePartitionData> {
+    fn stop(&mut self, at: usize) {
+        self.nodes[at].take().unwrap().stop().unwrap();
+    }
+
+    /// What a node says of the quorum.
+    fn ask(&self, at: usize) -> DescribeQuorumResponse {
         let partitions = vec![PartitionData::default()];
         let topic_name = "__cluster_metadata".to_owned();
         let topics = vec![TopicData { topic_name, partitions, ..Default::default() }];
         let request = DescribeQuorumRequest { topics, ..Default::default() };
-        let mut client = Client::connect(self.addresses[at]);
-        let mut answer: DescribeQuorumResponse = client.call(ApiKey::DescribeQuorum, 2, &request);
+        Client::connect(self.addresses[at]).call(ApiKey::DescribeQuorum, 2, &request)
+    }
+
+    /// What a node says of the voters, if it leads.
+    fn describe(&self, at: usize) -> Option<ResponsePartitionData> {
+        let mut answer = self.ask(at);
         Some(answer.topics.remove(0).partitions.remove(0)).filter(|quorum| quorum.error_code == 0)
+    }
+
+    /// Has the leader take a vote away; it answers once a majority has it.
+    fn remove(&self, leader: usize, at: usize, voter_directory_id: Uuid) {
+        let voter_id = i32::try_from(at + 1).unwrap();
+        let request = RemoveRaftVoterRequest { voter_id, voter_directory_id, ..Default::default() };
+        let mut client = Client::connect(self.addresses[leader]);
+        let answer: RemoveRaftVoterResponse = client.call(ApiKey::RemoveRaftVoter, 0, &request);
+        assert_eq!(answer.error_code, 0, "{answer:?}");
+    }
+
+    /// The node that leads, as an index.
+    fn leader(&self) -> Option<usize> {
+        let mut running = (0..self.nodes.len()).filter(|at| self.nodes[*at].is_some());
+        running.find(|at| self.describe(*at).is_some())
     }
 
     /// Waits until those nodes vote, all have the whole log, and nobody else votes; their
@@ -114,7 +138,7 @@ fn a_controller_joins_by_itself_and_again_with_a_new_disk() {
     quorum.start(2);
     let before = quorum.voters(&[1, 2, 3]);
 
-    quorum.nodes[2].take().unwrap().stop().unwrap();
+    quorum.stop(2);
     std::fs::remove_dir_all(quorum.log_dir(2)).unwrap();
     quorum.start(2);
     let begun = Instant::now();
@@ -126,4 +150,46 @@ fn a_controller_joins_by_itself_and_again_with_a_new_disk() {
         }
         assert!(begun.elapsed() < PATIENCE, "the empty disk is no voter");
     }
+}
+
+#[test]
+fn a_voter_that_listens_elsewhere_tells_the_leader() {
+    let mut quorum = Quorum::begin(2, line!());
+    quorum.start(1);
+    quorum.voters(&[1, 2]);
+    quorum.stop(1);
+    let port = quorum.addresses[1].port() + 1000;
+    quorum.addresses[1].set_port(port);
+    quorum.start(1);
+    let begun = Instant::now();
+    loop {
+        let answers = (0..2).map(|at| quorum.ask(at));
+        let mut nodes = answers.flat_map(|answer| answer.nodes).filter(|node| node.node_id == 2);
+        if nodes.any(|node| node.listeners.iter().any(|one| one.port == port)) {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nobody knows of the new port");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn five_voters_go_on_without_two_and_without_the_leader() {
+    let mut quorum = Quorum::begin(5, line!());
+    for at in 1..5 {
+        quorum.start(at);
+    }
+    let directories = quorum.voters(&[1, 2, 3, 4, 5]);
+    let leader = quorum.leader().unwrap();
+    let others: Vec<usize> = (0..5).filter(|at| *at != leader).take(2).collect();
+    others.iter().for_each(|at| quorum.stop(*at));
+    quorum.remove(leader, others[0], directories[others[0]]);
+    // The one that was removed joins again.
+    others.iter().for_each(|at| quorum.start(*at));
+    quorum.voters(&[1, 2, 3, 4, 5]);
+
+    assert_eq!(leader, 0, "nothing has disturbed the one that began");
+    quorum.remove(leader, leader, directories[leader]);
+    quorum.voters(&[2, 3, 4, 5]);
+    assert_ne!(quorum.leader(), Some(leader), "it only reads from now on");
 }

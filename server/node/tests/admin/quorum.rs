@@ -15,8 +15,11 @@ use protocol::messages::incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 };
+use protocol::messages::update_features::{
+    FeatureUpdateKey, UpdateFeaturesRequest, UpdateFeaturesResponse,
+};
 use thalweg_node::{Node, StartOptions};
-use types::ErrorCode;
+use types::{ErrorCode, Uuid};
 
 use crate::client::Client;
 
@@ -188,4 +191,39 @@ fn who_is_far_behind_takes_a_snapshot() {
     let names = segments.map(|file| file.unwrap().file_name().into_string().unwrap());
     let first = names.filter(|name| name.ends_with(".log")).min().unwrap();
     assert_ne!(first, "00000000000000000000.log", "the log begins with the snapshot");
+}
+
+/// KIP-853: the voters of `controller.quorum.voters` go into the log, by their directories.
+#[test]
+fn static_voters_become_dynamic_ones_while_the_cluster_runs() {
+    let mut quorum = Controllers::start(&[("controller.quorum.fetch.timeout.ms", "1000")]);
+    let leader = quorum.leader_when(all_are_level);
+    let update = FeatureUpdateKey {
+        feature: "kraft.version".to_owned(),
+        max_version_level: 1,
+        upgrade_type: 1,
+        ..Default::default()
+    };
+    let request = UpdateFeaturesRequest { feature_updates: vec![update], ..Default::default() };
+    let mut client = Client::connect(quorum.addresses[leader]);
+    let begun = Instant::now();
+    loop {
+        // Refused until each voter has told its directory.
+        let answer: UpdateFeaturesResponse = client.call(ApiKey::UpdateFeatures, 2, &request);
+        match ErrorCode::from_wire(answer.error_code) {
+            ErrorCode::None => break,
+            code => assert_eq!(code, ErrorCode::InvalidUpdateVersion, "{answer:?}"),
+        }
+        assert!(begun.elapsed() < PATIENCE, "{answer:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let is_dynamic = |quorum: &ResponsePartitionData| {
+        let voters = &quorum.current_voters;
+        all_are_level(quorum) && voters.iter().all(|voter| voter.replica_directory_id != Uuid::ZERO)
+    };
+    let leader = quorum.leader_when(is_dynamic);
+    // It stays so after a restart, whatever the settings say.
+    quorum.stop(leader);
+    quorum.run(&[leader]);
+    quorum.leader_when(is_dynamic);
 }

@@ -1,11 +1,19 @@
 //! AddRaftVoter: a controller that reads the metadata log becomes a voter (KIP-853).
 
+use std::time::Duration;
+
+use ::metadata::features::KRAFT_VERSION;
+use config::SecurityProtocol;
+use protocol::ApiKey;
 use protocol::messages::add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
+use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use raft::{Endpoint, ReplicaKey, Voter};
 use types::{BrokerId, ErrorCode, Uuid};
 
 use crate::broker::Context;
 use crate::controller::{Change, KRAFT_VERSIONS, NotController, Unchanged};
+use crate::peers::{self, LinkOptions};
+use crate::shared::Shared;
 
 /// Why the set of voters stays as it is.
 #[derive(Debug, Eq, PartialEq)]
@@ -20,15 +28,75 @@ pub struct Refusal {
 pub async fn handle(context: Context, request: AddRaftVoterRequest) -> AddRaftVoterResponse {
     let shared = &context.shard.shared;
     let listener = shared.config.listeners.controller_names.first().map_or("", String::as_str);
-    let change = match read(&request, &shared.dirs.cluster_id, listener) {
-        // Version 0 does not know of another answer than the late one.
-        Ok(voter) => {
-            Change::Add { voter, waits: context.version == 0 || request.ack_when_committed }
-        }
+    let voter = match read(&request, &shared.dirs.cluster_id, listener) {
+        Ok(voter) => voter,
         Err(refusal) => return answer(Err(refusal)),
     };
-    let changed = shared.controller.change_voters(change).await;
-    answer(outcome(changed, request.voter_id, request.voter_directory_id))
+    // Version 0 does not know of another answer than the late one.
+    let waits = context.version == 0 || request.ack_when_committed;
+    answer(add(shared, voter, waits, request.timeout_ms).await)
+}
+
+async fn add(
+    shared: &Shared,
+    mut voter: Voter,
+    waits: bool,
+    timeout_ms: i32,
+) -> Result<(), Refusal> {
+    let (id, directory) = (voter.key.id.0, voter.key.directory.unwrap_or_default());
+    // Who is not to be added at all is not asked either.
+    let checked = shared.controller.change_voters(Change::Check(voter.clone())).await;
+    outcome(checked, id, directory)?;
+    voter.kraft_versions = ask_versions(shared, &voter, timeout_ms).await?;
+    let changed = shared.controller.change_voters(Change::Add { voter, waits }).await;
+    outcome(changed, id, directory)
+}
+
+/// The least and the greatest `kraft.version` of the new voter, by its own word.
+async fn ask_versions(
+    shared: &Shared,
+    voter: &Voter,
+    timeout_ms: i32,
+) -> Result<(i16, i16), Refusal> {
+    let config = &shared.config;
+    let own = config.listeners.controller_names.first();
+    let endpoint = voter.endpoints.iter().find(|one| Some(&one.listener) == own);
+    let Some(endpoint) = endpoint else {
+        let message = "the new voter has no endpoint for this listener".to_owned();
+        return Err(Refusal { code: ErrorCode::InvalidRequest, message });
+    };
+    let protocol = config.listeners.protocols.get(&endpoint.listener).copied();
+    let (host, port) = (endpoint.host.clone(), endpoint.port);
+    let protocol = protocol.unwrap_or(SecurityProtocol::Plaintext);
+    let at = peers::Endpoint { host, port, protocol };
+    let timeout = config.quorum.request_timeout_ms.get().min(timeout_ms.into());
+    let options = LinkOptions {
+        client_id: format!("raft-client-{}", config.node_id),
+        request_timeout: Duration::from_millis(timeout.max(0).unsigned_abs()),
+        response_bytes_max: 1 << 20,
+    };
+    let unreached = |cause: String| {
+        let message = format!("the new voter cannot be asked for its versions: {cause}");
+        Refusal { code: ErrorCode::RequestTimedOut, message }
+    };
+    let link = shared.peers.link(&at, &options).map_err(|fault| unreached(fault.to_string()))?;
+    let ask = |_| ApiVersionsRequest {
+        client_software_name: "thalweg".to_owned(),
+        client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..Default::default()
+    };
+    let told: Result<ApiVersionsResponse, _> = link.call(ApiKey::ApiVersions, ask).await;
+    let told = told.map_err(|fault| unreached(fault.to_string()))?;
+    let mut features = told.supported_features.iter();
+    let offered = features.find(|feature| feature.name == KRAFT_VERSION);
+    let offered = offered.map_or((0, 0), |feature| (feature.min_version, feature.max_version));
+    // Voters are added at this level alone.
+    if !(offered.0..=offered.1).contains(&1) {
+        let (min, max) = offered;
+        let message = format!("the new voter supports kraft.version {min} to {max}, and not 1");
+        return Err(Refusal { code: ErrorCode::InvalidRequest, message });
+    }
+    Ok(offered)
 }
 
 fn answer(outcome: Result<(), Refusal>) -> AddRaftVoterResponse {
