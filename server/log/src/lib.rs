@@ -48,7 +48,7 @@ pub use ages::{AgesLearned, AgesRead};
 pub use append::AppendInfo;
 pub use compaction::{
     CleanerBuffers, Compaction, CompactionError, CompactionNeed, CompactionTally, Pace, Rewritten,
-    SwapTicket,
+    SwapStep,
 };
 pub use config::LogConfig;
 pub use dir::{CleanShutdown, FolderKind, LogDir, PartitionFolder};

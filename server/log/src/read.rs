@@ -293,11 +293,13 @@ impl Log {
         let mut behind = Vec::new();
         if at < self.closed.len() {
             let (base, bytes) = (self.active.base, Some(self.written_bytes()));
-            behind.push(Behind { base, end: self.end, bytes });
+            let file = Some(Arc::clone(&self.active.file));
+            behind.push(Behind { base, end: self.end, file, bytes });
         }
         for next in (at + 1..self.closed.len()).rev() {
-            let (base, end) = (self.closed[next].base, self.end_of(next));
-            behind.push(Behind { base, end, bytes: None });
+            let (segment, end) = (&self.closed[next], self.end_of(next));
+            let file = segment.open_file().cloned();
+            behind.push(Behind { base: segment.base, end, file, bytes: None });
         }
         let learned = Learned {
             turn: self.hints.turn,

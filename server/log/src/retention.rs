@@ -113,7 +113,8 @@ fn rename_segment(
     Ok(paths)
 }
 
-fn rename_kinds(
+/// Renames files of a segment, to be removed later, and gives their names then.
+pub(crate) fn rename_kinds(
     disk: &dyn Disk,
     dir: &Path,
     base: Offset,
@@ -328,8 +329,7 @@ impl Log {
         outcome?;
         let paths = deletion.renamed.take();
         self.deletion = None;
-        self.sync.dir_is_dirty = true;
-        self.deleted.push(Deleted { due: None, paths });
+        self.remove_later(paths);
         Ok(())
     }
 
@@ -345,22 +345,13 @@ impl Log {
         let has_aborted = self.txn_indexes.contains(&base);
         let paths = rename_segment(self.disk.as_ref(), &self.dir, base, has_aborted)?;
         self.snapshots.retain(|offset| *offset != base);
-        self.note_deleted(base, paths);
-        Ok(())
-    }
-
-    /// As [`Log::delete_files`], for some kinds of files.
-    pub(crate) fn delete_kinds(&mut self, base: Offset, kinds: &[&str]) -> Result<(), LogError> {
-        let paths = rename_kinds(self.disk.as_ref(), &self.dir, base, kinds)?;
-        if kinds.contains(&SNAPSHOT) {
-            self.snapshots.retain(|offset| *offset != base);
-        }
-        self.note_deleted(base, paths);
-        Ok(())
-    }
-
-    fn note_deleted(&mut self, base: Offset, paths: Vec<PathBuf>) {
         self.txn_indexes.retain(|offset| *offset != base);
+        self.remove_later(paths);
+        Ok(())
+    }
+
+    /// Renamed files go when their delay is over.
+    pub(crate) fn remove_later(&mut self, paths: Vec<PathBuf>) {
         self.sync.dir_is_dirty = true;
         self.deleted.push(Deleted { due: None, paths });
     }

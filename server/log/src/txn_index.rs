@@ -75,8 +75,8 @@ impl Log {
         let holder = self.base_of(from);
         let first = self.txn_indexes.partition_point(|base| *base < holder);
         let indexed = self.txn_indexes[first..].iter().map(|&base| {
-            let at = self.segment_of(base);
-            (base, self.end_of(at))
+            let end = self.end_of(self.segment_of(base));
+            Indexed { base, end, known: self.unnamed_aborted(base) }
         });
         let segments: Vec<_> = indexed.collect();
         (!segments.is_empty()).then(|| AbortedLookup {
@@ -175,9 +175,17 @@ impl Log {
 pub struct AbortedLookup {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    /// Bases and ends of the segments that have an index.
-    segments: Vec<(Offset, Offset)>,
+    segments: Vec<Indexed>,
     from: Offset,
+}
+
+/// A segment that has an index.
+#[derive(Debug)]
+struct Indexed {
+    base: Offset,
+    end: Offset,
+    /// What the index says, where it has no name yet.
+    known: Option<Arc<[AbortedTxn]>>,
 }
 
 impl AbortedLookup {
@@ -188,8 +196,12 @@ impl AbortedLookup {
     /// without it, what was aborted would be served as if it counted.
     pub fn run(self, until: Offset) -> Result<Vec<AbortedTxn>, LogError> {
         let mut found = Vec::new();
-        for &(base, end) in &self.segments {
-            for txn in self.read(base, end)? {
+        for Indexed { base, end, known } in &self.segments {
+            let txns = match known {
+                Some(known) => known.to_vec(),
+                None => self.read(*base, *end)?,
+            };
+            for txn in txns {
                 if txn.last_offset >= self.from && txn.first_offset < until {
                     found.push(txn);
                 }

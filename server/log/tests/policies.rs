@@ -60,9 +60,9 @@ fn compact(log: &mut Log, high_watermark: Offset, now: Millis) {
     let Some(mut compaction) = log.plan_compaction(high_watermark, now).unwrap() else { return };
     let mut pace = |_| ControlFlow::Continue(());
     while let Some(rewritten) = compaction.rewrite_next(BUFFERS, &mut pace).unwrap() {
-        let ticket = log.begin_swap(&rewritten).unwrap().unwrap();
-        let ticket = log.replace_segments(rewritten, ticket.sync()).unwrap().unwrap();
-        log.finish_swap(ticket.sync()).unwrap();
+        let step = log.begin_swap(&rewritten).unwrap().unwrap();
+        let step = log.replace_segments(rewritten, step.run()).unwrap().unwrap();
+        log.end_swap(&step, step.run()).unwrap();
     }
     log.end_compaction(&compaction);
 }

@@ -4,7 +4,7 @@
 //! the keys of the new part and rewrites group after group of closed segments
 //! ([`Compaction::rewrite_next`]), but none of which nothing is to be dropped; the owner puts each
 //! [`Rewritten`] segment in the place of the former ones ([`Log::begin_swap`],
-//! [`Log::replace_segments`], [`Log::finish_swap`]), unless the log was cut meanwhile. Only one
+//! [`Log::replace_segments`], [`Log::end_swap`]), unless the log was cut meanwhile. Only one
 //! compaction of a log may be under way.
 //!
 //! Not here: which log is next and at what pace (`node`).
@@ -30,7 +30,7 @@ use crate::error::LogError;
 use crate::segment::{self, LOG};
 
 pub use dirty::CompactionNeed;
-pub use swap::SwapTicket;
+pub use swap::SwapStep;
 pub use writer::Rewritten;
 
 use key_map::KeyMap;
@@ -44,7 +44,7 @@ pub type Pace<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
 
 /// The least that is read or written at once.
 const CHUNK_BYTES_MIN: usize = 4 << 10;
-/// Segments that become one at most: each costs the log's owner some renames in one go.
+/// Segments that become one at most: each costs some renames, for which a cut of the log may wait.
 const GROUP_SEGMENTS_MAX: usize = 64;
 
 /// Memory for one compaction: its share of what all have.

@@ -2,9 +2,10 @@
 //!
 //! The steps and names are Kafka's: the finished `.cleaned` files become `.swap`, then the former
 //! segments become `.deleted`, oldest first, then the `.swap` files get their real names. Not every
-//! file system keeps the order of renames, so the directory is synced before each step. Readers
-//! have the new segment from the second step on, by the files that are open already. Opening a log
-//! takes a `.cleaned` file as never made, and finishes a swap that has a whole set of `.swap` files.
+//! file system keeps the order of renames, so the directory is synced before each step. A thread
+//! that may block does that ([`SwapStep::run`]); readers have the new segment from the second step
+//! on, whatever its files are called by then. Opening a log takes a `.cleaned` file as never made,
+//! and finishes a swap that has a whole set of `.swap` files.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,7 +18,9 @@ use super::marked;
 use super::writer::{CLEANED, KINDS, Rewritten};
 use crate::Log;
 use crate::disk::{DirEntry, Disk, OpenMode, remove_if_exists, write_file_atomically};
+use crate::errand::Errand;
 use crate::error::{IoContext, LogError};
+use crate::retention::rename_kinds;
 use crate::scan::Scanner;
 use crate::segment::{self, LOG, OFFSET_INDEX, SNAPSHOT, TIME_INDEX, TXN_INDEX};
 use crate::txn_index::{AbortedTxn, read_entries};
@@ -32,133 +35,182 @@ const REMOVED: [&str; 5] = [LOG, OFFSET_INDEX, TIME_INDEX, TXN_INDEX, SNAPSHOT];
 /// A swap that is not finished.
 #[derive(Debug)]
 pub(crate) struct PendingSwap {
-    base: Offset,
-    kinds: Vec<&'static str>,
-    /// Whether the former segments are gone.
-    is_in_place: bool,
+    step: Arc<SwapStep>,
+    /// What the segment's index of aborted transactions says, until that has its name.
+    aborted: Arc<[AbortedTxn]>,
 }
 
-/// The directory to sync between two steps of a swap.
+/// New names for the files of a swap. They are given once, by whichever thread comes first.
 #[derive(Debug)]
-#[must_use = "the swap does not go on before the sync"]
-pub struct SwapTicket {
+#[must_use = "the swap does not go on before its files have their names"]
+pub struct SwapStep {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    base: Offset,
+    kinds: Vec<&'static str>,
+    /// The segments that go, once the log has dropped them.
+    former: Option<Vec<Offset>>,
+    /// What is to be removed later.
+    renamed: Errand<Vec<PathBuf>>,
 }
 
-impl SwapTicket {
-    /// Forces the step onto stable storage. Blocks.
+impl SwapStep {
+    /// Renames the files. Blocks; who comes while another thread is at it waits for it.
     ///
     /// # Errors
-    /// The sync's own; hand it to the next step.
-    pub fn sync(self) -> io::Result<()> {
-        self.disk.sync_dir(&self.dir)
+    /// [`LogError::Io`]; hand it to the next step.
+    pub fn run(&self) -> Result<(), LogError> {
+        self.renamed.run(|| match &self.former {
+            None => self.mark(),
+            Some(former) => self.replace(former),
+        })
+    }
+
+    /// After this, a crash finishes the swap.
+    fn mark(&self) -> Result<Vec<PathBuf>, LogError> {
+        self.rename(self.kinds.iter().copied(), CLEANED, SWAP)?;
+        self.disk.sync_dir(&self.dir).of_sync(&self.dir)?;
+        Ok(Vec::new())
+    }
+
+    fn replace(&self, former: &[Offset]) -> Result<Vec<PathBuf>, LogError> {
+        let disk = self.disk.as_ref();
+        let mut paths = Vec::new();
+        for former in former {
+            let kinds: &[&str] = if *former == self.base { &REPLACED } else { &REMOVED };
+            paths.extend(rename_kinds(disk, &self.dir, *former, kinds)?);
+        }
+        disk.sync_dir(&self.dir).of_sync(&self.dir)?;
+        self.rename(self.kinds.iter().copied(), SWAP, "")?;
+        Ok(paths)
+    }
+
+    /// Takes back what [`SwapStep::mark`] has done.
+    fn undo(&self) -> Result<(), LogError> {
+        let disk = self.disk.as_ref();
+        // With this name a crash drops the whole set.
+        self.rename([LOG], SWAP, CLEANED)?;
+        for kind in self.kinds.iter().filter(|kind| **kind != LOG) {
+            let path = marked(&self.dir, self.base, kind, SWAP);
+            remove_if_exists(disk, &path).context("remove", &path)?;
+        }
+        let path = marked(&self.dir, self.base, LOG, CLEANED);
+        remove_if_exists(disk, &path).context("remove", &path)
+    }
+
+    fn rename(
+        &self,
+        kinds: impl IntoIterator<Item = &'static str>,
+        from: &str,
+        to: &str,
+    ) -> Result<(), LogError> {
+        kinds.into_iter().try_for_each(|kind| {
+            let path = marked(&self.dir, self.base, kind, from);
+            let renamed = self.disk.rename(&path, &marked(&self.dir, self.base, kind, to));
+            renamed.context("rename", &path)
+        })
     }
 }
 
 impl Log {
     /// Begins to put a segment in place; `None` where the log was cut meanwhile, so that the
-    /// segment is of no use any more. After the sync, a crash finishes the swap.
+    /// segment is of no use any more.
     ///
     /// # Errors
-    /// [`LogError::Io`], which takes the log offline.
-    pub fn begin_swap(&mut self, rewritten: &Rewritten) -> Result<Option<SwapTicket>, LogError> {
+    /// [`LogError`] where the log is offline or goes offline.
+    pub fn begin_swap(&mut self, rewritten: &Rewritten) -> Result<Option<Arc<SwapStep>>, LogError> {
         self.check_online()?;
         self.finish_roll()?;
         if self.place_of(rewritten).is_none() {
             return Ok(None);
         }
-        let base = rewritten.base();
-        for kind in rewritten.kinds() {
-            let renamed = self.rename_marked(base, kind, CLEANED, SWAP);
-            self.failed |= renamed.is_err();
-            renamed?;
-        }
-        let kinds = rewritten.kinds().collect();
-        self.pending_swap = Some(PendingSwap { base, kinds, is_in_place: false });
-        Ok(Some(self.swap_ticket()))
+        Ok(Some(self.swap_step(rewritten, None)))
     }
 
-    /// Lets the segment take the place of the former ones, with the outcome of the sync; `None`
-    /// where the log was cut meanwhile and the segment is gone.
+    /// Lets the segment take the place of the former ones, with the outcome of the first step;
+    /// `None` where the log was cut meanwhile and the segment is gone.
     ///
     /// # Errors
     /// [`LogError::Io`], which takes the log offline; opening it finishes the swap.
     pub fn replace_segments(
         &mut self,
         rewritten: Rewritten,
-        synced: io::Result<()>,
-    ) -> Result<Option<SwapTicket>, LogError> {
+        outcome: Result<(), LogError>,
+    ) -> Result<Option<Arc<SwapStep>>, LogError> {
         self.check_online()?;
+        self.failed |= outcome.is_err();
+        outcome?;
         let place = self.place_of(&rewritten);
         let Some((first, _)) = place.zip(self.pending_swap.as_ref()) else {
             self.end_pending_swap()?;
             return Ok(None);
         };
-        let replaced = synced.of_sync(&self.dir).and_then(|()| self.replace(first, rewritten));
-        self.failed |= replaced.is_err();
-        replaced?;
-        Ok(Some(self.swap_ticket()))
-    }
-
-    /// Gives the segment's files their names, with the outcome of the sync.
-    ///
-    /// # Errors
-    /// [`LogError::Io`], which takes the log offline; opening it finishes the swap.
-    pub fn finish_swap(&mut self, synced: io::Result<()>) -> Result<(), LogError> {
-        self.check_online()?;
-        let finished = synced.of_sync(&self.dir).and_then(|()| self.end_pending_swap());
-        self.failed |= finished.is_err();
-        finished
-    }
-
-    fn replace(&mut self, first: usize, rewritten: Rewritten) -> Result<(), LogError> {
-        let base = rewritten.base();
-        for (former, _) in &rewritten.former {
-            let kinds: &[&str] = if *former == base { &REPLACED } else { &REMOVED };
-            self.delete_kinds(*former, kinds)?;
-        }
-        if rewritten.has_txn_index {
-            // It is read by its name, the other files are open.
-            self.rename_marked(base, TXN_INDEX, SWAP, "")?;
-        }
-        if rewritten.has_aborted
-            && let Err(at) = self.txn_indexes.binary_search(&base)
-        {
+        let (base, count) = (rewritten.base(), rewritten.former.len());
+        let former: Vec<Offset> = rewritten.former.iter().map(|(former, _)| *former).collect();
+        self.snapshots.retain(|offset| *offset == base || !former.contains(offset));
+        self.txn_indexes.retain(|offset| !former.contains(offset));
+        if !rewritten.aborted.is_empty() {
+            let at = self.txn_indexes.partition_point(|offset| *offset < base);
             self.txn_indexes.insert(at, base);
         }
-        if let Some(pending) = &mut self.pending_swap {
-            pending.is_in_place = true;
-            pending.kinds.retain(|kind| *kind != TXN_INDEX);
-        }
-        let behind = first + rewritten.former.len();
-        self.closed.splice(first..behind, [rewritten.segment]);
+        let step = self.swap_step(&rewritten, Some(former));
+        self.closed.splice(first..first + count, [rewritten.segment]);
         // They tell positions in the former files.
         self.hints.clear();
+        Ok(Some(step))
+    }
+
+    /// Takes note that the segment's files have their names, or could not get them.
+    ///
+    /// # Errors
+    /// The step's own, which takes the log offline; opening it finishes the swap.
+    pub fn end_swap(
+        &mut self,
+        step: &Arc<SwapStep>,
+        outcome: Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        self.check_online()?;
+        // Somebody could not wait and has renamed them meanwhile.
+        if !self.pending_swap.as_ref().is_some_and(|pending| Arc::ptr_eq(&pending.step, step)) {
+            return Ok(());
+        }
+        self.failed |= outcome.is_err();
+        outcome?;
+        self.end_pending_swap()
+    }
+
+    /// A swap comes to its end at once, forward or back, before the log is cut or closed. Blocks
+    /// where its files have not got their names yet.
+    pub(crate) fn end_pending_swap(&mut self) -> Result<(), LogError> {
+        let Some(PendingSwap { step, .. }) = self.pending_swap.take() else { return Ok(()) };
+        step.run()?;
+        let paths = step.renamed.take();
+        if step.former.is_none() {
+            return step.undo();
+        }
+        self.remove_later(paths);
         Ok(())
     }
 
-    /// A swap comes to its end at once, forward or back, before the log is cut or closed.
-    pub(crate) fn end_pending_swap(&mut self) -> Result<(), LogError> {
-        let Some(PendingSwap { base, kinds, is_in_place }) = self.pending_swap.take() else {
-            return Ok(());
-        };
-        if is_in_place {
-            self.sync.dir_is_dirty = true;
-            return kinds.into_iter().try_for_each(|kind| self.rename_marked(base, kind, SWAP, ""));
-        }
-        // With this name a crash drops the whole set.
-        self.rename_marked(base, LOG, SWAP, CLEANED)?;
-        for kind in kinds.into_iter().filter(|kind| *kind != LOG) {
-            let path = marked(&self.dir, base, kind, SWAP);
-            remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)?;
-        }
-        let path = marked(&self.dir, base, LOG, CLEANED);
-        remove_if_exists(self.disk.as_ref(), &path).context("remove", &path)
+    /// The aborted transactions of a segment whose index has not got its name yet.
+    pub(crate) fn unnamed_aborted(&self, base: Offset) -> Option<Arc<[AbortedTxn]>> {
+        let is_its =
+            |pending: &&PendingSwap| pending.step.base == base && pending.step.former.is_some();
+        self.pending_swap.as_ref().filter(is_its).map(|pending| Arc::clone(&pending.aborted))
     }
 
-    fn swap_ticket(&self) -> SwapTicket {
-        SwapTicket { disk: Arc::clone(&self.disk), dir: self.dir.clone() }
+    fn swap_step(&mut self, rewritten: &Rewritten, former: Option<Vec<Offset>>) -> Arc<SwapStep> {
+        let step = Arc::new(SwapStep {
+            disk: Arc::clone(&self.disk),
+            dir: self.dir.clone(),
+            base: rewritten.base(),
+            kinds: rewritten.kinds().collect(),
+            former,
+            renamed: Errand::default(),
+        });
+        let aborted = Arc::clone(&rewritten.aborted);
+        self.pending_swap = Some(PendingSwap { step: Arc::clone(&step), aborted });
+        step
     }
 
     /// Where the segments are whose place a rewritten one takes; `None` where they are not what
@@ -169,17 +221,6 @@ impl Log {
         let found = found.iter().map(|segment| (segment.base, segment.bytes));
         let is_same = rewritten.generation == self.generation;
         (is_same && found.eq(rewritten.former.iter().copied())).then_some(first)
-    }
-
-    fn rename_marked(
-        &self,
-        base: Offset,
-        kind: &str,
-        from: &str,
-        to: &str,
-    ) -> Result<(), LogError> {
-        let path = marked(&self.dir, base, kind, from);
-        self.disk.rename(&path, &marked(&self.dir, base, kind, to)).context("rename", &path)
     }
 }
 

@@ -52,9 +52,9 @@ fn compact(log: &mut Log, memory: CleanerBuffers, now: i64) -> Result<Offset, Co
     while let Some(rewritten) =
         compaction.rewrite_next(memory, &mut |_| ControlFlow::Continue(()))?
     {
-        let ticket = log.begin_swap(&rewritten)?.expect("nothing was cut");
-        let ticket = log.replace_segments(rewritten, ticket.sync())?;
-        log.finish_swap(ticket.expect("nothing was cut").sync())?;
+        let step = log.begin_swap(&rewritten)?.expect("nothing was cut");
+        let step = log.replace_segments(rewritten, step.run())?.expect("nothing was cut");
+        log.end_swap(&step, step.run())?;
     }
     log.end_compaction(&compaction);
     Ok(log.compacted_end())
@@ -385,10 +385,10 @@ fn retention_meanwhile_voids_a_rewritten_segment() {
     let mut compaction = log.plan_compaction(end, Millis(10)).unwrap().unwrap();
     let pace: Pace<'_> = &mut |_| ControlFlow::Continue(());
     let rewritten = compaction.rewrite_next(ROOMY, pace).unwrap().unwrap();
-    let ticket = log.begin_swap(&rewritten).unwrap().unwrap();
+    let step = log.begin_swap(&rewritten).unwrap().unwrap();
     log.delete_records(end, end).unwrap();
     assert_eq!(log.delete_old_segments(end, Millis(10)).unwrap(), 1);
-    assert!(log.replace_segments(rewritten, ticket.sync()).unwrap().is_none());
+    assert!(log.replace_segments(rewritten, step.run()).unwrap().is_none());
     let names = std::fs::read_dir(dir.path().join("t-0")).unwrap();
     let mut names = names.map(|n| n.unwrap().file_name().into_string().unwrap());
     assert!(!names.any(|name| name.ends_with(".swap") || name.ends_with(".cleaned")));

@@ -33,7 +33,7 @@ pub struct Rewritten {
     pub(super) segment: Segment,
     /// Whether it has a transaction index file, and whether that holds anything.
     pub(super) has_txn_index: bool,
-    pub(super) has_aborted: bool,
+    pub(super) aborted: Arc<[AbortedTxn]>,
 }
 
 impl Rewritten {
@@ -178,7 +178,7 @@ impl<'a> Writer<'a> {
             former,
             segment,
             has_txn_index,
-            has_aborted: !self.aborted.is_empty(),
+            aborted: self.aborted.into(),
         }
     }
 

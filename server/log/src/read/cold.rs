@@ -44,6 +44,8 @@ pub(super) struct Behind {
     pub base: Offset,
     /// Where its offsets end.
     pub end: Offset,
+    /// Where it is open: its name may still be that of what it has replaced.
+    pub file: Option<Arc<dyn DiskFile>>,
     /// Length of the active segment. A closed one is read to its end, whatever that is by then:
     /// compaction may put another in its place.
     pub bytes: Option<u64>,
@@ -215,13 +217,16 @@ impl ColdRead {
 
     /// Goes on with the segment behind.
     fn go_on(&mut self) -> Result<(), Failure> {
-        let Some(Behind { base, end, bytes }) = self.behind.pop() else {
+        let Some(Behind { base, end, file, bytes }) = self.behind.pop() else {
             self.at_end = true;
             return Err(Failure::Changed);
         };
         let path = segment::path(&self.dir, base, LOG);
-        // It may be compacted into another one or deleted.
-        let file = open_if_exists(self.disk.as_ref(), &path)?.ok_or(Failure::Changed)?;
+        let file = match file {
+            Some(file) => file,
+            // It may be compacted into another one or deleted.
+            None => open_if_exists(self.disk.as_ref(), &path)?.ok_or(Failure::Changed)?,
+        };
         let written = file.len().context("read", &path)?;
         self.plan.limit = bytes.map_or(written, |bytes| bytes.min(written));
         self.plan.file = Some(file);

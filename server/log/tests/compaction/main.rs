@@ -45,6 +45,7 @@ fn meanwhile(world: &mut World, may_cut: bool) {
         1 if may_cut => world.truncate(),
         2 => world.sync(),
         3 => _ = world.end_transaction(),
+        4 => world.check("while a compaction is under way"),
         _ => world.append(),
     }
 }

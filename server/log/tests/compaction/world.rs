@@ -319,18 +319,20 @@ impl World {
         rewritten: Rewritten,
         between: &mut impl FnMut(&mut World),
     ) -> Result<bool, CompactionError> {
-        let Some(ticket) = self.log().begin_swap(&rewritten)? else {
+        let Some(step) = self.log().begin_swap(&rewritten)? else {
             rewritten.discard()?;
             return Ok(false);
         };
-        let synced = ticket.sync();
         between(self);
-        let Some(ticket) = self.log().replace_segments(rewritten, synced)? else {
+        let outcome = step.run();
+        between(self);
+        let Some(step) = self.log().replace_segments(rewritten, outcome)? else {
             return Ok(false);
         };
-        let synced = ticket.sync();
         between(self);
-        self.log().finish_swap(synced)?;
+        let outcome = step.run();
+        between(self);
+        self.log().end_swap(&step, outcome)?;
         Ok(true)
     }
 

@@ -180,25 +180,26 @@ async fn swap(
     id: PartitionId,
     rewritten: Rewritten,
 ) -> Result<(), CompactionError> {
-    let (rewritten, ticket) = call_shard(shard, owner, move |shard| {
-        let ticket = on_log(shard, id, |log| log.begin_swap(&rewritten));
-        (rewritten, ticket.map(Option::flatten))
+    let (rewritten, step) = call_shard(shard, owner, move |shard| {
+        let step = on_log(shard, id, |log| log.begin_swap(&rewritten));
+        (rewritten, step.map(Option::flatten))
     })
     .await;
-    let Some(ticket) = ticket? else {
+    let Some(step) = step? else {
         blocking(move || rewritten.discard()).await?;
         return Err(CompactionError::Overtaken);
     };
-    let synced = blocking(move || ticket.sync()).await;
+    let outcome = blocking(move || step.run()).await;
     let replaced = call_shard(shard, owner, move |shard| {
-        on_log(shard, id, |log| log.replace_segments(rewritten, synced))
+        on_log(shard, id, |log| log.replace_segments(rewritten, outcome))
     });
-    let ticket = replaced.await?.flatten().ok_or(CompactionError::Overtaken)?;
-    let synced = blocking(move || ticket.sync()).await;
-    let finished = call_shard(shard, owner, move |shard| {
-        on_log(shard, id, |log| log.finish_swap(synced)).map(|_| ())
+    let step = replaced.await?.flatten().ok_or(CompactionError::Overtaken)?;
+    let renaming = Arc::clone(&step);
+    let outcome = blocking(move || renaming.run()).await;
+    let ended = call_shard(shard, owner, move |shard| {
+        on_log(shard, id, |log| log.end_swap(&step, outcome)).map(|_| ())
     });
-    Ok(finished.await?)
+    Ok(ended.await?)
 }
 
 /// Does a step of a swap; `None` where the partition is gone. A failure is the partition's.
