@@ -24,7 +24,7 @@ const TRANSACTIONS_SINCE: i16 = 14;
 /// decisions that can grow so large is right as far as it went.
 ///
 /// # Errors
-/// [`EncodeError`] where a record does not fit the format.
+/// [`EncodeError`] where a record does not fit the format, or no batch that others can read.
 pub fn batches(
     records: Vec<MetadataRecord>,
     level: i16,
@@ -33,6 +33,9 @@ pub fn batches(
     let mut bytes = 0;
     for record in records {
         let length = record.encoded_size(level)?;
+        if length > BATCH_BYTES_MAX {
+            return Err(EncodeError::TooLong { field: record.name(), length });
+        }
         let batch = batches.last_mut().expect("there is one from the start");
         // Begin and end still have to fit.
         let full = batch.len() + 2 >= BATCH_RECORDS_MAX || bytes + length > BATCH_BYTES_MAX;
@@ -57,7 +60,8 @@ pub fn batches(
 
 #[cfg(test)]
 mod tests {
-    use protocol::internal::metadata::{ConfigRecord, NoOpRecord};
+    use protocol::internal::metadata::register_broker_record::BrokerEndpoint;
+    use protocol::internal::metadata::{ConfigRecord, NoOpRecord, RegisterBrokerRecord};
 
     use super::*;
 
@@ -96,6 +100,18 @@ mod tests {
             let all = cut.concat();
             assert_eq!(all[1..all.len() - 1], records, "{name}");
         }
+    }
+
+    #[test]
+    fn a_record_that_no_batch_can_hold_is_refused() {
+        let record = |endpoints| {
+            let endpoint = BrokerEndpoint { host: "h".repeat(1000), ..Default::default() };
+            let end_points = vec![endpoint; endpoints];
+            RegisterBrokerRecord { end_points, ..Default::default() }.into()
+        };
+        assert_eq!(batches(vec![record(4000)], 30).map(|cut| cut.len()), Ok(1));
+        let refused = batches(vec![record(5000)], 30);
+        assert!(matches!(refused, Err(EncodeError::TooLong { .. })), "{refused:?}");
     }
 
     #[test]

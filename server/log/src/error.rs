@@ -120,6 +120,11 @@ pub(crate) fn sync_fault(error: io::Error) -> io::Error {
     if is_final { io::Error::other(error.to_string()) } else { error }
 }
 
+/// Whether there was no room or no descriptor for what may be tried again as a whole.
+pub fn lacks_room_or_descriptors(error: &io::Error) -> bool {
+    lacks_room(error) || lacks_descriptors(error)
+}
+
 fn lacks_descriptors(error: &io::Error) -> bool {
     let lacking = [Errno::MFILE, Errno::NFILE];
     lacking.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))

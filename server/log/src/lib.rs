@@ -56,7 +56,7 @@ pub use disk::{
     Corruption, DirEntry, DirLock, Disk, DiskFile, DiskVolume, Fault, FaultyDisk, Loss, Once, Op,
     OpenMode, RealDisk,
 };
-pub use error::{AppendError, LogError, ProducerError, ReadError};
+pub use error::{AppendError, LogError, ProducerError, ReadError, lacks_room_or_descriptors};
 pub use leader_epochs::LeaderEpochs;
 pub use log::{Log, Opening};
 pub use meta_properties::MetaProperties;

@@ -65,6 +65,7 @@ impl Checkpoints {
     /// If the folder or the beginning of a checkpoint cannot be read.
     pub fn open(folder: PathBuf, quorum: &QuorumConfig, now: Millis) -> anyhow::Result<Self> {
         let mut taken = Vec::new();
+        snapshot::remove_parts(&folder)?;
         for (at, path) in snapshot::list(&folder)? {
             taken.push(describe(at, path)?);
         }

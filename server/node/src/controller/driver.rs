@@ -18,7 +18,7 @@ use ::metadata::{Changes, Image, Loader, MetadataRecord, batches};
 use anyhow::Context as _;
 use config::StaticConfig;
 use protocol::internal::metadata::AbortTransactionRecord;
-use raft::{Endpoint, LogView, Output, Raft, Role};
+use raft::{Endpoint, LogPosition, LogView, Output, Raft, Role};
 use tokio::sync::{oneshot, watch};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
@@ -148,7 +148,15 @@ impl Driver {
         let image = self.images.deciding();
         let level = image.metadata_version();
         let (records, answer) = task(Deciding { image, facts: &facts, context });
-        for batch in batches(records, level)? {
+        let batches = match batches(records, level) {
+            Ok(batches) => batches,
+            // Nothing is written yet, and whoever asked hears that nothing was decided.
+            Err(fault) => {
+                tracing::error!("a change to the cluster cannot be written down: {fault}");
+                return Ok(());
+            }
+        };
+        for batch in batches {
             self.append(&batch, level, epoch)?;
         }
         self.waiting.push_back((self.images.end(), answer));
@@ -217,7 +225,7 @@ impl Driver {
             Output::Persist(election) => {
                 let voters = self.raft.voters();
                 let fixed = voters.latest_offset().is_none().then(|| voters.latest());
-                self.log.persist(&election, fixed)?;
+                self.patience.with(|| self.log.persist(&election, fixed))?;
             }
             Output::AppendControl { epoch, records } => {
                 self.patience.with(|| self.log.append_control(epoch, &records, wall))?;
@@ -234,12 +242,9 @@ impl Driver {
                 self.log.replay_rest(&mut self.images, |_, _| ())?;
             }
             Output::WriteSnapshot { snapshot, position, bytes, is_last } => {
-                let piece = (position, &bytes, is_last);
-                if let Some((images, voters)) = self.log.take_snapshot(snapshot, piece, wall)? {
-                    tracing::info!("took over the snapshot that ends at {}", snapshot.offset);
-                    self.images = images;
-                    self.committed = Arc::new(self.images.committed().image().clone());
-                    self.raft.installed(snapshot, voters);
+                self.patience.with(|| self.log.take_piece(snapshot, position, &bytes))?;
+                if is_last {
+                    self.install_snapshot(snapshot)?;
                 }
             }
             Output::Send { id, to, endpoints, request } => {
@@ -252,6 +257,18 @@ impl Driver {
             }
             Output::Changed => self.changed(),
         }
+        Ok(())
+    }
+
+    fn install_snapshot(&mut self, snapshot: LogPosition) -> anyhow::Result<()> {
+        let Some((images, voters)) = self.log.install_snapshot(clock::wall())? else {
+            self.raft.rejected(clock::monotonic());
+            return Ok(());
+        };
+        tracing::info!("took over the snapshot that ends at {}", snapshot.offset);
+        self.images = images;
+        self.committed = Arc::new(self.images.committed().image().clone());
+        self.raft.installed(snapshot, voters);
         Ok(())
     }
 

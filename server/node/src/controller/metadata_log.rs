@@ -94,6 +94,15 @@ impl MetadataLog {
         this.agree_on_start(opening.now)?;
         let mut voters = VoterHistory::new(opening.fixed);
         let images = this.replay(&mut voters)?;
+        // It was written before the first record. Where others vote, this node may have promised
+        // one of them something that it no longer knows.
+        if election.is_none() && this.log.end_offset() > Offset::ZERO && voters.latest().len() > 1 {
+            let folder = this.folder.display();
+            bail!(
+                "quorum-state is missing in {folder}, so that the vote of this node is not known"
+            );
+        }
+        let election = election.unwrap_or_default();
         let formatted = formatted_records(opening.dir)?;
         Ok((this, Found { images, voters, election, formatted }))
     }
@@ -353,7 +362,7 @@ impl LogView for MetadataLog {
 fn formatted_records(dir: &Path) -> anyhow::Result<Option<Vec<MetadataRecord>>> {
     let path = dir.join(BOOTSTRAP_NAME);
     let exists = path.exists();
-    exists.then(|| snapshot::read(&path).map(|contents| contents.records)).transpose()
+    exists.then(|| snapshot::read_bootstrap(&path).map(|contents| contents.records)).transpose()
 }
 
 pub(super) fn apply(loader: &mut Loader, contents: &snapshot::Contents) -> anyhow::Result<()> {
@@ -389,3 +398,6 @@ fn open_log(folder: &Path, opening: &Opening<'_>, recovery_point: Offset) -> any
     let log = Log::open(disk, folder.to_owned(), Arc::new(config), state, opening.now)?;
     Ok(log)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Trying again what fails for want of room or descriptors: nothing is lost by waiting, and the
 //! node serves all that needs no decision meanwhile. A stop is not kept waiting.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -42,5 +43,9 @@ fn is_passing(fault: &anyhow::Error) -> bool {
         AppendError::Log(fault) => Some(fault),
         _ => None,
     });
-    append.or(fault.downcast_ref::<LogError>()).is_some_and(LogError::is_passing)
+    match append.or(fault.downcast_ref::<LogError>()) {
+        Some(fault) => fault.is_passing(),
+        // The small files beside the log are written anew as a whole.
+        None => fault.downcast_ref::<io::Error>().is_some_and(log::lacks_room_or_descriptors),
+    }
 }

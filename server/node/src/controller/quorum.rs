@@ -8,6 +8,9 @@ use super::driver::Driver;
 use super::{Controller, NotController, QuorumFacts};
 use crate::clock;
 
+/// Most bytes of the names and hosts of one voter: every snapshot begins with all voters.
+const VOTER_BYTES_MAX: usize = 4096;
+
 /// The quorum as its leader sees it.
 #[derive(Clone, Debug)]
 pub struct Description {
@@ -140,6 +143,11 @@ impl Driver {
         let mut waits_for_commit = true;
         let changed = match change {
             _ if is_fixed && !is_for_fixed => Err(ErrorCode::UnsupportedVersion),
+            Change::Check(voter) | Change::Add { voter, .. } | Change::Update(voter, _)
+                if is_too_large(&voter) =>
+            {
+                Err(ErrorCode::InvalidRequest)
+            }
             Change::Check(voter) => raft.check_new_voter(voter).map(|()| None),
             Change::MakeDynamic if is_fixed => raft.make_dynamic(&self.log).map(Some),
             Change::MakeDynamic => Ok(None),
@@ -171,4 +179,11 @@ impl Driver {
             }
         }
     }
+}
+
+fn is_too_large(voter: &Voter) -> bool {
+    // A port, lengths.
+    const EACH: usize = 8;
+    let bytes = |one: &Endpoint| one.listener.len() + one.host.len() + EACH;
+    voter.endpoints.iter().map(bytes).sum::<usize>() > VOTER_BYTES_MAX
 }

@@ -11,20 +11,21 @@ use types::{BrokerId, LeaderEpoch, Uuid};
 
 const FILE_NAME: &str = "quorum-state";
 
-/// Reads the file in the metadata partition's folder; epoch 0 where there is none.
+/// Reads the file in the metadata partition's folder; `None` where there is none.
 ///
 /// # Errors
 /// If it is there but cannot be understood: "unknown" must not become "none".
-pub fn read(folder: &Path) -> anyhow::Result<Election> {
+pub fn read(folder: &Path) -> anyhow::Result<Option<Election>> {
     let path = folder.join(FILE_NAME);
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Election::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let state: Option<Value> = serde_json::from_str(&text).ok();
     state
         .and_then(|state| parse(&state))
+        .map(Some)
         .with_context(|| format!("{} is not the state of a quorum: {text:?}", path.display()))
 }
 
@@ -94,7 +95,7 @@ mod tests {
     #[test]
     fn votes_and_leaders_survive_the_file_in_both_forms() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(folder.path()).unwrap(), Election::default());
+        assert_eq!(read(folder.path()).unwrap(), None);
         let directory = Some(Uuid::from_bytes([7; 16]));
         let voted = Election {
             epoch: LeaderEpoch(7),
@@ -104,12 +105,12 @@ mod tests {
         let led = Election { epoch: LeaderEpoch(8), leader: Some(BrokerId(1)), voted: None };
         for election in [voted, led] {
             write(folder.path(), &election, None).unwrap();
-            assert_eq!(read(folder.path()).unwrap(), election);
+            assert_eq!(read(folder.path()).unwrap(), Some(election));
         }
         // The form for static voters knows no directories.
         write(folder.path(), &voted, Some(&VoterSet::default())).unwrap();
         let read = read(folder.path()).unwrap();
-        assert_eq!(read.voted, Some(ReplicaKey { id: BrokerId(2), directory: None }));
+        assert_eq!(read.unwrap().voted, Some(ReplicaKey { id: BrokerId(2), directory: None }));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::clock;
 /// The most bytes of log or snapshot in one answer, whatever is asked for.
 const BYTES_MAX: usize = 8 << 20;
 
+/// How long a read waits at most, whatever is asked for. Replicas ask for half a second.
+const WAIT_MAX: Millis = Millis(5000);
+
 /// A request of another replica.
 pub struct Asked {
     /// What is asked.
@@ -77,11 +80,11 @@ impl Driver {
             // Those come by `Controller::change_voters`, from users and replicas alike.
             Request::ChangeVoters(_) => Response::ChangeVoters(ErrorCode::InvalidRequest),
             Request::FetchSnapshot(fetch) => {
-                Response::FetchSnapshot(self.read_snapshot(fetch, bytes_max, now)?)
+                Response::FetchSnapshot(self.read_snapshot(fetch, bytes_max, now))
             }
             Request::Fetch(fetch) => {
                 let epoch = fetch.epoch;
-                let until = now + wait;
+                let until = now + wait.min(WAIT_MAX);
                 let parked = Parked { fetch: *fetch, epoch, bytes_max, until, reply };
                 return self.fetch(parked, now);
             }
@@ -125,7 +128,9 @@ impl Driver {
         if !self.readers.0.iter().any(is_due) {
             return Ok(false);
         }
-        let parked = std::mem::take(&mut self.readers.0);
+        let mut parked = std::mem::take(&mut self.readers.0);
+        // Whose connection is gone would only be let wait again.
+        parked.retain(|one| !one.reply.is_closed());
         let (due, waiting) = parked.into_iter().partition(is_due);
         self.readers.0 = waiting;
         for parked in due {
@@ -170,21 +175,26 @@ impl Driver {
         fetch: &FetchSnapshot,
         bytes_max: usize,
         now: Millis,
-    ) -> anyhow::Result<FetchSnapshotAnswer> {
+    ) -> FetchSnapshotAnswer {
         let position = fetch.position;
         let refused =
             |answer| FetchSnapshotAnswer { answer, size: 0, position, bytes: Bytes::new() };
         if let Err(answer) = self.raft.fetch_snapshot(fetch, now) {
-            return Ok(refused(answer));
+            return refused(answer);
         }
-        let Some((bytes, size)) = self.log.read_snapshot(fetch.snapshot, position, bytes_max)?
-        else {
-            return Ok(refused(self.known(ErrorCode::SnapshotNotFound)));
+        let (bytes, size) = match self.log.read_snapshot(fetch.snapshot, position, bytes_max) {
+            Ok(Some(read)) => read,
+            Ok(None) => return refused(self.known(ErrorCode::SnapshotNotFound)),
+            Err(fault) => {
+                // The reader asks again, and this node needs the file only for its next start.
+                tracing::error!("a snapshot cannot be served: {fault:#}");
+                return refused(self.known(ErrorCode::UnknownServerError));
+            }
         };
         if position >= size {
-            return Ok(refused(self.known(ErrorCode::PositionOutOfRange)));
+            return refused(self.known(ErrorCode::PositionOutOfRange));
         }
-        Ok(FetchSnapshotAnswer { answer: self.known(ErrorCode::None), size, position, bytes })
+        FetchSnapshotAnswer { answer: self.known(ErrorCode::None), size, position, bytes }
     }
 
     fn known(&self, error: ErrorCode) -> EpochAnswer {

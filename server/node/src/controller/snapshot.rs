@@ -36,6 +36,8 @@ pub struct Contents {
     pub voters: Vec<(Offset, VotersRecord)>,
     /// Records of the cluster's state.
     pub records: Vec<MetadataRecord>,
+    /// Whether a checkpoint's last record was there.
+    has_footer: bool,
 }
 
 /// The checkpoints in a folder, in no order: where each ends and its file.
@@ -80,6 +82,23 @@ pub fn timestamp(path: &Path) -> anyhow::Result<Millis> {
     read().with_context(|| format!("{} is damaged", path.display()))
 }
 
+/// Removes what a crash has left half written.
+///
+/// # Errors
+/// If the folder cannot be listed or a file not removed.
+pub fn remove_parts(folder: &Path) -> anyhow::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).context("cannot list the metadata folder")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "part") {
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn parse_name(name: &str) -> Option<LogPosition> {
     let (end, epoch) = name.strip_suffix(".checkpoint")?.split_once('-')?;
     let offset = Offset::from_wire(end.parse().ok()?)?;
@@ -90,11 +109,23 @@ fn name_of(at: LogPosition) -> String {
     format!("{:020}-{:010}.checkpoint", at.offset.get(), at.epoch.0)
 }
 
-/// Reads a checkpoint, or the `bootstrap.checkpoint` that a format leaves.
+/// Reads a checkpoint. One without its end would be a cluster without its last topics.
+///
+/// # Errors
+/// If the file cannot be read or any of it is broken or missing.
+pub fn read(path: &Path) -> anyhow::Result<Contents> {
+    let contents = read_bootstrap(path)?;
+    if !contents.has_footer {
+        bail!("{} is damaged: its end is missing", path.display());
+    }
+    Ok(contents)
+}
+
+/// Reads the `bootstrap.checkpoint` that a format leaves, which needs no footer.
 ///
 /// # Errors
 /// If the file cannot be read or any of it is broken.
-pub fn read(path: &Path) -> anyhow::Result<Contents> {
+pub fn read_bootstrap(path: &Path) -> anyhow::Result<Contents> {
     let bytes =
         Bytes::from(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
     let mut contents = Contents::default();
@@ -138,11 +169,11 @@ impl Contents {
             ControlRecordType::KRaftVoters => {
                 self.voters.push((offset, VotersRecord::from_bytes(&value, 0)?));
             }
+            ControlRecordType::SnapshotFooter => self.has_footer = true,
             // With the voters comes their version; without them it is 0.
             ControlRecordType::KRaftVersion
             | ControlRecordType::LeaderChange
-            | ControlRecordType::SnapshotHeader
-            | ControlRecordType::SnapshotFooter => {}
+            | ControlRecordType::SnapshotHeader => {}
             ControlRecordType::Abort
             | ControlRecordType::Commit
             | ControlRecordType::Unknown(_) => {
@@ -210,21 +241,35 @@ impl Taking {
     }
 
     /// Adds a piece.
-    pub fn write(&mut self, position: u64, bytes: &[u8]) -> anyhow::Result<()> {
+    pub fn write(&self, position: u64, bytes: &[u8]) -> anyhow::Result<()> {
         Ok(self.file.write_all_at(bytes, position)?)
     }
 
-    /// Checks the whole, puts it in its place and gives its file and contents.
+    /// What it says, now that all of it is here.
     ///
     /// # Errors
-    /// If it is damaged, too.
-    pub fn finish(self, folder: &Path) -> anyhow::Result<(PathBuf, Contents)> {
+    /// If it is damaged.
+    pub fn contents(&self) -> anyhow::Result<Contents> {
+        read(&self.temporary)
+    }
+
+    /// Removes it. One that stays takes room, and goes with the next start.
+    pub fn give_up(self) {
+        if let Err(fault) = fs::remove_file(&self.temporary) {
+            tracing::warn!("cannot remove {}: {fault}", self.temporary.display());
+        }
+    }
+
+    /// Puts it in its place and gives its file.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn finish(self, folder: &Path) -> anyhow::Result<PathBuf> {
         self.file.sync_all()?;
-        let contents = read(&self.temporary)?;
         let path = folder.join(name_of(self.at));
         fs::rename(&self.temporary, &path)?;
         File::open(folder)?.sync_all()?;
-        Ok((path, contents))
+        Ok(path)
     }
 }
 

@@ -40,29 +40,44 @@ impl MetadataLog {
         Ok(Some((piece.into(), size)))
     }
 
-    /// Takes a piece of the leader's snapshot. With the last one the log is replaced by it, and its
-    /// state and voters are given.
+    /// Takes a piece of the leader's snapshot; one that has failed may be tried again.
     ///
     /// # Errors
-    /// If the file system refuses, or the snapshot is damaged.
-    pub fn take_snapshot(
+    /// If the file system refuses.
+    pub fn take_piece(
         &mut self,
         at: LogPosition,
-        (position, bytes, is_last): (u64, &Bytes, bool),
+        position: u64,
+        bytes: &[u8],
+    ) -> anyhow::Result<()> {
+        if position == 0 || self.taking.as_ref().is_none_or(|taking| taking.at() != at) {
+            self.taking = Some(snapshot::Taking::begin(&self.folder, at)?);
+        }
+        self.taking.as_ref().map_or(Ok(()), |taking| taking.write(position, bytes))
+    }
+
+    /// Replaces the log by the snapshot whose pieces are here, and gives its state and voters.
+    /// `None` where it is damaged: the log is as it was.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn install_snapshot(
+        &mut self,
         now: Millis,
     ) -> anyhow::Result<Option<(Images, Option<VoterSet>)>> {
-        let mut taking = match self.taking.take() {
-            Some(taking) if taking.at() == at && position > 0 => taking,
-            _ => snapshot::Taking::begin(&self.folder, at)?,
-        };
-        taking.write(position, bytes)?;
-        if !is_last {
-            self.taking = Some(taking);
-            return Ok(None);
-        }
-        let (path, contents) = taking.finish(&self.folder)?;
+        let Some(taking) = self.taking.take() else { return Ok(None) };
         let mut loader = Loader::default();
-        apply(&mut loader, &contents)?;
+        let read = taking.contents();
+        let contents = match read.and_then(|read| apply(&mut loader, &read).map(|()| read)) {
+            Ok(contents) => contents,
+            Err(fault) => {
+                tracing::error!("the leader's snapshot is not taken: {fault:#}");
+                taking.give_up();
+                return Ok(None);
+            }
+        };
+        let at = taking.at();
+        let path = taking.finish(&self.folder)?;
         // The start of the node sees to the rest, should it end here.
         self.log.truncate_fully_and_start_at(at.offset, now)?;
         for spent in self.checkpoints.install(at, path)? {

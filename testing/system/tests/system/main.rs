@@ -11,6 +11,7 @@ mod disk_moves;
 mod disks;
 mod files;
 mod limits;
+mod metadata_damage;
 mod metrics;
 mod network;
 mod power;
