@@ -2,8 +2,8 @@
 //!
 //! A copy grows in a `-future` folder of the new directory, slice by slice between the shard's
 //! other work. When little is missing, one turn copies the rest, syncs it, and lets the copy take
-//! the log's place. The shard waits for the disk in that turn and in the one that makes the copy. A
-//! move that a stop or crash interrupts leaves the log where it was.
+//! the log's place: in that turn the shard waits for the disk. A move that a stop or crash
+//! interrupts leaves the log where it was.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{AppendError, FolderKind, Log, LogError, Opening, Read, ReadError};
+use log::{AppendError, Disk, FolderKind, Log, LogConfig, LogError, Opening, Read, ReadError};
 use records::BatchHeader;
 use types::{Offset, TopicPartition, Uuid};
 
@@ -22,8 +22,10 @@ use crate::{clock, threads, upkeep};
 
 /// Bytes that one turn copies at most.
 const SLICE_BYTES: usize = 1 << 20;
-/// Bytes after which the copy is synced, so that the last sync is short.
+/// Bytes after which the copy is synced.
 const SYNC_BYTES: usize = 64 << 20;
+/// Bytes that the last turn may find unsynced, so that its sync is short.
+const LAST_SYNC_BYTES: usize = 256 << 10;
 /// Wait for the log's own sync to end before the copy takes its place.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -50,6 +52,15 @@ pub struct Moves {
 
 /// A copy as its move and those who ask for sizes hold it.
 type SharedCopy = Rc<RefCell<Copying>>;
+
+/// A log that is to be made in the new directory.
+pub struct NewCopy {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    config: Arc<LogConfig>,
+    start_offset: Offset,
+    topic: Uuid,
+}
 
 /// A log that grows in the new directory.
 struct Copying {
@@ -86,6 +97,8 @@ impl Fault {
 /// What a turn has done.
 enum Step {
     Copied,
+    /// Everything is copied, and more of it is to be synced than the last turn may wait for.
+    Unsynced,
     Cold(Box<log::ColdRead>),
     /// Everything is copied and the log cannot be replaced at this moment.
     NotYet,
@@ -119,44 +132,57 @@ impl Shard {
         sizes
     }
 
-    /// Begins to move a partition's log to a directory, given by its position. A move to another
-    /// one ends; without effect if the log is there or on its way.
+    /// What to make for a move of a partition's log to a directory, given by its position; `None`
+    /// if the log is there or on its way. A move to another directory ends.
     ///
     /// # Errors
-    /// If the copy cannot be made.
-    pub fn begin_move(self: &Rc<Self>, id: PartitionId, to: usize) -> Result<(), LogError> {
-        let Some(partition) = self.partition(id) else { return Ok(()) };
-        let name = partition.borrow().name().clone();
+    /// If the directory is offline.
+    pub fn plan_move(&self, id: PartitionId, to: usize) -> Result<Option<NewCopy>, LogError> {
         let dir = &self.shared.dirs.data()[to];
         if !dir.is_online() {
             return Err(LogError::Offline { dir: dir.path().to_owned() });
         }
-        let mut running = self.moves.running.borrow_mut();
+        let Some(partition) = self.partition(id) else { return Ok(None) };
+        let partition = partition.borrow();
+        if !self.is_to_move(&partition, to) {
+            return Ok(None);
+        }
+        // A name of its own: the folder of an earlier move may still be on its way out.
+        let unique = Uuid::from_random(self.rng.borrow_mut().bytes16());
+        let folder = dir.log_dir.folder_of_kind(partition.name(), FolderKind::Future, unique);
+        let disk = Arc::clone(&self.shared.dirs.disk);
+        let config = Arc::new(partition.log().config().clone());
+        let start_offset = partition.log().start_offset();
+        Ok(Some(NewCopy { disk, folder, config, start_offset, topic: id.topic }))
+    }
+
+    /// Whether a log is still to be moved; ends its move to another directory.
+    fn is_to_move(&self, partition: &Partition, to: usize) -> bool {
+        let running = self.moves.running.borrow();
         for ((moving, target), copy) in running.iter() {
-            if *moving == name {
+            if moving == partition.name() {
                 copy.borrow_mut().is_cancelled = *target != to;
             }
         }
-        let key = (name.clone(), to);
-        let is_there = partition.borrow().log().dir().parent() == Some(dir.path());
-        if is_there || running.contains_key(&key) {
-            return Ok(());
-        }
-        let partition = partition.borrow();
-        let log = partition.log();
-        // A name of its own: the folder of an earlier move may still be on its way out.
-        let unique = Uuid::from_random(self.rng.borrow_mut().bytes16());
-        let folder = dir.log_dir.folder_of_kind(&name, FolderKind::Future, unique);
-        let config = Arc::new(log.config().clone());
-        let disk = Arc::clone(&self.shared.dirs.disk);
-        let opening = Opening { start_offset: log.start_offset(), ..Opening::NEW };
-        let future =
-            Log::open(Arc::clone(&disk), folder.clone(), config, opening, clock::earliest())?;
-        log::write_topic_id(disk.as_ref(), &folder, id.topic)?;
-        let next = log.start_offset();
+        let dir = self.shared.dirs.data()[to].path();
+        let is_there = partition.log().dir().parent() == Some(dir);
+        !is_there && !running.contains_key(&(partition.name().clone(), to))
+    }
+
+    /// Begins the move for which `future` was made.
+    pub fn begin_move(self: &Rc<Self>, id: PartitionId, to: usize, future: Log) {
+        let folder = future.dir().to_owned();
+        let partition = self.partition(id);
+        // Another request may have been quicker, or the topic is gone.
+        let Some(partition) = partition.filter(|one| self.is_to_move(&one.borrow(), to)) else {
+            self.remove_later(folder, types::Millis(0));
+            return;
+        };
+        let key = (partition.borrow().name().clone(), to);
+        let next = future.start_offset();
         let copy = Copying { future, next, unsynced_bytes: 0, is_cancelled: false };
         let copy = Rc::new(RefCell::new(copy));
-        running.insert(key.clone(), Rc::clone(&copy));
+        self.moves.running.borrow_mut().insert(key.clone(), Rc::clone(&copy));
         let shard = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let done = run(&shard, id, to, &copy).await;
@@ -178,7 +204,20 @@ impl Shard {
                 }
             }
         });
-        Ok(())
+    }
+}
+
+impl NewCopy {
+    /// Makes the log. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn make(self) -> Result<Log, LogError> {
+        let Self { disk, folder, config, start_offset, topic } = self;
+        let opening = Opening { start_offset, ..Opening::NEW };
+        let log = Log::open(Arc::clone(&disk), folder.clone(), config, opening, clock::earliest())?;
+        log::write_topic_id(disk.as_ref(), &folder, topic)?;
+        Ok(log)
     }
 }
 
@@ -205,8 +244,9 @@ async fn run(
         }
         // Looked up in every turn: the topic may be deleted, the node may stop.
         let Some(step) = turn(shard, id, to, copy)? else { return Ok(false) };
+        let is_last = matches!(step, Step::Unsynced);
         match step {
-            Step::Copied => {}
+            Step::Copied | Step::Unsynced => {}
             Step::Cold(cold) => {
                 let (batches, learned) = threads::blocking(move || cold.run()).await;
                 if let Some(partition) = shard.partition(id) {
@@ -218,7 +258,7 @@ async fn run(
             Step::Done => return Ok(true),
         }
         write(copy).await?;
-        sync_if_due(copy).await?;
+        sync_from(copy, if is_last { 1 } else { SYNC_BYTES }).await?;
         tokio::task::yield_now().await;
     }
 }
@@ -234,6 +274,7 @@ fn turn(
     let step = copy.borrow_mut().step(&mut partition.borrow_mut())?;
     Ok(Some(match step {
         Some(step) => step,
+        None if copy.borrow().unsynced_bytes > LAST_SYNC_BYTES => Step::Unsynced,
         None if swap(shard, &partition, to, copy)? => Step::Done,
         None => Step::NotYet,
     }))
@@ -286,8 +327,9 @@ async fn write(copy: &SharedCopy) -> Result<(), Fault> {
     Ok(copy.borrow_mut().future.flush_writes()?)
 }
 
-async fn sync_if_due(copy: &SharedCopy) -> Result<(), Fault> {
-    if copy.borrow().unsynced_bytes < SYNC_BYTES {
+/// Syncs the copy if at least so much of it is not.
+async fn sync_from(copy: &SharedCopy, bytes_min: usize) -> Result<(), Fault> {
+    if copy.borrow().unsynced_bytes < bytes_min {
         return Ok(());
     }
     let ticket = copy.borrow_mut().future.sync_ticket()?;

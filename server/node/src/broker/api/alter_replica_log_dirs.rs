@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use log::LogError;
 use protocol::messages::alter_replica_log_dirs::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult, AlterReplicaLogDirsRequest,
     AlterReplicaLogDirsResponse,
@@ -14,6 +15,7 @@ use crate::broker::Context;
 use crate::broker::resolve::{self, TopicRef};
 use crate::dirs::{Dirs, absolute};
 use crate::shard::Shard;
+use crate::threads;
 
 /// Bytes of a file name at most, and those that mark the folder of a move:
 /// `-partition.` with up to ten digits, 32 hexadecimal ones, `-future`.
@@ -71,9 +73,13 @@ async fn begin(context: &Context, path: &str, topic: &str, index: i32) -> Result
         ErrorCode::NotLeaderOrFollower => ErrorCode::ReplicaNotAvailable,
         other => other,
     })?;
-    let begin = move |shard: &Rc<Shard>| shard.begin_move(id, to);
-    shard.call(id, begin).await.map_err(|fault| {
+    let refuse = |fault: LogError| {
         tracing::error!("cannot begin to move {topic}-{index}: {fault}", topic = topic.name);
         fault.code()
-    })
+    };
+    let plan = move |shard: &Rc<Shard>| shard.plan_move(id, to);
+    let Some(copy) = shard.call(id, plan).await.map_err(refuse)? else { return Ok(()) };
+    let future = threads::blocking(move || copy.make()).await.map_err(refuse)?;
+    shard.call(id, move |shard: &Rc<Shard>| shard.begin_move(id, to, future)).await;
+    Ok(())
 }
