@@ -6,7 +6,7 @@
 //! soon.
 
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use config::{NodeConfig, SecurityProtocol};
@@ -33,7 +33,14 @@ pub struct ToController {
 /// Where the active controller is.
 pub enum Place {
     Here,
-    There(Link),
+    There(There),
+}
+
+/// Another node, as long as it is the active controller.
+pub struct There {
+    leader: BrokerId,
+    link: Link,
+    active: watch::Receiver<Active>,
 }
 
 /// Why an attempt to ask the controller brought no answer.
@@ -43,6 +50,8 @@ pub enum Unanswered {
     NobodyLeads(Duration),
     #[error(transparent)]
     NotController(#[from] NotController),
+    #[error("the controller that was asked is not the active one any more")]
+    Replaced,
     #[error(transparent)]
     Peer(#[from] PeerError),
 }
@@ -88,7 +97,10 @@ impl ToController {
         };
         match self.place(&active) {
             Some(Whereabouts::Here) => Ok(Place::Here),
-            Some(Whereabouts::There(endpoint)) => Ok(Place::There(self.link(endpoint)?)),
+            Some(Whereabouts::There(leader, endpoint)) => {
+                let (link, active) = (self.link(endpoint)?, self.active.clone());
+                Ok(Place::There(There { leader, link, active }))
+            }
             None => Err(nobody),
         }
     }
@@ -109,7 +121,7 @@ impl ToController {
     {
         match self.find().await? {
             Place::Here => Ok(here(request(*api.versions().end())).await?),
-            Place::There(link) => Ok(link.call(api, request).await?),
+            Place::There(there) => there.call(api, request).await,
         }
     }
 
@@ -123,13 +135,14 @@ impl ToController {
     }
 
     fn place(&self, active: &Active) -> Option<Whereabouts> {
-        if active.leader? == self.node {
+        let leader = active.leader?;
+        if leader == self.node {
             return Some(Whereabouts::Here);
         }
         self.listeners.iter().find_map(|(name, protocol)| {
             let (_, at) = active.endpoints.iter().find(|(listener, _)| listener == name)?;
             let (host, port) = (at.host.clone(), at.port);
-            Some(Whereabouts::There(Endpoint { host, port, protocol: *protocol }))
+            Some(Whereabouts::There(leader, Endpoint { host, port, protocol: *protocol }))
         })
     }
 
@@ -151,6 +164,33 @@ impl ToController {
     }
 }
 
+impl There {
+    /// Asks it once, unless another controller becomes active meanwhile: the answer of one that is
+    /// stopped or cut off never comes.
+    ///
+    /// # Errors
+    /// As [`ToController::ask`].
+    pub async fn call<Q: Message, R: Message>(
+        mut self,
+        api: ApiKey,
+        request: impl FnOnce(i16) -> Q + Send + 'static,
+    ) -> Result<R, Unanswered> {
+        let is_other = |active: &Active| active.leader.is_some_and(|now| now != self.leader);
+        let replaced = async { self.active.wait_for(is_other).await.is_ok() };
+        tokio::select! {
+            // What is there already counts.
+            biased;
+            answer = self.link.call(api, request) => Ok(answer?),
+            true = replaced => Err(Unanswered::Replaced),
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Arc<str> {
+        self.link.address()
+    }
+}
+
 /// Resolves when another controller becomes active; never once nobody says so any more.
 pub async fn change(active: &mut watch::Receiver<Active>) {
     if active.changed().await.is_err() {
@@ -161,18 +201,20 @@ pub async fn change(active: &mut watch::Receiver<Active>) {
 /// A place without a connection to it.
 enum Whereabouts {
     Here,
-    There(Endpoint),
+    There(BrokerId, Endpoint),
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use config::{BrokerLayers, HostPort, Sources, StaticConfig};
     use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
     use types::Rng;
 
     use super::*;
     use crate::peers::Running;
-    use crate::peers::testing::{API, answer_one, fake, greet};
+    use crate::peers::testing::{API, answer_one, fake, greet, read_frame};
     use crate::threads;
 
     /// Node 3, a broker, on a thread of links of its own.
@@ -233,6 +275,29 @@ mod tests {
             leads.send_replace(now.clone());
             assert_eq!(runtime.block_on(ask(&to)).unwrap(), expected, "{now:?}");
         }
+        running.stop();
+    }
+
+    #[test]
+    fn nobody_waits_for_a_controller_that_was_replaced() {
+        let (asked, is_asked) = std::sync::mpsc::channel();
+        let (silent, _) = fake(move |listener| {
+            let mut stream = greet(&listener, 0..=2);
+            let request = read_frame(&mut stream);
+            // Stays connected until the test ends.
+            _ = asked.send((stream, request));
+        });
+        let (leads, known) = watch::channel(active(1, &[("FIRST", silent)]));
+        let (to, running) = to_controller(known, Duration::from_secs(30));
+        let elected = thread::spawn(move || {
+            let connection = is_asked.recv().unwrap();
+            leads.send_replace(Active::default());
+            leads.send_replace(active(2, &[("FIRST", 1)]));
+            connection
+        });
+        let error = threads::runtime().unwrap().block_on(ask(&to)).unwrap_err();
+        assert!(matches!(error, Unanswered::Replaced), "{error}");
+        drop(elected.join());
         running.stop();
     }
 

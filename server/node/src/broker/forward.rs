@@ -172,23 +172,24 @@ async fn try_hand_on(
     frame: &Bytes,
     correlation_id: i32,
 ) -> Result<Handed, Unanswered> {
-    let link = match context.shard.shared.to_controller.find().await? {
+    let there = match context.shard.shared.to_controller.find().await? {
         Place::Here => return Ok(Handed::StaysHere),
-        Place::There(link) => link,
+        Place::There(there) => there,
     };
+    let address = there.address();
     let envelope = EnvelopeRequest {
         request_data: frame.clone(),
         request_principal: Some(anonymous()),
-        client_host_address: address(context.peer.address.ip()),
+        client_host_address: octets(context.peer.address.ip()),
         ..Default::default()
     };
-    let answer: EnvelopeResponse = link.call(ApiKey::Envelope, move |_| envelope).await?;
+    let answer: EnvelopeResponse = there.call(ApiKey::Envelope, move |_| envelope).await?;
     match (ErrorCode::from_wire(answer.error_code), answer.response_data) {
         (ErrorCode::None, Some(data)) if data.starts_with(&correlation_id.to_be_bytes()) => {
             Ok(Handed::Answer(data))
         }
         (ErrorCode::None, _) => Err(Unanswered::Peer(PeerError::Malformed {
-            address: link.address(),
+            address,
             api: ApiKey::Envelope,
             cause: "it holds no answer to this request".to_owned(),
         })),
@@ -211,7 +212,7 @@ fn anonymous() -> Bytes {
     bytes.freeze()
 }
 
-fn address(ip: IpAddr) -> Bytes {
+fn octets(ip: IpAddr) -> Bytes {
     match ip {
         IpAddr::V4(ip) => Bytes::copy_from_slice(&ip.octets()),
         IpAddr::V6(ip) => Bytes::copy_from_slice(&ip.octets()),

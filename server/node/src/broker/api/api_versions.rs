@@ -43,7 +43,8 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
         max_version: max,
         ..Default::default()
     });
-    let kraft_version = context.shard.shared.controller.active().borrow().kraft_version;
+    let controller = &context.shard.shared.controller;
+    let kraft_version = controller.active().borrow().kraft_version;
     let finalized = ::metadata::features::finalized(&image, kraft_version);
     let finalized = finalized.into_iter().map(|(name, level)| FinalizedFeatureKey {
         name,
@@ -57,7 +58,8 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
     let response = ApiVersionsResponse {
         api_keys: served.map(version_of).collect(),
         supported_features: supported.collect(),
-        finalized_features_epoch: 0,
+        // As far as the image goes that says so: clients believe whoever knows more.
+        finalized_features_epoch: controller.applied(),
         finalized_features: finalized.collect(),
         ..Default::default()
     };
