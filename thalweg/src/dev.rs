@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let (fixed, _) = StaticConfig::new(&sources)?;
     let temporary = data.is_temporary.then(|| data.path.clone());
     let (stop, stopped) = signals::catch(move || _ = temporary.as_ref().map(fs::remove_dir_all))?;
-    let mut node = Node::start(StartOptions { fixed, cluster_id: None })
+    let mut node = Node::start(StartOptions { fixed, cluster_id: None, has_picked_id: false })
         .context("cannot start; --port and --dir or --in-memory make room for a second node")?;
     signals::watch(node.failure(), stop)?;
     let address = node.listeners().first().map_or(format!("127.0.0.1:{port}"), |l| l.1.to_string());

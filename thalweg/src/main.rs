@@ -1,6 +1,7 @@
 //! The one binary: parses the command line and wires the rooms together.
 
 mod dev;
+mod join;
 mod server;
 mod signals;
 

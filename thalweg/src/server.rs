@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use config::{Properties, Sources, StaticConfig, Warning};
-use node::{Node, StartOptions};
+use node::{IdTaken, Node, StartOptions};
 use tracing_subscriber::EnvFilter;
 
+use crate::join;
 use crate::signals::{self, Stop};
 
 /// Warnings about settings that are told one by one.
@@ -27,18 +28,30 @@ pub(crate) struct Options {
     /// Sets one key, whatever the file says; may be given many times
     #[arg(long = "override", value_name = "KEY=VALUE", value_parser = pair)]
     overrides: Vec<(String, String)>,
+    /// Joins the cluster of this broker, and remembers it: later starts need no --join.
+    ///
+    /// Whatever the settings leave open is found out: the cluster's id, its controllers, a node.id
+    /// that is free, and whether a controller more is of use (up to three).
+    #[arg(long, value_name = "HOST:PORT")]
+    join: Option<String>,
 }
 
 /// Runs the node until a signal stops it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
     start_logging()?;
-    let (fixed, warnings) = StaticConfig::new(&sources(options)?)?;
+    let mut sources = sources(options)?;
+    let joined = join::prepare(options.join.as_deref(), cluster_id(), &mut sources)?;
+    let (fixed, warnings) = StaticConfig::new(&sources)?;
     for text in shortened(&warnings) {
         tracing::warn!("{text}");
     }
     let (stop, stopped) = signals::catch(|| {})?;
-    let mut node = Node::start(StartOptions { fixed, cluster_id: cluster_id() })?;
+    let (cluster_id, has_picked_id) = (joined.cluster_id.clone(), joined.has_picked_id);
+    let mut node = match Node::start(StartOptions { fixed, cluster_id, has_picked_id }) {
+        Err(error) if error.is::<IdTaken>() => return Err(joined.start_again()),
+        started => started?,
+    };
     signals::watch(node.failure(), stop)?;
     let listeners = node.listeners().iter().map(|(name, at)| format!("{name} {at}"));
     let listeners = listeners.collect::<Vec<_>>().join(", ");
@@ -75,6 +88,7 @@ fn sources(options: &Options) -> anyhow::Result<Sources> {
         file: file.transpose()?,
         environment: config::environment::settings(variables),
         overrides: options.overrides.clone(),
+        learned: Vec::new(),
     })
 }
 

@@ -42,9 +42,9 @@ mod wire;
 
 pub use admin::{
     Admin, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, CreatedTopic, Each,
-    FeatureLevel, GroupDescription, GroupListing, GroupMember, GroupOffset, ListedOffset, LogDir,
-    LogDirReplica, NewTopic, OffsetSpec, QuorumDescription, QuorumReplica, ResourceKind,
-    TopicDescription, UpgradeType,
+    Election, FeatureLevel, GroupDescription, GroupListing, GroupMember, GroupOffset, ListedOffset,
+    LogDir, LogDirReplica, NewTopic, OffsetSpec, QuorumDescription, QuorumEndpoint, QuorumReplica,
+    Reassignment, ResourceKind, TopicDescription, UpgradeType,
 };
 pub use cluster::Client;
 pub use consumer::{

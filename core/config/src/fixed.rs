@@ -1,4 +1,5 @@
-//! What the node is started with: overrides over environment over file over built-in settings.
+//! What the node is started with: overrides over environment over file over what it has learned
+//! over built-in settings.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,8 @@ use crate::suggest::nearest;
 /// Where the settings of a start come from.
 #[derive(Clone, Debug, std::default::Default, Eq, PartialEq)]
 pub struct Sources {
+    /// What a node has learned of the cluster that it joined; holds where nobody says otherwise.
+    pub learned: Vec<(String, String)>,
     /// The properties file, if one was named.
     pub file: Option<Properties>,
     /// What [`crate::environment::settings`] found.
@@ -66,6 +69,16 @@ const OPEN_PREFIXES: &[&str] = &[
     "allow.everyone.if.no.acl.found",
 ];
 
+impl Sources {
+    /// What somebody has set for a key, whatever was learned.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        let set = self.overrides.iter().rev().chain(self.environment.iter().rev());
+        let mut set = set.map(|(key, value)| (key.as_str(), value.as_str()));
+        let in_file = || self.file.iter().flat_map(Properties::iter).filter(|one| one.0 == name);
+        set.find(|one| one.0 == name).or_else(|| in_file().last()).map(|(_, value)| value)
+    }
+}
+
 impl StaticConfig {
     /// Merges and checks the sources.
     ///
@@ -117,6 +130,7 @@ fn merge(sources: &Sources) -> BTreeMap<String, String> {
         given.extend(SINGLE_NODE.iter().map(|(key, value)| (key.to_string(), value.to_string())));
     }
     let file = sources.file.iter().flat_map(Properties::iter);
+    given.extend(sources.learned.iter().cloned());
     given.extend(file.map(|(key, value)| (key.to_owned(), value.to_owned())));
     given.extend(sources.environment.iter().cloned());
     given.extend(sources.overrides.iter().cloned());
@@ -169,6 +183,7 @@ mod tests {
             file: file(&format!("{NODE}num.partitions=1\nlog.dirs=/f\nbroker.rack=f\n")),
             environment: pairs(&[("log.dirs", "/e"), ("broker.rack", "e")]),
             overrides: pairs(&[("broker.rack", "o")]),
+            learned: Vec::new(),
         };
         let (fixed, _) = StaticConfig::new(&sources).unwrap();
         let found = ["num.partitions", "log.dirs", "broker.rack"].map(|name| fixed.get(name));
@@ -192,6 +207,31 @@ mod tests {
         let environment = pairs(&[("process.roles", "broker")]);
         assert!(roles(&Sources { environment, ..Sources::default() }).is_err());
         assert!(roles(&Sources { file: file("log.dirs=/x"), ..Sources::default() }).is_err());
+    }
+
+    #[test]
+    fn what_was_learned_holds_where_nobody_says_otherwise() {
+        let mut sources = Sources {
+            learned: pairs(&[
+                ("process.roles", "broker"),
+                ("controller.listener.names", "C"),
+                ("broker.rack", "l"),
+                ("node.id", "7"),
+            ]),
+            environment: pairs(&[("broker.rack", "e")]),
+            ..Sources::default()
+        };
+        let found = |sources: &Sources| {
+            let (fixed, _) = StaticConfig::new(sources).unwrap();
+            ["process.roles", "broker.rack", "node.id"].map(|key| fixed.get(key).map(str::to_owned))
+        };
+        let some = |texts: [&str; 3]| texts.map(|text| Some(text.to_owned()));
+        assert_eq!(found(&sources), some(["broker", "e", "7"]));
+        sources.file = file("broker.rack=f\nnode.id=3\n");
+        assert_eq!(found(&sources), some(["broker", "e", "3"]));
+        assert_eq!(sources.given("node.id"), Some("3"));
+        assert_eq!(sources.given("broker.rack"), Some("e"));
+        assert_eq!(sources.given("process.roles"), None);
     }
 
     #[test]

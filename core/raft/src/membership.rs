@@ -50,6 +50,11 @@ impl Raft {
         })
     }
 
+    /// From now on this replica makes itself a voter, whatever it was told at its start.
+    pub fn start_joining(&mut self) {
+        self.config.auto_join = true;
+    }
+
     /// What the leader should change now, if anything; it is not asked again for a while.
     pub(crate) fn own_change(&mut self, now: Millis) -> Option<Request> {
         let Role::Follower(state) = &self.role else { return None };

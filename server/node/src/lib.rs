@@ -30,4 +30,6 @@ mod threads;
 mod to_controller;
 mod upkeep;
 
+pub use membership::IdTaken;
 pub use node::{Node, StartOptions};
+pub use registration::own_host;

@@ -78,7 +78,11 @@ impl Membership {
     /// # Errors
     /// If it refuses the node, or gives no answer within
     /// `initial.broker.registration.timeout.ms`.
-    pub fn join(shared: &Arc<Shared>, rng: &mut Rng) -> anyhow::Result<Running> {
+    pub fn join(
+        shared: &Arc<Shared>,
+        has_picked_id: bool,
+        rng: &mut Rng,
+    ) -> anyhow::Result<Running> {
         let (told, let_in) = mpsc::channel();
         let (leaving, left) = mpsc::channel();
         let config = &shared.config;
@@ -95,6 +99,7 @@ impl Membership {
             shared: Arc::clone(shared),
             controller,
             incarnation: fresh_id(rng),
+            has_picked_id,
             told: None,
             is_fenced: true,
         };
@@ -103,6 +108,9 @@ impl Membership {
             drop(leaving);
         });
         let_in.recv().context("the thread for other nodes has ended")??;
+        if config.roles.controller && config.quorum.auto_join {
+            shared.controller.start_joining();
+        }
         Ok(Running { left })
     }
 }
@@ -140,9 +148,23 @@ struct Member {
     controller: ToController,
     /// Tells this run of the node from earlier ones.
     incarnation: Uuid,
+    /// Whether nobody has chosen the node's id, so that it can be another one.
+    has_picked_id: bool,
     /// What was said last of attempts that failed; said once.
     told: Option<String>,
     is_fenced: bool,
+}
+
+/// Another node has taken the id that was picked for this one.
+#[derive(Debug, thiserror::Error)]
+#[error("another node has registered with the id that was picked for this one")]
+pub struct IdTaken;
+
+/// Why a heartbeat did nothing.
+enum Unheard {
+    /// Another process has registered with this node's id while this one was not heard of.
+    Stale,
+    Other(String),
 }
 
 /// Why the node is not registered.
@@ -190,7 +212,16 @@ impl Member {
                     }
                     if wants_out || self.is_fenced { POLL } else { self.interval() }
                 }
-                Err(why) => {
+                Err(Unheard::Stale) => {
+                    if let Err(error) = self.register_anew().await
+                        && let Some(told) = told.take()
+                    {
+                        _ = told.send(Err(error));
+                        return;
+                    }
+                    RETRY
+                }
+                Err(Unheard::Other(why)) => {
                     self.warn(&format!("the heartbeat of this broker failed: {why}"));
                     RETRY
                 }
@@ -250,8 +281,35 @@ impl Member {
         }
     }
 
+    /// Tries to get the registration back, as whoever has it may be gone.
+    ///
+    /// # Errors
+    /// If the node is not to have this id any more.
+    async fn register_anew(&mut self) -> anyhow::Result<()> {
+        match self.try_register(true).await {
+            Ok(()) => {}
+            Err(Refusal::ForGood(error)) if error.is::<IdTaken>() => return Err(error),
+            Err(Refusal::ForGood(error)) => self.warn(&error.to_string()),
+            Err(Refusal::ForNow(why)) => self.warn(&format!("this node has lost its place: {why}")),
+        }
+        Ok(())
+    }
+
     async fn try_register(&self, is_broker: bool) -> Result<(), Refusal> {
         let shared = &self.shared;
+        // First of the two: it tells whether another node has this id.
+        if is_broker {
+            let request = registration::broker_request(shared, self.incarnation);
+            let here = |request| sessions::register(shared, request);
+            let api = ApiKey::BrokerRegistration;
+            let answer = self.controller.ask(api, move |_| request, here).await?;
+            let code = ErrorCode::from_wire(answer.error_code);
+            if self.has_picked_id && code == ErrorCode::DuplicateBrokerRegistration {
+                return Err(Refusal::ForGood(IdTaken.into()));
+            }
+            check("broker", answer.error_code)?;
+            shared.membership.epoch.store(answer.broker_epoch, Ordering::SeqCst);
+        }
         if shared.config.roles.controller {
             let request = registration::controller_request(shared, self.incarnation);
             let api = ApiKey::ControllerRegistration;
@@ -261,19 +319,11 @@ impl Member {
             let answer = self.controller.ask(api, move |_| request, here).await?;
             check("controller", answer.error_code)?;
         }
-        if is_broker {
-            let request = registration::broker_request(shared, self.incarnation);
-            let here = |request| sessions::register(shared, request);
-            let api = ApiKey::BrokerRegistration;
-            let answer = self.controller.ask(api, move |_| request, here).await?;
-            check("broker", answer.error_code)?;
-            shared.membership.epoch.store(answer.broker_epoch, Ordering::SeqCst);
-        }
         Ok(())
     }
 
     /// Sends one heartbeat.
-    async fn beat(&self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, String> {
+    async fn beat(&self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, Unheard> {
         let shared = &self.shared;
         let mut request = BrokerHeartbeatRequest {
             broker_id: shared.config.node_id.0,
@@ -297,12 +347,15 @@ impl Member {
             request
         };
         let answer = self.controller.ask(api, fitted, here).await;
-        let answer: BrokerHeartbeatResponse = answer.map_err(|why| why.to_string())?;
+        let answer: BrokerHeartbeatResponse =
+            answer.map_err(|why| Unheard::Other(why.to_string()))?;
         match ErrorCode::from_wire(answer.error_code) {
             ErrorCode::None => Ok(answer),
-            code => Err(code.to_string()),
+            ErrorCode::StaleBrokerEpoch => Err(Unheard::Stale),
+            code => Err(Unheard::Other(code.to_string())),
         }
     }
+
     /// After a crash the elections were unclean, and the logs are open: what they lost is lost.
     async fn end_recovery(&self) {
         let node = self.shared.config.node_id;
@@ -317,9 +370,15 @@ fn check(role: &str, error_code: i16) -> Result<(), Refusal> {
     match ErrorCode::from_wire(error_code) {
         ErrorCode::None => Ok(()),
         // They pass by themselves: settings that do not fit do not.
-        code @ (ErrorCode::NotController | ErrorCode::DuplicateBrokerRegistration) => {
-            Err(Refusal::ForNow(format!("the registration as a {role} is answered with {code}")))
-        }
+        ErrorCode::NotController => Err(Refusal::ForNow(format!(
+            "the registration as a {role} is answered with NOT_CONTROLLER"
+        ))),
+        ErrorCode::DuplicateBrokerRegistration => Err(Refusal::ForNow(
+            "DUPLICATE_BROKER_REGISTRATION: another process is registered with the same node.id. \
+             If it is this node's former run, its session ends soon; if not, change node.id of \
+             one of the two"
+                .to_owned(),
+        )),
         code => Err(Refusal::ForGood(anyhow::anyhow!(
             "the registration of this node as a {role} is refused: {code}"
         ))),

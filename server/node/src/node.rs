@@ -45,6 +45,8 @@ pub struct StartOptions {
     pub fixed: StaticConfig,
     /// Id for a new cluster (`CLUSTER_ID`); random if none is given.
     pub cluster_id: Option<String>,
+    /// Whether `node.id` was picked for this start, so that another node may have it by chance.
+    pub has_picked_id: bool,
 }
 
 /// A node that serves.
@@ -124,7 +126,7 @@ impl Node {
         let controllers = start_acceptor(Arc::clone(&net), for_controllers)?;
         open_partitions(&shared, running.caught_up()?, &status)?;
         let clients = start_acceptor(net, for_clients)?;
-        let membership = Membership::join(&shared, &mut rng)?;
+        let membership = Membership::join(&shared, options.has_picked_id, &mut rng)?;
         status.show(Arc::clone(&shared));
         status.set(Phase::Serving);
         Ok(Self {

@@ -35,7 +35,7 @@ pub fn advertised(config: &NodeConfig, bound: &[Listener]) -> Vec<Advertised> {
 
 /// The machine's name if it resolves, so that clients on other machines can reach it; else the
 /// loopback interface, which at least works here.
-fn own_host() -> String {
+pub fn own_host() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let resolves = std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), 0)).is_ok();
     if resolves { name } else { "localhost".to_owned() }

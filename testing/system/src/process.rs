@@ -32,6 +32,8 @@ pub struct NodeSpec {
     pub port: u16,
     /// What `server.properties` says.
     pub properties: BTreeMap<String, String>,
+    /// The broker whose cluster it is told to join.
+    pub join: Option<SocketAddr>,
     /// Shell commands that run before the node, in a mount namespace that is the node's own. It
     /// has none without any.
     pub prelude: String,
@@ -124,8 +126,20 @@ impl NodeSpec {
             folder: folder.to_owned(),
             port,
             properties: properties.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            join: None,
             prelude: String::new(),
         })
+    }
+
+    /// A node on free ports that joins a cluster and has to find out everything else.
+    ///
+    /// # Errors
+    /// As [`NodeSpec::new`].
+    pub fn joining(folder: &Path, broker: SocketAddr) -> anyhow::Result<Self> {
+        let mut spec = Self::new(folder)?;
+        spec.properties.retain(|key, _| ["listeners", "log.dirs"].contains(&key.as_str()));
+        spec.join = Some(broker);
+        Ok(spec)
     }
 
     /// The same with one property set.
@@ -160,6 +174,7 @@ impl NodeSpec {
             .command()
             .arg("server")
             .arg(&file)
+            .args(self.join.map(|broker| format!("--join={broker}")))
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

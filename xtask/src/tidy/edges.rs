@@ -47,7 +47,7 @@ const ROOMS: &[Room] = &[
     },
     Room { name: "client", uses: &["types", "protocol", "records", "config"] },
     Room { name: "cli", uses: &["types", "protocol", "records", "config", "client"] },
-    Room { name: "thalweg", uses: &["types", "config", "node", "cli"] },
+    Room { name: "thalweg", uses: &["types", "config", "client", "node", "cli"] },
     Room { name: "system", uses: &["types", "protocol", "records", "config", "client"] },
     Room { name: "xtask", uses: &["config"] },
 ];

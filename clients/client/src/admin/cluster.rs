@@ -1,5 +1,7 @@
 //! The cluster itself: brokers, quorum, feature levels, disks.
 
+use std::ops::RangeInclusive;
+
 use protocol::ApiKey;
 use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
@@ -41,6 +43,21 @@ pub struct QuorumDescription {
     pub voters: Vec<QuorumReplica>,
     /// The nodes that follow.
     pub observers: Vec<QuorumReplica>,
+    /// Where each voter listens for controllers; empty where the cluster is too old to tell.
+    pub endpoints: Vec<QuorumEndpoint>,
+}
+
+/// Where a voter of the metadata quorum listens.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct QuorumEndpoint {
+    /// Node id.
+    pub id: i32,
+    /// Name of the listener.
+    pub listener: String,
+    /// Host to connect to.
+    pub host: String,
+    /// Port to connect to.
+    pub port: u16,
 }
 
 /// A node's copy of the metadata log.
@@ -118,9 +135,26 @@ impl Admin {
     /// # Errors
     /// Whatever keeps the cluster away.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
+        self.ask_cluster(0..=2, &DescribeClusterRequest::default()).await
+    }
+
+    /// The cluster and all brokers that are registered, those that do not run among them.
+    ///
+    /// # Errors
+    /// Whatever keeps the cluster away, or that it is older than Kafka 4.0.
+    pub async fn describe_registered(&self) -> Result<ClusterDescription, ClientError> {
+        let include_fenced_brokers = true;
+        let request = DescribeClusterRequest { include_fenced_brokers, ..Default::default() };
+        self.ask_cluster(2..=2, &request).await
+    }
+
+    async fn ask_cluster(
+        &self,
+        versions: RangeInclusive<i16>,
+        request: &DescribeClusterRequest,
+    ) -> Result<ClusterDescription, ClientError> {
         let api = ApiKey::DescribeCluster;
-        let request = DescribeClusterRequest::default();
-        let answer: DescribeClusterResponse = self.client.call_any(api, 0..=2, &request).await?;
+        let answer: DescribeClusterResponse = self.client.call_any(api, versions, request).await?;
         let message = answer.error_message.as_ref();
         ClientError::check(api, String::new, answer.error_code, message)?;
         let brokers = answer.brokers.into_iter().filter_map(|broker| {
@@ -153,12 +187,21 @@ impl Admin {
             return Err(ClientError::Invalid("the answer names no quorum".to_owned()));
         };
         ClientError::check(api, String::new, found.error_code, found.error_message.as_ref())?;
+        let endpoints = answer.nodes.into_iter().flat_map(|node| {
+            node.listeners.into_iter().map(move |one| QuorumEndpoint {
+                id: node.node_id,
+                listener: one.name,
+                host: one.host,
+                port: one.port,
+            })
+        });
         Ok(QuorumDescription {
             leader: found.leader_id,
             leader_epoch: found.leader_epoch,
             high_watermark: found.high_watermark,
             voters: found.current_voters.into_iter().map(replica).collect(),
             observers: found.observers.into_iter().map(replica).collect(),
+            endpoints: endpoints.collect(),
         })
     }
 

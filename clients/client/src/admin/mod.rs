@@ -7,7 +7,9 @@ mod cluster;
 mod configs;
 mod groups;
 mod offsets;
+mod placement;
 mod topics;
+mod voters;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -18,13 +20,14 @@ use types::TopicPartition;
 use crate::cluster::{Client, Lane};
 use crate::error::ClientError;
 pub use cluster::{
-    ClusterDescription, FeatureLevel, LogDir, LogDirReplica, QuorumDescription, QuorumReplica,
-    UpgradeType,
+    ClusterDescription, FeatureLevel, LogDir, LogDirReplica, QuorumDescription, QuorumEndpoint,
+    QuorumReplica, UpgradeType,
 };
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ResourceKind};
 pub use groups::{GroupDescription, GroupListing, GroupMember, GroupOffset};
 pub(crate) use groups::{assigned, commit_request, commit_results, fetch_offsets};
 pub use offsets::{ListedOffset, OffsetSpec};
+pub use placement::{Election, Reassignment};
 pub use topics::{CreatedTopic, NewTopic, TopicDescription};
 
 /// An outcome for each thing that was asked about, in the order of the request.

@@ -189,7 +189,8 @@ fn raft_config(config: &NodeConfig) -> raft::Config {
         election_backoff_max: quorum.election_backoff_max_ms,
         request_timeout: quorum.request_timeout_ms,
         retry_backoff: quorum.retry_backoff_ms,
-        auto_join: quorum.auto_join && config.roles.controller,
+        // A broker registers first: that tells whether another node has its id, and so its vote.
+        auto_join: quorum.auto_join && config.roles.controller && !config.roles.broker,
     }
 }
 

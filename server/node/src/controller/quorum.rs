@@ -82,6 +82,11 @@ impl Controller {
         answer.await.map_err(|_| NotController)
     }
 
+    /// Has this node make itself a voter, if it is none.
+    pub fn start_joining(&self) {
+        self.look(|driver| driver.raft.start_joining());
+    }
+
     /// Changes the voters, and answers when that is committed.
     ///
     /// # Errors

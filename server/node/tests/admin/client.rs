@@ -82,7 +82,7 @@ impl TestNode {
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let overrides = settings.iter().chain(self.more).chain(&more).map(owned).collect();
         let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
-        StartOptions { fixed, cluster_id: None }
+        StartOptions { fixed, cluster_id: None, has_picked_id: false }
     }
 
     /// Waits until the node cannot go on, and gives the reason.

@@ -63,7 +63,7 @@ impl Cluster {
         let overrides = settings.iter().chain(roles).map(owned).collect();
         let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
         let cluster_id = Some("tDQ2RjwFTkqCzO4NHGkYjA".to_owned());
-        Node::start(StartOptions { fixed, cluster_id }).unwrap()
+        Node::start(StartOptions { fixed, cluster_id, has_picked_id: false }).unwrap()
     }
 
     fn client(&self, id: i32) -> Client {

@@ -74,7 +74,7 @@ impl Controllers {
         settings.extend(self.more.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let overrides = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
-        StartOptions { fixed, cluster_id: Some(CLUSTER_ID.to_owned()) }
+        StartOptions { fixed, cluster_id: Some(CLUSTER_ID.to_owned()), has_picked_id: false }
     }
 
     fn log_dir(&self, at: usize) -> std::path::PathBuf {

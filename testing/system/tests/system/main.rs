@@ -10,6 +10,7 @@ mod damage;
 mod disk_moves;
 mod disks;
 mod files;
+mod join;
 mod limits;
 mod metadata_damage;
 mod metrics;

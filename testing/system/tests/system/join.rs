@@ -1,0 +1,145 @@
+//! A cluster made by one command per machine: `thalweg server --join`.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::ensure;
+use client::{Admin, Client, ClientSettings, QuorumDescription};
+use tempfile::TempDir;
+use thalweg_system::process::{Node, NodeSpec, wait_for};
+
+/// For three nodes in three processes, on a machine with other work.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Calls of the client, one at a time.
+struct Eyes {
+    runtime: tokio::runtime::Runtime,
+    admin: Admin,
+}
+
+impl Eyes {
+    fn on(node: &Node) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let admin = Client::new(ClientSettings::new(&node.address().to_string())).admin();
+        Ok(Self { runtime, admin })
+    }
+
+    /// Ids of the brokers that serve.
+    fn brokers(&self) -> anyhow::Result<Vec<i32>> {
+        let cluster = self.runtime.block_on(self.admin.describe_cluster())?;
+        Ok(cluster.brokers.iter().map(|broker| broker.id).collect())
+    }
+
+    fn quorum(&self) -> anyhow::Result<QuorumDescription> {
+        Ok(self.runtime.block_on(self.admin.describe_quorum())?)
+    }
+
+    fn voters(&self) -> anyhow::Result<Vec<i32>> {
+        let mut ids: Vec<_> = self.quorum()?.voters.iter().map(|voter| voter.id).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+/// One node that began the cluster, and two that joined it at the same time.
+struct Three {
+    folder: TempDir,
+    first: Node,
+    joined: Vec<(NodeSpec, Node)>,
+    eyes: Eyes,
+}
+
+fn three() -> anyhow::Result<Three> {
+    let folder = tempfile::tempdir()?;
+    let first = NodeSpec::new(&folder.path().join("first"))?.start()?;
+    let eyes = Eyes::on(&first)?;
+    let join = |name: &str| {
+        let spec = NodeSpec::joining(&folder.path().join(name), first.address())?;
+        let node = spec.spawn()?;
+        anyhow::Ok((spec, node))
+    };
+    let mut joined = vec![join("second")?, join("third")?];
+    for (_, node) in &mut joined {
+        node.wait_until_serving()?;
+    }
+    wait_for("three voters", LIMIT, || Ok(eyes.voters()? == [1, 2, 3]))?;
+    Ok(Three { folder, first, joined, eyes })
+}
+
+fn node_id(spec: &NodeSpec) -> anyhow::Result<i32> {
+    let text = fs::read_to_string(spec.data().join("meta.properties"))?;
+    let id = text.lines().find_map(|line| line.strip_prefix("node.id="));
+    Ok(id.unwrap_or_default().parse()?)
+}
+
+#[test]
+fn nodes_that_join_at_once_get_ids_votes_and_one_cluster() -> anyhow::Result<()> {
+    let three = three()?;
+    ensure!(three.eyes.brokers()? == [1, 2, 3]);
+    let mut ids = Vec::new();
+    for (spec, node) in &three.joined {
+        ids.push(node_id(spec)?);
+        ensure!(!node.output().contains("ERROR"), "{}", node.output());
+    }
+    ids.sort_unstable();
+    ensure!(ids == [2, 3], "{ids:?}");
+    // Two of three are a majority.
+    three.first.kill()?;
+    let eyes = Eyes::on(&three.joined[0].1)?;
+    wait_for("another leader", LIMIT, || Ok(eyes.quorum().is_ok_and(|quorum| quorum.leader > 1)))
+}
+
+#[test]
+fn a_node_that_joined_comes_back_by_itself_and_with_a_new_disk() -> anyhow::Result<()> {
+    let Three { folder, first, mut joined, eyes } = three()?;
+    let (mut spec, node) = joined.remove(0);
+    let id = node_id(&spec)?;
+    node.stop()?;
+    // It knows the way, even if the broker that it joined by is not there any more.
+    let known = spec.join.take();
+    let back = spec.start()?;
+    ensure!(node_id(&spec)? == id && eyes.voters()? == [1, 2, 3]);
+
+    let directory = |eyes: &Eyes| {
+        let quorum = eyes.quorum()?;
+        let voter = quorum.voters.into_iter().find(|voter| voter.id == id);
+        anyhow::Ok(voter.map(|voter| voter.directory))
+    };
+    let former = directory(&eyes)?;
+    back.kill()?;
+    fs::remove_dir_all(spec.data())?;
+    spec.join = known;
+    let back = spec.start()?;
+    ensure!(node_id(&spec)? == id, "the address tells who it was\n{}", back.output());
+    wait_for("the new disk votes and the old one does not", LIMIT, || {
+        Ok(eyes.voters()? == [1, 2, 3] && directory(&eyes)? != former)
+    })?;
+    drop((folder, first));
+    Ok(())
+}
+
+#[test]
+fn a_second_node_of_the_same_id_is_told_so() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let first = NodeSpec::new(&folder.path().join("first"))?.start()?;
+    let twin = NodeSpec::joining(&folder.path().join("twin"), first.address())?;
+    let twin = twin.with("node.id", "1").spawn()?;
+    wait_for("the reason", LIMIT, || {
+        let output = twin.output();
+        Ok(output.contains("DUPLICATE_BROKER_REGISTRATION") && output.contains("node.id 1"))
+    })?;
+    ensure!(Eyes::on(&first)?.brokers()? == [1]);
+    Ok(())
+}
+
+#[test]
+fn a_node_of_another_cluster_does_not_join() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let first = NodeSpec::new(&folder.path().join("first"))?.start()?;
+    let mut other = NodeSpec::new(&folder.path().join("other"))?;
+    other.start()?.stop()?;
+    other.join = Some(first.address());
+    let (status, output) = other.spawn()?.wait_end()?;
+    ensure!(!status.success() && output.contains("choose other log.dirs"), "{output}");
+    Ok(())
+}
