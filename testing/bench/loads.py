@@ -8,16 +8,22 @@ import time
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from machine import touch
 from nodes import TMP, TOOLS
 
 LOAD = os.path.join(TMP, "load")
-SHARED_S = 1500
+SHARED_S = 300
 LOAD_S = 240
 USABLE_S = 120
+DELETED_S = 120
+# What a produce load writes at most, and what it takes of memory with what the log adds.
+PRODUCE_MB = 2500
+PRODUCE_GB = 3
 
 
-def shared(node, only):
-    """Runs the shared workloads that match; gives {figure: value}."""
+def shared(node, only, gigabytes):
+    """Runs the shared workloads that match and write so much; gives {figure: value}."""
+    touch(gigabytes)
     env = dict(os.environ, BROKER_PID=str(node.pid), MODE="full", ONLY=only)
     script = os.path.join(TOOLS, "run.sh")
     done = subprocess.run([script, node.address], env=env, capture_output=True, text=True, timeout=SHARED_S)
@@ -38,7 +44,9 @@ def admin(node):
 def make_topic(node, name, partitions, configs=None):
     """Creates a topic and waits until each of its partitions answers."""
     client = admin(node)
-    topic = NewTopic(name, partitions, node.replicas, config={"retention.ms": "-1", **(configs or {})})
+    # Room on the disk comes back soon, on either kind.
+    kept = {"retention.ms": "-1", "file.delete.delay.ms": "1000"}
+    topic = NewTopic(name, partitions, node.replicas, config={**kept, **(configs or {})})
     client.create_topics([topic], request_timeout=60)[name].result()
     left, end = list(range(partitions)), time.time() + USABLE_S
     while left:
@@ -53,6 +61,16 @@ def make_topic(node, name, partitions, configs=None):
 def drop_topic(node, name):
     client = admin(node)
     client.delete_topics([name], request_timeout=60)[name].result()
+
+
+def drop_large_topic(node, name):
+    """Waits until its files are gone, too: the next load needs their room, and removing them costs."""
+    drop_topic(node, name)
+    end = time.time() + DELETED_S
+    while node.has_files_of(name):
+        if time.time() > end:
+            raise TimeoutError(f"the files of {name} are still there")
+        time.sleep(0.1)
 
 
 def command(node, mode, topic, partitions, **options):
@@ -91,6 +109,7 @@ def fill(node, topic, partitions, gigabytes):
 
 def single_records(node, partitions, producers, configs, secs=5):
     """Producers that each wait for the acknowledgement of one record of 1 KiB before they send the next."""
+    touch(1)
     topic = make_topic(node, f"single-{partitions}-{producers}-{time.time_ns()}", partitions, configs)
     figures = load(node, "produce", topic, partitions, conns=producers, inflight=1, size=1024, batch_bytes=1024, secs=secs, acks=-1)
     drop_topic(node, topic)
@@ -102,8 +121,9 @@ def cold_read(node, gigabytes):
     topic = make_topic(node, f"cold-{time.time_ns()}", 12)
     count = fill(node, topic, 12, gigabytes)
     node.evict()
+    touch(gigabytes)
     figures = load(node, "fetch", topic, 12, conns=2, secs=120, count=count, size=1024)
-    drop_topic(node, topic)
+    drop_large_topic(node, topic)
     return figures
 
 
@@ -114,6 +134,7 @@ def tail_beside_cold(node, gigabytes, secs=20):
     dirty = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.bytes": str(16 << 20), "max.compaction.lag.ms": "1000"}
     keyed = make_topic(node, f"keyed-{time.time_ns()}", 1, dirty)
     node.evict()
+    touch(gigabytes)
     stop = threading.Event()
 
     def read():
@@ -145,17 +166,31 @@ def tail_beside_cold(node, gigabytes, secs=20):
         for other in others:
             other.join()
     for topic in (cold, keyed, tail):
-        drop_topic(node, topic)
+        drop_large_topic(node, topic)
     return figures
 
 
-def retained(node, gigabytes):
-    """Cost of producing behind so much retained data."""
-    topic = make_topic(node, f"retained-{time.time_ns()}", 12)
-    fill(node, topic, 12, gigabytes)
-    figures = load(node, "produce", topic, 12, conns=4, size=1024, batch_bytes=16384, secs=5, acks=-1, max_mb=2500)
-    drop_topic(node, topic)
+def retained(node, gigabytes, rounds):
+    """What a record costs behind 1 GB and behind so much, one after the other; gives lists of figures."""
+    much = make_topic(node, f"much-{time.time_ns()}", 12)
+    fill(node, much, 12, gigabytes)
+    figures = {"little": [], "much": [], "much_by_little": []}
+    for _ in range(rounds):
+        little = make_topic(node, f"little-{time.time_ns()}", 12)
+        fill(node, little, 12, 1)
+        costs = [behind(node, topic) for topic in (little, much)]
+        drop_large_topic(node, little)
+        for name, value in zip(figures, [*costs, costs[1] / costs[0]]):
+            figures[name].append(value)
+    drop_large_topic(node, much)
     return figures
+
+
+def behind(node, topic):
+    """CPU of one record of 1 KiB appended to what the topic has."""
+    touch(PRODUCE_GB)
+    figures = load(node, "produce", topic, 12, conns=4, size=1024, batch_bytes=16384, secs=5, acks=-1, max_mb=PRODUCE_MB)
+    return figures["cpu_us_per_record"]
 
 
 def many_partitions(node, topics, partitions, idle_s=20):

@@ -99,6 +99,11 @@ class Node:
             line = next(line for line in file if line.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
 
+    def has_files_of(self, topic):
+        """Whether a folder of its partitions is left, deleted or not."""
+        data = os.path.join(self.folder, "data")
+        return any(name.startswith(f"{topic}-") for name in os.listdir(data))
+
     def evict(self):
         """Drops its files from the page cache, so that what is read next comes from the device."""
         os.sync()
