@@ -8,7 +8,7 @@ import time
 
 import loads
 from machine import touch
-from nodes import OUT, READY_S, STOP_S, TICKS_PER_S, TOOLS
+from nodes import DELETE_DELAY, OUT, READY_S, STOP_S, TICKS_PER_S, TOOLS, delete_soon
 
 NODES = 3
 # Ours formats itself with it at the first start.
@@ -45,6 +45,7 @@ class Cluster:
         """Starts all and waits until each knows all."""
         if self.kind == "kafka":
             self._kafka("up", NODES)
+            delete_soon(self.address, self.ports)
             return
         for id in self.ports:
             self._start_thalweg(id)
@@ -69,6 +70,7 @@ class Cluster:
             "min.insync.replicas": "2",
             "default.replication.factor": str(NODES),
             "offsets.topic.replication.factor": str(NODES),
+            DELETE_DELAY[0]: DELETE_DELAY[1],
             **self.settings,
         }
         properties = os.path.join(self.folder, f"{id}.properties")
