@@ -16,9 +16,8 @@ SHARED_S = 300
 LOAD_S = 240
 USABLE_S = 120
 DELETED_S = 120
-# What a produce load writes at most, and what it takes of memory with what the log adds.
-PRODUCE_MB = 2500
-PRODUCE_GB = 3
+# What is produced behind retained data.
+BEHIND_MB = 1000
 
 
 def shared(node, only, gigabytes):
@@ -189,8 +188,9 @@ def retained(node, gigabytes, rounds):
 
 def behind(node, topic):
     """CPU of one record of 1 KiB appended to what the topic has."""
-    touch(PRODUCE_GB)
-    figures = load(node, "produce", topic, 12, conns=4, size=1024, batch_bytes=16384, secs=5, acks=-1, max_mb=PRODUCE_MB)
+    os.sync()
+    touch(BEHIND_MB / 1000)
+    figures = load(node, "produce", topic, 12, conns=4, size=1024, batch_bytes=16384, secs=5, acks=-1, max_mb=BEHIND_MB)
     return figures["cpu_us_per_record"]
 
 

@@ -18,7 +18,7 @@ SPARED_BYTES = 3 * GB
 # Free beside what a load takes, and beside what the kernel keeps for itself.
 SLACK_BYTES, RESERVE_BYTES = GB, GB // 5
 # Nodes write logs of their own, and a disk should not get full.
-SPARED_DISK_GB = 4
+SPARED_DISK_GB = 2
 SYNCS = 300
 # Free memory that no load needs stays here: else the host takes it back, and the next load may get just that.
 held = []

@@ -20,10 +20,11 @@ DELETE_DELAY = ("log.segment.delete.delay.ms", "1000")
 def delete_soon(address, ids):
     """Tells brokers that run already; without it the files stay for a minute."""
     entry = ConfigEntry(*DELETE_DELAY, incremental_operation=AlterConfigOpType.SET)
-    brokers = [ConfigResource(ConfigResource.Type.BROKER, str(id), incremental_configs=[entry]) for id in ids]
     client = AdminClient({"bootstrap.servers": address, "log_level": 0})
-    for done in client.incremental_alter_configs(brokers).values():
-        done.result()
+    # librdkafka takes one broker in a call.
+    for id in ids:
+        broker = ConfigResource(ConfigResource.Type.BROKER, str(id), incremental_configs=[entry])
+        client.incremental_alter_configs([broker])[broker].result()
 
 
 class Node:

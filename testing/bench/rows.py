@@ -157,6 +157,6 @@ def groups(cold_gb, retained_gb):
             Row("produce behind 1 GB", "us/record", "little", 1),
             Row(f"produce behind {retained_gb:g} GB", "us/record", "much", 1),
             Row("the second by the first", "ratio", "much_by_little", 1.1, is_absolute=True),
-        ], has_rounds=True, disk_gb=retained_gb + 15),
+        ], has_rounds=True, disk_gb=retained_gb + 5),
         *cluster_groups(),
     ]
