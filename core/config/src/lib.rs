@@ -36,7 +36,7 @@ pub use key::{Check, ConfigKey, Default, Importance, Kind, Mode, Synonym};
 pub use layers::{BrokerLayers, ConfigMap};
 pub use node::{
     ConnectionLimits, FetchLimits, GroupDefaults, HostPort, Listener, Listeners, LogUpkeep,
-    NodeConfig, QuorumConfig, Roles, SecurityProtocol, TopicDefaults, Voter,
+    NodeConfig, QuorumConfig, Replication, Roles, SecurityProtocol, TopicDefaults, Voter,
 };
 pub use properties::{Properties, PropertiesError};
 pub use suggest::nearest;

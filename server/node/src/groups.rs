@@ -56,6 +56,8 @@ pub struct Groups {
 /// What has come while a coordinator is being loaded.
 #[derive(Default)]
 struct Loading {
+    /// Tells it from an earlier one of the same partition, which this node has led before.
+    turn: u64,
     requests: Vec<(Request, Asker, oneshot::Sender<Response>)>,
     /// Names and ids of deleted topics.
     deleted: Vec<(String, Uuid)>,
@@ -75,11 +77,14 @@ impl Groups {
         if &*partition.borrow().name().topic != GROUP_METADATA_TOPIC {
             return;
         }
-        self.loading.borrow_mut().insert(partition.borrow().id(), Loading::default());
+        let turn = self.next_token.get();
+        self.next_token.set(turn + 1);
+        let loading = Loading { turn, ..Loading::default() };
+        self.loading.borrow_mut().insert(partition.borrow().id(), loading);
         let (shard, partition) = (Rc::clone(shard), Rc::clone(partition));
         tokio::task::spawn_local(async move {
             let logged = load(&partition).await;
-            shard.groups.take_loaded(&shard, partition, logged);
+            shard.groups.take_loaded(&shard, partition, (turn, logged));
         });
     }
 
@@ -87,11 +92,13 @@ impl Groups {
         &self,
         shard: &Rc<Shard>,
         partition: SharedPartition,
-        logged: Result<Logged, String>,
+        (turn, logged): (u64, Result<Logged, String>),
     ) {
         let id = partition.borrow().id();
-        // Else the partition has gone away in the meantime.
-        let Some(loading) = self.loading.borrow_mut().remove(&id) else { return };
+        // Else the partition has gone away in the meantime, or another node has led it.
+        let is_this = |_: &PartitionId, loading: &mut Loading| loading.turn == turn;
+        let loading = self.loading.borrow_mut().extract_if(is_this).next();
+        let Some((_, loading)) = loading else { return };
         let logged = match logged {
             Ok(logged) => logged,
             Err(reason) => {

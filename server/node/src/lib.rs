@@ -21,6 +21,7 @@ mod peers;
 mod producer_ids;
 mod recovery;
 mod registration;
+mod replicas;
 mod sessions;
 mod shard;
 mod shared;

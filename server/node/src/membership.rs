@@ -25,6 +25,7 @@ use types::{ErrorCode, Rng, Uuid};
 
 use crate::dirs::fresh_id;
 use crate::peers::LinkOptions;
+use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::to_controller::{ToController, Unanswered, change};
 use crate::{registration, sessions};
@@ -309,6 +310,10 @@ impl Member {
             }
             check("broker", answer.error_code)?;
             shared.membership.epoch.store(answer.broker_epoch, Ordering::SeqCst);
+            // Shards that have heard of it already did not know that it is this run's.
+            for shard in 0..shared.mailboxes.shards() {
+                shared.mailboxes.post(shard, Shard::take_roles);
+            }
         }
         if shared.config.roles.controller {
             let request = registration::controller_request(shared, self.incarnation);

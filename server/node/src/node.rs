@@ -31,7 +31,9 @@ use crate::shared::{Advertised, Shared};
 use crate::sync_threads::SyncThreads;
 use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
-use crate::{dir_failures, dynamic, groups, leaders, membership, peers, sessions, threads, upkeep};
+use crate::{
+    dir_failures, dynamic, groups, leaders, membership, peers, replicas, sessions, threads, upkeep,
+};
 
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -416,6 +418,7 @@ fn open_shards(
             shard.open_all(&image, &recovered);
             tokio::task::spawn_local(groups::run_timers(Rc::clone(shard)));
             tokio::task::spawn_local(upkeep::run(Rc::clone(shard)));
+            tokio::task::spawn_local(replicas::run_isr(Rc::clone(shard)));
             if shard.index == 0 {
                 // What was changed before the last stop; the limits are the node's, not a shard's.
                 dynamic::put_in_force(&shard.shared, &image);

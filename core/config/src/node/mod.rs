@@ -10,7 +10,9 @@ mod rules;
 use types::BrokerId;
 
 pub use listeners::{Listener, Listeners, SecurityProtocol};
-pub use parts::{ConnectionLimits, FetchLimits, GroupDefaults, LogUpkeep, TopicDefaults};
+pub use parts::{
+    ConnectionLimits, FetchLimits, GroupDefaults, LogUpkeep, Replication, TopicDefaults,
+};
 pub use quorum::{HostPort, QuorumConfig, Voter};
 
 use crate::error::{ConfigError, ConfigErrors};
@@ -33,6 +35,7 @@ pub struct NodeConfig {
     pub topics: TopicDefaults,
     pub upkeep: LogUpkeep,
     pub fetch: FetchLimits,
+    pub replication: Replication,
     pub groups: GroupDefaults,
     /// Durability of topics that do not say.
     pub durability: Durability,
@@ -81,6 +84,7 @@ impl NodeConfig {
             topics: TopicDefaults::resolve(layers),
             upkeep: LogUpkeep::resolve(layers),
             fetch: FetchLimits::resolve(layers),
+            replication: Replication::resolve(layers),
             groups: GroupDefaults::resolve(layers),
             durability: Durability::read(&layers.text("thalweg.durability")),
             metrics_listener: HostPort::read(&layers.text("thalweg.metrics.listener")),

@@ -87,6 +87,25 @@ pub struct FetchLimits {
     pub request_partitions_max: u32,
 }
 
+/// How logs are copied from one node to another.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Replication {
+    /// Silence behind the leader's end after which a follower leaves the ISR.
+    pub lag_ms_max: Millis,
+    /// How long a leader may hold a follower's fetch that it has nothing for.
+    pub fetch_wait_ms_max: Millis,
+    /// Fewer bytes than this are waited for.
+    pub fetch_bytes_min: u32,
+    /// Most bytes of one partition.
+    pub partition_bytes_max: u32,
+    /// Most bytes of one answer.
+    pub response_bytes_max: u32,
+    /// Wait after an error.
+    pub backoff_ms: Millis,
+    /// How long a leader may take to answer.
+    pub request_timeout_ms: Millis,
+}
+
 /// Groups and their offsets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupDefaults {
@@ -203,6 +222,21 @@ impl FetchLimits {
             response_bytes_max: count("fetch.max.bytes"),
             sessions_max: count("max.incremental.fetch.session.cache.slots"),
             request_partitions_max: count("max.request.partition.size.limit"),
+        }
+    }
+}
+
+impl Replication {
+    pub(super) fn resolve(layers: &BrokerLayers<'_>) -> Self {
+        let count = |name| unsigned(layers.int(name));
+        Self {
+            lag_ms_max: layers.millis("replica.lag.time.max.ms"),
+            fetch_wait_ms_max: layers.millis("replica.fetch.wait.max.ms"),
+            fetch_bytes_min: count("replica.fetch.min.bytes"),
+            partition_bytes_max: count("replica.fetch.max.bytes"),
+            response_bytes_max: count("replica.fetch.response.max.bytes"),
+            backoff_ms: layers.millis("replica.fetch.backoff.ms"),
+            request_timeout_ms: layers.millis("replica.socket.timeout.ms"),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! the node's budget has left: many readers at once must not cost more memory than the node has.
 
 mod answer;
+mod copying;
 mod owner;
 mod records;
 
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use log::{Batches, ColdRead, Learned, LogError};
 use types::{ErrorCode, Offset};
 
-pub use self::answer::{Answer, Ask, Bounds, Wait};
+pub use self::answer::{Answer, Ask, Bounds, Replica, Wait};
 use self::owner::{is_enough, read_here, wait_here};
 use self::records::Records;
 pub use self::records::put_in;
@@ -56,7 +57,7 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
                         again.push(ask);
                         continue;
                     }
-                    Ok((records, next)) => answer.hold(records.into(), next, bounds),
+                    Ok((records, next)) => answer.hold(records.into(), next),
                     Err(error) => answer = Answer::refused(error),
                 }
             }

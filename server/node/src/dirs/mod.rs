@@ -36,6 +36,7 @@ pub struct Dir {
     clean_stop: Option<CleanShutdown>,
     recovery_points: OffsetCheckpoint,
     start_offsets: OffsetCheckpoint,
+    high_watermarks: OffsetCheckpoint,
     compacted_ends: OffsetCheckpoint,
     logs: AtomicUsize,
     /// Nothing says yet that it is this node's.
@@ -87,6 +88,11 @@ impl Dir {
             compacted_end: known(&self.compacted_ends).unwrap_or(Offset::ZERO),
             is_clean: self.is_clean(),
         }
+    }
+
+    /// How far a log was known to be committed at the last checkpoint.
+    pub fn high_watermark(&self, partition: &TopicPartition) -> Offset {
+        self.high_watermarks.get(partition).copied().unwrap_or(Offset::ZERO)
     }
 
     /// A partition that lay here at the start; the directory is the one at `at`.

@@ -105,6 +105,11 @@ impl Dirs {
         let clean_stop = log_dir.take_clean_shutdown()?;
         let recovery_points = log_dir.recovery_points()?;
         let start_offsets = log_dir.start_offsets()?;
+        let high_watermarks = log_dir.high_watermarks().unwrap_or_else(|fault| {
+            // The leaders know them, or find out.
+            tracing::warn!("what is committed is to be learned anew: {fault}");
+            OffsetCheckpoint::new()
+        });
         let compacted_ends = log_dir.compacted_ends().unwrap_or_else(|fault| {
             // The logs count as never compacted, which costs work and nothing else.
             tracing::warn!("compaction begins anew: {fault}");
@@ -116,6 +121,7 @@ impl Dirs {
             clean_stop,
             recovery_points,
             start_offsets,
+            high_watermarks,
             compacted_ends,
             logs: AtomicUsize::new(0),
             is_unformatted,

@@ -26,6 +26,8 @@ pub struct Closed {
     /// Position of its directory.
     pub dir: usize,
     known: Known,
+    /// How far it is committed, where that may be less than all of it.
+    high_watermark: Option<Offset>,
 }
 
 /// How much is known of a closed log.
@@ -50,17 +52,28 @@ pub struct OpenJob {
 impl Closed {
     /// A partition without any data; its folder is made when it is opened.
     pub fn new(name: TopicPartition, dir: usize) -> Self {
-        Self { name, dir, known: Known::New }
+        Self { name, dir, known: Known::New, high_watermark: None }
     }
 
     /// A partition whose log was put to rest.
     pub fn rested(name: TopicPartition, dir: usize, rested: Rested) -> Self {
-        Self { name, dir, known: Known::Rested(rested) }
+        Self { name, dir, known: Known::Rested(rested), high_watermark: None }
     }
 
     /// A partition that was found at the start.
     pub fn found(name: TopicPartition, dir: usize, opening: log::Opening) -> Self {
-        Self { name, dir, known: Known::Checkpoints { opening, size: None } }
+        let known = Known::Checkpoints { opening, size: None };
+        Self { name, dir, known, high_watermark: None }
+    }
+
+    /// The same, of which no more is known to be committed than this.
+    pub fn committed_to(self, high_watermark: Offset) -> Self {
+        Self { high_watermark: Some(high_watermark), ..self }
+    }
+
+    /// How far it is committed; `None` for all of it.
+    pub fn high_watermark(&self) -> Option<Offset> {
+        self.high_watermark
     }
 
     /// Everything before this offset was synced. After a clean stop that is the log's end.

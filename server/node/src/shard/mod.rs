@@ -12,6 +12,7 @@ mod moves;
 mod openings;
 mod partition;
 mod partitions;
+mod roles;
 mod settings;
 mod sync;
 mod watchers;
@@ -44,6 +45,7 @@ use crate::broker::{self, Answers};
 use crate::groups::Groups;
 use crate::metrics::ShardMetrics;
 use crate::producer_ids::ProducerIds;
+use crate::replicas::Replicas;
 use crate::shared::Shared;
 
 /// Reads of the device at once for the fetches of one shard. The kernel reads ahead, so that few
@@ -74,6 +76,8 @@ pub struct Shard {
     pub moves: Moves,
     /// Reads of the device that fetches of this shard have under way; the others take turns.
     pub cold_reads: Arc<Semaphore>,
+    /// What is copied from other nodes, and changes of who is in sync.
+    pub replicas: Replicas,
     image: RefCell<Arc<Image>>,
     partitions: RefCell<FxHashMap<PartitionId, SharedPartition>>,
     /// Partitions whose logs are closed until somebody needs them.
@@ -114,6 +118,7 @@ impl Shard {
             metrics: ShardMetrics::default(),
             moves: Moves::default(),
             cold_reads: Arc::new(Semaphore::new(COLD_READS_MAX)),
+            replicas: Replicas::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
             closed: RefCell::default(),
@@ -132,7 +137,7 @@ impl Shard {
         Arc::clone(&self.image.borrow())
     }
 
-    /// A partition that this shard owns and leads, if its log is open.
+    /// A partition of this shard, led here or followed, if its log is open.
     pub fn partition(&self, id: PartitionId) -> Option<SharedPartition> {
         self.partitions.borrow().get(&id).cloned()
     }
@@ -141,12 +146,15 @@ impl Shard {
     ///
     /// # Errors
     /// `KAFKA_STORAGE_ERROR` if its log could not be opened, `NOT_LEADER_OR_FOLLOWER` if this
-    /// shard does not have it.
+    /// shard does not have it, or follows another node.
     pub fn served_partition(&self, id: PartitionId) -> Result<SharedPartition, ErrorCode> {
         let partition = self.partition(id).ok_or_else(|| match self.has(id) {
             true => ErrorCode::KafkaStorageError,
             false => ErrorCode::NotLeaderOrFollower,
         })?;
+        if !partition.borrow().leads() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
         partition.borrow_mut().touch();
         Ok(partition)
     }

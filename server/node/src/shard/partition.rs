@@ -2,21 +2,26 @@
 //!
 //! Not here: which shard owns it (`shard`), when it is synced (`sync`), requests (`broker/api`).
 
+mod appended;
+mod role;
+
 use std::sync::Arc;
 
 use config::Durability;
 use log::{
     AppendError, AppendOrigin, Log, LogError, Received, Rolling, SyncError, SyncTicket, Synced,
 };
-use replication::{EpochEnd, Leader, Purgatory, divergence};
+use replication::{EpochEnd, Purgatory, divergence};
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, TopicPartition, Uuid};
 
 use super::call::Reply;
 use super::settings::TopicSettings;
 use super::watchers::Watchers;
-use crate::clock;
 use crate::dirs::Dirs;
+
+pub use appended::{AppendRefused, AppendReply, Appended};
+pub use role::{Role, RoleChange};
 
 /// A partition by the id of its topic.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -26,33 +31,6 @@ pub struct PartitionId {
     /// Index of the partition.
     pub index: i32,
 }
-
-/// Where an append ended up.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Appended {
-    /// Offset of the first record.
-    pub base_offset: Offset,
-    /// One past the last record; the append is committed when the high watermark is here.
-    pub end: Offset,
-    /// The time that the broker stamped, where the topic has it stamp.
-    pub log_append_time: Option<Millis>,
-    /// First offset of the log.
-    pub log_start: Offset,
-}
-
-/// Why an append was refused.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AppendRefused {
-    /// The partition's error code.
-    pub code: ErrorCode,
-    /// What is wrong, for a person.
-    pub message: Option<String>,
-    /// Records at fault, by their index within the batch.
-    pub records: Vec<(i32, String)>,
-}
-
-/// What an append is answered with once it may be.
-pub type AppendReply = Result<Appended, AppendRefused>;
 
 /// An append that waits for its commit.
 struct Parked {
@@ -93,12 +71,14 @@ enum Flush {
     Due,
 }
 
-/// A partition that this node leads.
+/// A partition that this node has a replica of.
 pub struct Partition {
     id: PartitionId,
     name: TopicPartition,
     log: Log,
-    leader: Leader,
+    role: Role,
+    /// Whether other nodes have replicas, too.
+    is_replicated: bool,
     durability: Durability,
     /// Where faults are told.
     dirs: Arc<Dirs>,
@@ -107,8 +87,15 @@ pub struct Partition {
     /// `flush.ms`: how old records may get that are not synced.
     flush_ms: Option<Millis>,
     flush: Flush,
+    /// Appends that wait for the high watermark.
     parked: Purgatory<Parked>,
+    /// Appends that wait for this node's own disk alone.
+    parked_here: Purgatory<Parked>,
     watchers: Watchers,
+    /// Followers that wait for records which nobody else may read yet.
+    replica_watchers: Watchers,
+    /// Where the log is about to be cut.
+    cut_at: Option<Offset>,
     queued: bool,
     /// A thread makes the files of the next segment.
     is_rolling: bool,
@@ -127,7 +114,7 @@ impl Partition {
         id: PartitionId,
         name: TopicPartition,
         log: Log,
-        leader: Leader,
+        role: Role,
         durability: Durability,
         dirs: Arc<Dirs>,
     ) -> Self {
@@ -135,14 +122,18 @@ impl Partition {
             id,
             name,
             log,
-            leader,
+            role,
+            is_replicated: false,
             durability,
             dirs,
             flush_messages: None,
             flush_ms: None,
             flush: Flush::Idle,
             parked: Purgatory::default(),
+            parked_here: Purgatory::default(),
             watchers: Watchers::default(),
+            replica_watchers: Watchers::default(),
+            cut_at: None,
             queued: false,
             is_rolling: false,
             is_due_again: false,
@@ -167,12 +158,13 @@ impl Partition {
     /// Whether nothing is under way and nobody waits, so that its log may be closed.
     pub fn is_idle(&self) -> bool {
         !self.offline
+            && !self.is_replicated
             && !self.queued
             && !self.is_due_again
             && !self.waits_for_room
             && self.parked.is_empty()
             && !self.watchers.are_waiting()
-            && self.leader.high_watermark() == self.log.end_offset()
+            && self.role.high_watermark() == self.log.end_offset()
             && self.log.can_rest()
     }
 
@@ -198,17 +190,17 @@ impl Partition {
 
     /// The leader's epoch.
     pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.leader.epoch()
+        self.role.epoch()
     }
 
     /// The end of what is committed.
     pub fn high_watermark(&self) -> Offset {
-        self.leader.high_watermark()
+        self.role.high_watermark()
     }
 
     /// The end of what is committed and in no open transaction.
     pub fn last_stable_offset(&mut self) -> Offset {
-        self.log.last_stable_offset(self.leader.high_watermark())
+        self.log.last_stable_offset(self.role.high_watermark())
     }
 
     /// Compares the leader epoch that a client knows, -1 for none, with the one that holds.
@@ -219,7 +211,10 @@ impl Partition {
         if self.offline {
             return Err(ErrorCode::KafkaStorageError);
         }
-        self.leader.check_epoch((known >= 0).then_some(LeaderEpoch(known)))
+        match &self.role {
+            Role::Leader(leader) => leader.check_epoch((known >= 0).then_some(LeaderEpoch(known))),
+            Role::Follower(_) => Err(ErrorCode::NotLeaderOrFollower),
+        }
     }
 
     /// Where the log of a reader, whose last record before `from` is of `last_epoch`, parts from
@@ -250,6 +245,11 @@ impl Partition {
         self.durability = settings.durability;
         self.flush_messages = settings.flush_messages;
         self.flush_ms = settings.flush_ms;
+        if let Role::Leader(leader) = &mut self.role
+            && leader.set_min_isr(settings.min_isr)
+        {
+            self.release();
+        }
     }
 
     /// The time is up that `flush.ms` gives.
@@ -280,7 +280,10 @@ impl Partition {
         if self.offline {
             return Err(AppendRefused::offline());
         }
-        match self.log.append_as_leader(batches, self.leader.epoch(), origin, now) {
+        if !self.leads() {
+            return Err(AppendRefused::plain(ErrorCode::NotLeaderOrFollower));
+        }
+        match self.log.append_as_leader(batches, self.role.epoch(), origin, now) {
             Ok(info) => Ok(Appended {
                 base_offset: info.base_offset,
                 end: info.last_offset.next(),
@@ -313,9 +316,15 @@ impl Partition {
         committed
     }
 
-    /// Another epoch of this leader begins, as after a registration.
-    pub fn set_epoch(&mut self, epoch: LeaderEpoch) {
-        self.leader.set_epoch(epoch, self.log.end_offset(), clock::monotonic());
+    /// Answers `reply` once this node's own disk has `appended`, wherever else it is.
+    pub fn park_here(&mut self, appended: Appended, reply: Reply<AppendReply>) {
+        if !self.is_replicated {
+            self.park(appended, reply);
+        } else if appended.end <= self.counted_end() {
+            reply.send(Ok(appended));
+        } else {
+            self.parked_here.park(appended.end, Parked { appended, reply });
+        }
     }
 
     /// Notes that something has to be written or synced.
@@ -404,16 +413,14 @@ impl Partition {
         if self.offline {
             return;
         }
-        let end = match self.durability {
-            Durability::Sync => self.log.durable_end(),
-            Durability::Async => self.log.written_end(),
-        };
+        let end = self.counted_end();
+        for Parked { appended, reply } in self.parked_here.pass(end) {
+            reply.send(Ok(appended));
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
         // A topic that turns from async to sync has acknowledged more than it has synced.
-        if self.leader.advance(end.max(self.leader.high_watermark())) {
-            for Parked { appended, reply } in self.parked.pass(self.leader.high_watermark()) {
-                reply.send(Ok(appended));
-            }
-            self.watchers.wake();
+        if leader.advance(end.max(leader.high_watermark())) {
+            self.release();
         }
     }
 
@@ -422,17 +429,23 @@ impl Partition {
         self.watchers.add(notify);
     }
 
+    /// Wakes `notify`, a follower's, when there is more to copy.
+    pub fn watch_as_replica(&mut self, notify: &Arc<Notify>) {
+        self.replica_watchers.add(notify);
+    }
+
     /// Wakes those who wait for more to read, whether there is more or not.
     pub fn wake_readers(&mut self) {
         self.watchers.wake();
+        self.wake_replicas();
     }
 
     /// The partition is going away: whoever waits is told so.
     pub fn abandon(&mut self, code: ErrorCode) {
-        for Parked { reply, .. } in self.parked.abandon() {
-            reply.send(Err(AppendRefused { code, message: None, records: vec![] }));
+        for Parked { reply, .. } in self.parked.abandon().chain(self.parked_here.abandon()) {
+            reply.send(Err(AppendRefused::plain(code)));
         }
-        self.watchers.wake();
+        self.wake_readers();
     }
 
     /// The log, for closing it.
@@ -464,26 +477,5 @@ impl Partition {
     pub fn go_offline(&mut self) {
         self.offline = true;
         self.abandon(ErrorCode::KafkaStorageError);
-    }
-}
-
-impl AppendRefused {
-    fn offline() -> Self {
-        let message = Some("the partition is offline since a write or sync failed".to_owned());
-        Self { code: ErrorCode::KafkaStorageError, message, records: vec![] }
-    }
-}
-
-impl From<&AppendError> for AppendRefused {
-    fn from(error: &AppendError) -> Self {
-        let records = match error {
-            AppendError::Batch(fault) => fault
-                .record_errors()
-                .iter()
-                .map(|one| (one.index, one.reason.to_string()))
-                .collect(),
-            _ => vec![],
-        };
-        Self { code: error.code(), message: Some(error.to_string()), records }
     }
 }

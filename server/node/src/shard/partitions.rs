@@ -11,7 +11,6 @@ use ::metadata::image::Topic;
 use ::metadata::image::directory;
 use ::metadata::{Changes, Image};
 use log::{FolderKind, Log, LogError};
-use replication::Leader;
 use types::{ErrorCode, TopicPartition};
 
 use super::Shard;
@@ -51,7 +50,8 @@ impl Shard {
     pub fn delete_topics(self: &Rc<Self>, changes: &Changes) {
         for topic in &changes.topics_deleted {
             for (index, _) in topic.partitions() {
-                self.delete(PartitionId { topic: topic.id, index });
+                let id = PartitionId { topic: topic.id, index };
+                self.delete(id, ErrorCode::UnknownTopicOrPartition);
             }
             self.forget_settings(topic.id);
             self.metrics.forget_topic(&topic.name);
@@ -62,16 +62,12 @@ impl Shard {
     /// Acts on a new state of the cluster; [`Shard::delete_topics`] has run on every shard.
     pub fn apply(self: &Rc<Self>, image: &Arc<Image>, changes: &Changes) {
         self.image.replace(Arc::clone(image));
-        for change in &changes.partitions {
-            let Some(topic) = image.topic_by_id(change.topic_id) else { continue };
-            let id = PartitionId { topic: topic.id, index: change.partition };
-            if let (Some(partition), Some(after)) = (self.partition(id), &change.after) {
-                partition.borrow_mut().set_epoch(after.leader_epoch);
-            }
-            if change.before.is_none() {
-                self.take_if_owned(topic, change.partition, None);
-            }
+        self.apply_partitions(image, changes);
+        if changes.brokers.contains(&self.shared.config.node_id) {
+            // This run's registration may be among it.
+            self.take_roles();
         }
+        self.restart_fetches(image, changes);
         self.tell_assigned();
         self.reconfigure(image, changes);
         if self.index == 0 {
@@ -82,7 +78,12 @@ impl Shard {
 
     /// Takes a partition that is new to this shard, and to the cluster where nothing may have been
     /// `recovered`.
-    fn take_if_owned(self: &Rc<Self>, topic: &Topic, index: i32, recovered: Option<&Recovered>) {
+    pub(super) fn take_if_owned(
+        self: &Rc<Self>,
+        topic: &Topic,
+        index: i32,
+        recovered: Option<&Recovered>,
+    ) {
         let id = PartitionId { topic: topic.id, index };
         let Some(replica) = topic.partition(index) else { return };
         let here = self.shared.config.node_id;
@@ -103,13 +104,16 @@ impl Shard {
         let at = dirs.data().iter().position(|one| std::ptr::eq(one, dir));
         let at = at.expect("a partition is placed in a directory for partitions");
         let closed = match recovered.and_then(|recovered| recovered.take(id)) {
-            Some(Ok(rested)) => Closed::rested(name, at, rested),
+            Some(Ok(rested)) => Closed::rested(name.clone(), at, rested),
             Some(Err(fault)) => {
                 return self.settle_opening(id, dir.closed(name, at), Err(fault));
             }
-            None if dirs.found(&name).is_some() => dir.closed(name, at),
-            None => Closed::new(name, at),
+            None if dirs.found(&name).is_some() => dir.closed(name.clone(), at),
+            None => Closed::new(name.clone(), at),
         };
+        let is_replicated = replica.replicas.len() > 1 && dirs.found(&name).is_some();
+        let closed =
+            if is_replicated { closed.committed_to(dir.high_watermark(&name)) } else { closed };
         if &*closed.name.topic == GROUP_METADATA_TOPIC {
             return self.open_now(id, closed);
         }
@@ -143,7 +147,7 @@ impl Shard {
         opened: Result<Log, LogError>,
     ) {
         match opened {
-            Ok(log) => self.take_open(id, closed.name, log),
+            Ok(log) => self.take_open(id, closed, log),
             Err(fault) if fault.is_passing() => {
                 self.shared.dirs.report(&fault);
                 self.closed.borrow_mut().insert(id, closed);
@@ -153,24 +157,29 @@ impl Shard {
     }
 
     /// From now on a partition is served from this log.
-    pub(super) fn take_open(self: &Rc<Self>, id: PartitionId, name: TopicPartition, log: Log) {
+    fn take_open(self: &Rc<Self>, id: PartitionId, closed: Closed, log: Log) {
+        let high_watermark = closed.high_watermark();
+        let name = closed.name;
         let image = self.image();
         let topic = image.topic_by_id(id.topic);
         let Some(replica) = topic.and_then(|topic| topic.partition(id.index)) else { return };
         let settings = self.settings_of(id, &name.topic);
         let dirs = Arc::clone(&self.shared.dirs);
         let is_offline = dirs.is_offline(log.dir());
-        // Everything in it is committed, since one replica is all there are.
-        let here = self.shared.config.node_id;
-        let leader = Leader::alone(here, replica.leader_epoch, log.end_offset());
-        let mut partition = Partition::new(id, name, log, leader, settings.durability, dirs);
+        let role = self.first_role(replica, settings.min_isr, high_watermark, log.end_offset());
+        let mut partition = Partition::new(id, name, log, role, settings.durability, dirs);
         partition.set_durability(&settings);
         if is_offline {
             partition.go_offline();
         }
+        let leads = partition.leads();
         let partition = Rc::new(RefCell::new(partition));
         self.partitions.borrow_mut().insert(id, Rc::clone(&partition));
-        self.groups.partition_opened(self, &partition);
+        if leads {
+            self.groups.partition_opened(self, &partition);
+        } else {
+            self.take_role(id);
+        }
     }
 
     /// Takes a partition offline that cannot be opened.
@@ -199,7 +208,8 @@ impl Shard {
     }
 
     /// Takes a partition away: nobody reads it any more, its folder goes after a while.
-    fn delete(self: &Rc<Self>, id: PartitionId) {
+    pub(super) fn delete(self: &Rc<Self>, id: PartitionId, why: ErrorCode) {
+        self.replicas.forget(id);
         if let Some(closed) = self.unopened.borrow_mut().remove(&id) {
             self.delete_unopened(id, &closed.name);
             return;
@@ -212,7 +222,7 @@ impl Shard {
         let Some(partition) = self.partitions.borrow_mut().remove(&id) else { return };
         self.groups.partition_closed(&partition);
         let mut partition = partition.borrow_mut();
-        partition.abandon(ErrorCode::UnknownTopicOrPartition);
+        partition.abandon(why);
         let name = partition.name().clone();
         let parent = partition.log().dir().parent().map(ToOwned::to_owned);
         let all = &self.shared.dirs.all;

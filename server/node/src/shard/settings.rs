@@ -24,6 +24,8 @@ pub struct TopicSettings {
     pub flush_messages: Option<u64>,
     /// `flush.ms`
     pub flush_ms: Option<Millis>,
+    /// `min.insync.replicas`
+    pub min_isr: usize,
 }
 
 impl Shard {
@@ -70,6 +72,7 @@ impl Shard {
             durability: settings.durability,
             flush_messages: settings.flush_messages,
             flush_ms: settings.flush_ms,
+            min_isr: settings.min_insync_replicas as usize,
         }
     }
 }

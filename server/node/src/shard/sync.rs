@@ -76,13 +76,18 @@ impl Shard {
         let mut jobs = Vec::new();
         for partition in &group {
             let step = partition.borrow_mut().begin_commit();
+            // Followers copy what is written while it is synced here.
+            partition.borrow_mut().wake_replicas();
             match step {
                 CommitStep::Sync(ticket) => {
                     let key = self.commits.keep(partition);
                     jobs.push(SyncJob { ticket, shard: self.index, key });
                 }
                 CommitStep::Roll(rolling) => self.roll(partition, rolling),
-                CommitStep::Settle => partition.borrow_mut().settle(),
+                CommitStep::Settle => {
+                    partition.borrow_mut().settle();
+                    self.ask_for_more(partition, None);
+                }
                 CommitStep::Wait => {}
             }
             let mut partition = partition.borrow_mut();
@@ -119,6 +124,7 @@ impl Shard {
             if is_due {
                 self.commits.push(&partition);
             }
+            self.ask_for_more(&partition, None);
             group.push(partition);
         }
         self.retry_later(&group);

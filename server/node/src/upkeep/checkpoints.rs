@@ -89,7 +89,7 @@ pub(super) fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {
         let Some(parent) = partition.log().dir().parent() else { continue };
         let entry = by_dir.entry(parent.to_owned()).or_default();
         let name = partition.name().clone();
-        entry.recovery_points.insert(name.clone(), partition.log().durable_end());
+        entry.recovery_points.insert(name.clone(), partition.recovery_point());
         entry.high_watermarks.insert(name.clone(), partition.high_watermark());
         if partition.log().compacted_end() > Offset::ZERO {
             entry.compacted_ends.insert(name.clone(), partition.log().compacted_end());
@@ -102,8 +102,9 @@ pub(super) fn checkpoints_of(shard: &Rc<Shard>) -> ByDir {
         let dir = &shard.shared.dirs.data()[closed.dir];
         let entry = by_dir.entry(dir.path().to_owned()).or_default();
         entry.add(&closed);
-        // A log is closed only when all of it is committed.
-        entry.high_watermarks.insert(closed.name.clone(), closed.recovery_point());
+        // A log without other replicas is closed only when all of it is committed.
+        let high_watermark = closed.high_watermark().unwrap_or(closed.recovery_point());
+        entry.high_watermarks.insert(closed.name.clone(), high_watermark);
     }
     // What was known of a log that cannot be opened holds until it can.
     for closed in shard.unopened().iter().filter(|closed| closed.may_have_folder()) {

@@ -113,14 +113,23 @@ impl ClosedShards {
             // A sync of the volume tells of a failure once, whichever log it struck.
             let (Ok(end), false) = (end, self.unclean.contains(&dir)) else { continue };
             let Some(checkpoints) = self.checkpoints.get_mut(&dir) else { continue };
-            // Everything is synced now, and with one replica committed.
-            for map in [&mut checkpoints.recovery_points, &mut checkpoints.high_watermarks] {
-                if let Some(offset) = map.get_mut(&name) {
-                    *offset = end;
-                }
+            // Everything is synced now, and where there are no other replicas committed.
+            if let Some(offset) = checkpoints.recovery_points.get_mut(&name) {
+                *offset = end;
+            }
+            if !is_replicated(&self.image, &name)
+                && let Some(offset) = checkpoints.high_watermarks.get_mut(&name)
+            {
+                *offset = end;
             }
         }
     }
+}
+
+fn is_replicated(image: &Image, name: &TopicPartition) -> bool {
+    let topic = image.topic(&name.topic);
+    let replica = topic.and_then(|topic| topic.partition(name.partition));
+    replica.is_some_and(|replica| replica.replicas.len() > 1)
 }
 
 /// Writes the last checkpoints and the marks of a clean stop.

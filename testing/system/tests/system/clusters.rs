@@ -7,8 +7,7 @@ use thalweg_system::sandbox::in_own_network;
 
 use crate::seed;
 
-/// One node by itself is a cluster, too; more of them do not replicate yet.
-const NODES: u8 = 1;
+const NODES: u8 = 3;
 
 fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
     in_own_network(test, || {
@@ -24,6 +23,16 @@ fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
 #[test]
 fn a_calm_cluster_keeps_every_promise() -> anyhow::Result<()> {
     drill("clusters::a_calm_cluster_keeps_every_promise", Drill::Calm)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_leader_is_killed() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_the_leader_is_killed", Drill::KillLeader)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_leader_is_stopped() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_the_leader_is_stopped", Drill::StopLeader)
 }
 
 #[test]

@@ -13,24 +13,24 @@ keys! {
         "Threads that move replicas from one directory to another.";
     int("num.replica.fetchers", "1").min(1).high().cluster_wide():
         "Connections over which a follower copies from one leader's broker.";
-    int("replica.fetch.backoff.ms", "1000").min(0):
+    int("replica.fetch.backoff.ms", "1000").min(0).acting():
         "Milliseconds before a follower asks again after an error.";
-    int("replica.fetch.max.bytes", "1048576").min(0):
+    int("replica.fetch.max.bytes", "1048576").min(0).acting():
         "Bytes that a follower asks for per partition.";
-    int("replica.fetch.min.bytes", "1").high():
+    int("replica.fetch.min.bytes", "1").high().acting():
         "Bytes that a follower waits for, up to replica.fetch.wait.max.ms.";
-    int("replica.fetch.response.max.bytes", "10485760").min(0):
+    int("replica.fetch.response.max.bytes", "10485760").min(0).acting():
         "Bytes that a follower asks for in one response.";
-    int("replica.fetch.wait.max.ms", "500").high():
+    int("replica.fetch.wait.max.ms", "500").high().acting():
         "Most milliseconds that a follower's fetch waits for data.";
     long("replica.high.watermark.checkpoint.interval.ms", "5000").high().acting():
         "Milliseconds between writings of the high watermarks.";
-    long("replica.lag.time.max.ms", "30000").high():
+    long("replica.lag.time.max.ms", "30000").high().acting():
         "Milliseconds behind the leader's end after which a follower leaves the ISR.";
     string("replica.selector.class", "").unset():
         "Class that chooses the replica from which a consumer reads.";
     int("replica.socket.receive.buffer.bytes", "65536").high():
         "Bytes of the kernel's receive buffer for copying.";
-    int("replica.socket.timeout.ms", "30000").high():
+    int("replica.socket.timeout.ms", "30000").high().acting():
         "Milliseconds a follower waits for a leader's answer.";
 }

@@ -15,11 +15,11 @@ use protocol::wire::Reader;
 use replication::{Answered, FetchPartition, FetchTarget, OpenFetch, PartitionKey, TopicKey};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use types::{ErrorCode, Offset, Uuid};
+use types::{BrokerId, ErrorCode, Offset, Uuid};
 
 use super::quorum;
 use crate::broker::Context;
-use crate::broker::read::{self, Answer, Ask, Bounds, Wait};
+use crate::broker::read::{self, Answer, Ask, Bounds, Replica, Wait};
 use crate::broker::request::later;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
@@ -27,7 +27,7 @@ use crate::shard::{PartitionId, Shard};
 
 /// The request without what only sessions care for.
 struct Wanted {
-    from_replica: bool,
+    replica: Option<Replica>,
     read_committed: bool,
     wait: Duration,
     bytes_min: usize,
@@ -96,7 +96,7 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
     let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
     let bytes_max = shard.shared.config.fetch.response_bytes_max as usize;
     let wanted = Wanted {
-        from_replica: request.replica_id >= 0 || request.replica_state.replica_id >= 0,
+        replica: replica_of(&request),
         read_committed: request.isolation_level == 1,
         wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         bytes_min: limit(request.min_bytes),
@@ -105,17 +105,27 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
     Ok((wanted, open.map_err(|refused| refused.code())))
 }
 
+/// The broker that asks, where it is one: in the body since version 15.
+fn replica_of(request: &FetchRequestView<'_>) -> Option<Replica> {
+    let state = &request.replica_state;
+    let id = request.replica_id.max(state.replica_id);
+    let epoch = (state.replica_epoch >= 0).then_some(state.replica_epoch);
+    (id >= 0).then_some(Replica { id: BrokerId(id), epoch })
+}
+
 async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
     let waits = !wanted.wait.is_zero() && wanted.bytes_min > 0 && !open.targets.is_empty();
     let until = Instant::now() + wanted.wait;
     let bounds = Bounds {
-        read_committed: wanted.read_committed,
+        read_committed: wanted.read_committed && wanted.replica.is_none(),
+        replica: wanted.replica,
         bytes_max: wanted.bytes_max,
         bytes_min: wanted.bytes_min.min(wanted.bytes_max),
         wait: waits.then(|| Wait { notify: Arc::new(Notify::new()), until }),
     };
+    let mut is_noted = false;
     loop {
-        let answers = read_all(&context, &wanted, &open, &bounds).await;
+        let answers = read_all(&context, &open, &bounds, &mut is_noted).await;
         let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
         let enough = bytes >= bounds.bytes_min || answers.iter().any(Answer::is_urgent);
         let goes_on = !enough && !context.shard.is_draining();
@@ -131,14 +141,14 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
 /// The answers for all targets, in their order.
 async fn read_all(
     context: &Context,
-    wanted: &Wanted,
     open: &OpenFetch,
     bounds: &Bounds,
+    is_noted: &mut bool,
 ) -> Vec<Answer> {
     let mut answers: Vec<Option<Answer>> = open.targets.iter().map(|_| None).collect();
     let mut asks = Vec::with_capacity(open.targets.len());
     for (at, target) in open.targets.iter().enumerate() {
-        match locate(&context.shard, wanted, &target.key) {
+        match locate(&context.shard, &target.key) {
             Ok(partition) => asks.push(Ask {
                 at,
                 partition,
@@ -146,21 +156,21 @@ async fn read_all(
                 bytes_max: usize::try_from(target.want.partition_max_bytes).unwrap_or(0),
                 current_leader_epoch: target.want.current_leader_epoch,
                 last_fetched_epoch: target.want.last_fetched_epoch,
+                log_start_offset: target.want.log_start_offset,
+                high_watermark: target.want.high_watermark,
+                is_noted: *is_noted,
             }),
             Err(code) => answers[at] = Some(Answer::refused(code)),
         }
     }
+    *is_noted = true;
     for (at, answer) in read::gather(context, asks, bounds).await {
         answers[at] = Some(answer);
     }
     answers.into_iter().map(|one| one.expect("every ask is answered")).collect()
 }
 
-fn locate(shard: &Shard, wanted: &Wanted, key: &PartitionKey) -> Result<PartitionId, ErrorCode> {
-    if wanted.from_replica {
-        // No other broker holds replicas of this node's partitions.
-        return Err(ErrorCode::NotLeaderOrFollower);
-    }
+fn locate(shard: &Shard, key: &PartitionKey) -> Result<PartitionId, ErrorCode> {
     let named = match &key.topic {
         TopicKey::Id(id) => TopicRef::Id(*id),
         TopicKey::Name(name) => TopicRef::Name(name),

@@ -28,6 +28,17 @@ const LATEST_TIERED: i64 = -5;
 /// The first offset that waits for its upload: none without tiered storage.
 const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
+/// Who wants to know, and thus where the log ends.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Reader {
+    /// A broker that has a replica: with what has been written.
+    Replica,
+    /// A consumer of committed transactions.
+    Committed,
+    /// Any other consumer.
+    Any,
+}
+
 /// Timestamp, offset and leader epoch of what was found.
 type Found = (i64, Option<Offset>, Option<LeaderEpoch>);
 
@@ -39,13 +50,17 @@ struct Begun {
 
 /// Serves one request.
 pub async fn handle(context: Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
-    let read_committed = request.isolation_level == 1;
+    let reader = match (request.replica_id, request.isolation_level) {
+        (0.., _) => Reader::Replica,
+        (_, 1) => Reader::Committed,
+        _ => Reader::Any,
+    };
     // All begin before any is waited for, so that closed logs are opened side by side.
     let mut begun = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let begin = |wanted: ListOffsetsPartition| {
             let index = wanted.partition_index;
-            (index, begin(&context, &topic.name, wanted, read_committed))
+            (index, begin(&context, &topic.name, wanted, reader))
         };
         let partitions: Vec<_> = topic.partitions.into_iter().map(begin).collect();
         begun.push((topic.name, partitions));
@@ -69,7 +84,7 @@ fn begin(
     context: &Context,
     topic: &str,
     wanted: ListOffsetsPartition,
-    read_committed: bool,
+    reader: Reader,
 ) -> Result<Begun, ErrorCode> {
     let shard = &context.shard;
     let version = context.version;
@@ -80,7 +95,7 @@ fn begin(
         let partition = shard.served_partition(id)?;
         let mut partition = partition.borrow_mut();
         partition.check_epoch(known)?;
-        find(&mut partition, timestamp, read_committed, version)
+        find(&mut partition, timestamp, reader, version)
     };
     // Clients ask this of new partitions, and of all of them: no file is made for that.
     let find_none = move |epoch: LeaderEpoch| {
@@ -168,11 +183,18 @@ impl Ends {
 fn find(
     partition: &mut Partition,
     timestamp: i64,
-    read_committed: bool,
+    reader: Reader,
     version: i16,
 ) -> Result<Outcome, ErrorCode> {
-    let end =
-        if read_committed { partition.last_stable_offset() } else { partition.high_watermark() };
+    let end = match reader {
+        Reader::Replica => partition.log().end_offset(),
+        Reader::Committed => partition.last_stable_offset(),
+        Reader::Any => partition.high_watermark(),
+    };
+    if timestamp == LATEST && reader != Reader::Replica && partition.latest_offset().is_none() {
+        // What an earlier leader has told may be more than this one knows to be committed yet.
+        return Err(ErrorCode::OffsetNotAvailable);
+    }
     let start = partition.log().start_offset();
     let start_epoch = partition.log().leader_epochs().epoch_of(start);
     let ends = Ends { start, start_epoch, end, leader_epoch: partition.leader_epoch() };

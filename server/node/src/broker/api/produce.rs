@@ -31,6 +31,8 @@ use crate::shard::{AppendRefused, AppendReply, PartitionId, Reply, Shard};
 
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
+/// `acks` of a producer that waits for every replica in sync.
+const ALL: i16 = -1;
 /// A shorter timeout counts as this: it is meant for waiting on other replicas, which Kafka with
 /// one replica never does, while an acknowledgement here always waits for the disk.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1);
@@ -221,15 +223,21 @@ fn append_here(
             return;
         }
     };
+    if acks == ALL
+        && let Err(code) = partition.borrow().check_min_isr()
+    {
+        reply.send(Err(refused(code)));
+        return;
+    }
     let bytes = received.batches.len() as u64;
     let appended = partition.borrow_mut().append(received, AppendOrigin::Client, clock::latest());
     match appended {
         Ok(appended) => {
             shard.metrics.count_produced(&partition.borrow(), appended, bytes);
-            if acks == 0 {
-                reply.send(Ok(appended));
-            } else {
-                partition.borrow_mut().park(appended, reply);
+            match acks {
+                0 => reply.send(Ok(appended)),
+                ALL => partition.borrow_mut().park(appended, reply),
+                _ => partition.borrow_mut().park_here(appended, reply),
             }
             shard.commits.push(&partition);
         }
@@ -246,7 +254,7 @@ fn refuse_all(parts: Vec<Part>) -> Vec<(usize, i32, AppendReply)> {
 }
 
 fn refused(code: ErrorCode) -> AppendRefused {
-    AppendRefused { code, message: None, records: vec![] }
+    AppendRefused::plain(code)
 }
 
 fn gone() -> AppendRefused {

@@ -6,7 +6,7 @@ use log::{AbortedLookup, AbortedTxn};
 use net::InFlight;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use types::{ErrorCode, LeaderEpoch, Offset};
+use types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 
 use super::records::Records;
 use crate::shard::PartitionId;
@@ -26,6 +26,21 @@ pub struct Ask {
     pub current_leader_epoch: i32,
     /// The epoch of the last record that the reader has, -1 for none.
     pub last_fetched_epoch: i32,
+    /// Where a follower's log begins, -1 where it does not say.
+    pub log_start_offset: i64,
+    /// The high watermark that a follower knows.
+    pub high_watermark: i64,
+    /// Whether the follower's progress was taken note of.
+    pub is_noted: bool,
+}
+
+/// A broker that copies a partition.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Replica {
+    /// Which one.
+    pub id: BrokerId,
+    /// Its incarnation, where it says.
+    pub epoch: Option<i64>,
 }
 
 /// What holds for all partitions of a fetch.
@@ -33,6 +48,8 @@ pub struct Ask {
 pub struct Bounds {
     /// Only committed transactions.
     pub read_committed: bool,
+    /// The follower that asks; `None` for consumers.
+    pub replica: Option<Replica>,
     /// Most bytes in all.
     pub bytes_max: usize,
     /// With fewer bytes than this the reader waits.
@@ -61,6 +78,10 @@ pub struct Answer {
     pub last_stable: Option<Offset>,
     /// First offset of the log.
     pub log_start: Option<Offset>,
+    /// The end of what the reader may have.
+    pub(super) until: Option<Offset>,
+    /// Whether a follower learns from it that the high watermark has moved.
+    pub(super) tells_more: bool,
     /// Whole batches.
     pub records: Records,
     /// Whether the log has more behind the records: a limit or the end of a segment cut them, and
@@ -79,21 +100,20 @@ pub struct Answer {
 impl Answer {
     /// Whether the reader must hear of it at once, however little it brings.
     pub fn is_urgent(&self) -> bool {
-        !self.error.is_none() || self.diverging.is_some() || self.is_cut
+        !self.error.is_none() || self.diverging.is_some() || self.is_cut || self.tells_more
     }
 
     /// Takes the records that the device gave, which were counted by their limit so far.
-    pub(super) fn hold(&mut self, records: Records, next: Offset, bounds: &Bounds) {
+    pub(super) fn hold(&mut self, records: Records, next: Offset) {
         if let Some(held) = &mut self.held {
             held.set(records.len());
         }
-        self.take(records, next, bounds);
+        self.take(records, next);
     }
 
     /// Takes the records; `next` is the offset behind them.
-    pub(super) fn take(&mut self, records: Records, next: Offset, bounds: &Bounds) {
-        let until = if bounds.read_committed { self.last_stable } else { self.high_watermark };
-        self.is_cut = !records.is_empty() && until.is_some_and(|until| next < until);
+    pub(super) fn take(&mut self, records: Records, next: Offset) {
+        self.is_cut = !records.is_empty() && self.until.is_some_and(|until| next < until);
         self.records = records;
         if let Some((_, behind)) = &mut self.unsettled {
             *behind = next;
@@ -107,6 +127,8 @@ impl Answer {
             high_watermark: None,
             last_stable: None,
             log_start: None,
+            until: None,
+            tells_more: false,
             records: Records::default(),
             is_cut: false,
             diverging: None,

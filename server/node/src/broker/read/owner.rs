@@ -9,6 +9,7 @@ use types::{ErrorCode, Offset};
 
 use super::Found;
 use super::answer::{Answer, Ask, Bounds, Wait};
+use super::copying::{self, Copying};
 use super::records::Records;
 use crate::shard::{Partition, Reply, Shard};
 
@@ -55,7 +56,7 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
     let mut budget_left = net.in_flight_bytes_left().max(LEAST_BYTES);
     let mut total = 0;
     let mut found = Vec::with_capacity(asks.len());
-    for ask in asks {
+    for mut ask in asks {
         let partition = match shard.served_partition(ask.partition) {
             Ok(partition) => partition,
             Err(code) => {
@@ -63,13 +64,23 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
                 continue;
             }
         };
+        let mut answer = Answer::refused(ErrorCode::None);
+        if let Some(replica) = bounds.replica {
+            match copying::note(shard, &partition, &mut ask, replica) {
+                Copying::Goes { tells_more } => answer.tells_more = tells_more,
+                Copying::Ends(answer) => {
+                    found.push((ask, answer, None));
+                    continue;
+                }
+            }
+        }
         let mut partition = partition.borrow_mut();
         let limits = ReadLimits {
             // No read takes more than the node's budget has left.
             bytes_max: ask.bytes_max.min(PARTITION_BYTES_MAX).min(left).min(budget_left),
             min_one: total == 0,
         };
-        let (mut answer, cold) = read_one(&mut partition, &ask, limits, bounds);
+        let (mut answer, cold) = read_one(&mut partition, &ask, limits, (bounds, answer));
         let bytes = answer.records.len();
         if bytes > 0 {
             shard.metrics.count_fetched(&partition, bytes as u64);
@@ -88,7 +99,11 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
     {
         for (ask, _, _) in &found {
             if let Some(partition) = shard.partition(ask.partition) {
-                partition.borrow_mut().watch(&wait.notify);
+                let mut partition = partition.borrow_mut();
+                match bounds.replica {
+                    Some(_) => partition.watch_as_replica(&wait.notify),
+                    None => partition.watch(&wait.notify),
+                }
             }
         }
     }
@@ -107,34 +122,42 @@ fn read_one(
     partition: &mut Partition,
     ask: &Ask,
     limits: ReadLimits,
-    bounds: &Bounds,
+    (bounds, begun): (&Bounds, Answer),
 ) -> (Answer, Option<Box<ColdRead>>) {
     if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
         return (Answer::refused(error), None);
     }
     let high_watermark = partition.high_watermark();
     let last_stable = partition.last_stable_offset();
+    let until = match bounds.replica {
+        // Followers may have what nobody else may read yet.
+        Some(_) => partition.log().written_end(),
+        None if bounds.read_committed => last_stable,
+        None => high_watermark,
+    };
     let mut answer = Answer {
         high_watermark: Some(high_watermark),
         last_stable: Some(last_stable),
         log_start: Some(partition.log().start_offset()),
-        ..Answer::refused(ErrorCode::None)
+        until: Some(until),
+        ..begun
     };
     let Some(from) = Offset::from_wire(ask.offset) else {
         return (Answer::refused(ErrorCode::OffsetOutOfRange), None);
     };
-    answer.diverging = partition.divergence(from, ask.last_fetched_epoch);
+    // Of followers that was looked at before.
+    let last_fetched_epoch = if ask.is_noted { -1 } else { ask.last_fetched_epoch };
+    answer.diverging = partition.divergence(from, last_fetched_epoch);
     if answer.diverging.is_some() {
         return (answer, None);
     }
-    let until = if bounds.read_committed { last_stable } else { high_watermark };
     if bounds.read_committed {
         answer.unsettled = partition.log().aborted_lookup(from).map(|lookup| (lookup, from));
     }
     let log = partition.log_mut();
     let read = match log.read_recent(from, limits.bytes_max, until) {
         Ok(Some(recent)) => {
-            answer.take(Records::in_pieces(recent.pieces), recent.next_offset, bounds);
+            answer.take(Records::in_pieces(recent.pieces), recent.next_offset);
             return (answer, None);
         }
         Ok(None) => log.read(from, limits.bytes_max, until, limits.min_one),
@@ -142,7 +165,7 @@ fn read_one(
     };
     match read {
         Ok(Read::Ready(batches)) => {
-            answer.take(batches.bytes.into(), batches.next_offset, bounds);
+            answer.take(batches.bytes.into(), batches.next_offset);
             (answer, None)
         }
         Ok(Read::Cold(cold)) => (answer, Some(cold)),

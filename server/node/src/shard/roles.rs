@@ -1,0 +1,125 @@
+//! Which role each partition of a shard has, as the metadata says: leader, follower, or none here.
+//!
+//! A partition with no replica elsewhere is led by whoever has it and stays closed until somebody
+//! needs it. Others are opened as soon as this broker is registered: their leader has to be
+//! followed, or led by.
+
+use std::rc::Rc;
+
+use ::metadata::image::{Partition as Replica, Topic};
+use ::metadata::{Changes, Image};
+use replication::{Leader, Term};
+use types::{ErrorCode, Millis, Offset};
+
+use super::Shard;
+use super::partition::{PartitionId, Role, RoleChange};
+
+impl Shard {
+    /// Acts on changes of partitions; the image is in place.
+    pub(super) fn apply_partitions(self: &Rc<Self>, image: &Image, changes: &Changes) {
+        let here = self.shared.config.node_id;
+        for change in &changes.partitions {
+            let Some(topic) = image.topic_by_id(change.topic_id) else { continue };
+            let id = PartitionId { topic: topic.id, index: change.partition };
+            let Some(replica) = topic.partition(id.index) else { continue };
+            if self.owner_of(id) != self.index {
+                continue;
+            }
+            if !replica.replicas.contains(&here) {
+                // A reassignment has taken it away.
+                self.delete(id, ErrorCode::NotLeaderOrFollower);
+                continue;
+            }
+            self.take_if_owned(topic, id.index, None);
+            self.learn_role(id, replica, image);
+        }
+    }
+
+    /// This broker is registered: from now on the metadata speaks of this run of it.
+    pub fn take_roles(self: &Rc<Self>) {
+        let image = self.image();
+        for topic in image.topics() {
+            for (index, replica) in topic.partitions() {
+                let id = PartitionId { topic: topic.id, index };
+                if replica.replicas.len() > 1 && self.has(id) {
+                    self.learn_role(id, replica, &image);
+                }
+            }
+        }
+    }
+
+    fn learn_role(self: &Rc<Self>, id: PartitionId, replica: &Replica, image: &Image) {
+        if replica.replicas.len() > 1 {
+            if self.heeds(image) {
+                self.when_open(id, move |shard| shard.take_role(id));
+            }
+        } else if self.partition(id).is_some() {
+            self.take_role(id);
+        }
+    }
+
+    /// Whether an image is of after this broker's registration. What it led before it may have lost
+    /// in part, and must not lead again in the same epoch.
+    fn heeds(&self, image: &Image) -> bool {
+        let own = image.broker(self.shared.config.node_id);
+        own.is_some_and(|broker| broker.epoch == self.shared.membership.epoch())
+    }
+
+    /// The role of a log that is being opened, before the metadata is asked.
+    pub(super) fn first_role(
+        &self,
+        replica: &Replica,
+        min_isr: usize,
+        high_watermark: Option<Offset>,
+        end: Offset,
+    ) -> Role {
+        // Everything in it is committed, where one replica is all there are.
+        let high_watermark = high_watermark.unwrap_or(end).min(end);
+        if replica.replicas.len() > 1 {
+            return Role::unknown(high_watermark);
+        }
+        let here = self.shared.config.node_id;
+        let term = term_of(replica, min_isr);
+        Role::Leader(Leader::new(here, &term, (end, end), high_watermark, Millis::ZERO))
+    }
+
+    /// Has an open partition play the role that the newest metadata gives it.
+    pub(super) fn take_role(self: &Rc<Self>, id: PartitionId) {
+        let image = self.image();
+        let here = self.shared.config.node_id;
+        let topic: Option<&std::sync::Arc<Topic>> = image.topic_by_id(id.topic);
+        let Some((topic, replica)) = topic.and_then(|one| Some((one, one.partition(id.index)?)))
+        else {
+            return;
+        };
+        let Some(partition) = self.partition(id) else { return };
+        let is_alone = replica.replicas.len() == 1;
+        if !replica.replicas.contains(&here) || !(is_alone || self.heeds(&image)) {
+            return;
+        }
+        // Nobody else can lead it; whether this node does now, each request finds out.
+        let leads = if is_alone { Some(here) } else { replica.leader };
+        let min_isr = self.settings_of(id, &topic.name).min_isr;
+        let term = term_of(replica, min_isr);
+        let change = partition.borrow_mut().take_role(here, &term, leads);
+        match change {
+            RoleChange::None => return,
+            RoleChange::Leads => self.groups.partition_opened(self, &partition),
+            RoleChange::Follows => self.groups.partition_closed(&partition),
+        }
+        self.replicas.forget(id);
+        self.ask_for_more(&partition, None);
+        // A leader's epoch begins on the disk, too.
+        self.commits.push(&partition);
+    }
+}
+
+fn term_of(replica: &Replica, min_isr: usize) -> Term<'_> {
+    Term {
+        epoch: replica.leader_epoch,
+        partition_epoch: replica.partition_epoch,
+        replicas: &replica.replicas,
+        isr: &replica.isr,
+        min_isr,
+    }
+}
