@@ -11,6 +11,8 @@
 mod batches;
 mod fields;
 mod frames;
+mod quorum;
+mod registry;
 mod sessions;
 mod target;
 mod wire;
@@ -54,6 +56,26 @@ const CASES: [Case; 22] = [
     Case { anchor: "A29", name: "catastrophic patterns", run: sessions::patterns },
 ];
 
+/// What a listener of the controller has to withstand.
+const CONTROLLER_CASES: [Case; 16] = [
+    Case { anchor: "A1", name: "impossible frame lengths", run: frames::lengths },
+    Case { anchor: "A2", name: "junk bodies for every API", run: fields::junk_bodies },
+    Case { anchor: "A2", name: "junk headers", run: fields::junk_headers },
+    Case { anchor: "A2", name: "tagged fields", run: fields::tagged_fields },
+    Case { anchor: "A2", name: "random bodies", run: fields::random_bodies },
+    Case { anchor: "A4", name: "half requests", run: frames::half_requests },
+    Case { anchor: "A4", name: "answers never read", run: frames::unread_answers },
+    Case { anchor: "A6", name: "TLS and HTTP", run: frames::other_protocols },
+    Case { anchor: "A28", name: "senseless epochs", run: quorum::senseless_epochs },
+    Case { anchor: "A28", name: "votes and leaders of strangers", run: quorum::strangers },
+    Case { anchor: "A28", name: "senseless reads of the log", run: quorum::reads },
+    Case { anchor: "A28", name: "reads that nobody waits for", run: quorum::abandoned_reads },
+    Case { anchor: "A28", name: "readers without number", run: quorum::many_readers },
+    Case { anchor: "A28", name: "voters of nonsense", run: registry::voters },
+    Case { anchor: "A28", name: "registrations of any size", run: registry::registrations },
+    Case { anchor: "A28", name: "envelopes", run: registry::envelopes },
+];
+
 /// What happened in one case.
 #[derive(Debug)]
 pub struct Outcome {
@@ -94,11 +116,24 @@ impl fmt::Display for Report {
 /// # Errors
 /// When the node does not serve a good client even before the first case.
 pub fn attack(address: SocketAddr) -> anyhow::Result<Report> {
-    let target = Target::prepare(address)?;
-    let run = |case: &Case| {
+    run(&CASES, &Target::prepare(address, address)?)
+}
+
+/// Attacks the controller that listens at `address`, while a good client connects to `clients`.
+///
+/// # Errors
+/// As [`attack`].
+pub fn attack_controller(address: SocketAddr, clients: SocketAddr) -> anyhow::Result<Report> {
+    run(&CONTROLLER_CASES, &Target::prepare(address, clients)?)
+}
+
+fn run(cases: &[Case], target: &Target) -> anyhow::Result<Report> {
+    let outcome = |(number, case): (usize, &Case)| {
         // The good client is served even after a failure: the next case starts from what it finds.
-        let answer = (case.run)(&target);
-        let served = target.serve_good_client();
+        // A new topic shows that the quorum has a leader that decides.
+        let answer = (case.run)(target);
+        let decided = target.decide(&format!("hostile-after-{number}"));
+        let served = decided.and_then(|()| target.serve_good_client());
         let result = answer.and_then(|answer| served.map(|()| answer));
         Outcome {
             anchor: case.anchor,
@@ -106,5 +141,5 @@ pub fn attack(address: SocketAddr) -> anyhow::Result<Report> {
             result: result.map_err(|error| format!("{error:#}")),
         }
     };
-    Ok(Report { outcomes: CASES.iter().map(run).collect() })
+    Ok(Report { outcomes: cases.iter().enumerate().map(outcome).collect() })
 }

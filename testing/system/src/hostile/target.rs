@@ -32,22 +32,25 @@ const LEADER_TRIES: usize = 100;
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Target {
+    /// What is attacked: a listener for clients, or one of the controller.
     pub address: SocketAddr,
+    /// Where the good client connects.
+    clients: SocketAddr,
     /// What the node says it serves: API, first and last version.
     pub served: Vec<(ApiKey, i16, i16)>,
     next_offset: Cell<i64>,
 }
 
 impl Target {
-    /// Learns what the node serves and makes the topics.
-    pub(super) fn prepare(address: SocketAddr) -> anyhow::Result<Self> {
+    /// Learns what the node serves at `address` and makes the topics by way of `clients`.
+    pub(super) fn prepare(address: SocketAddr, clients: SocketAddr) -> anyhow::Result<Self> {
         let mut connection = Connection::open(address)?;
         let question = ApiVersionsRequest::default();
         let versions: ApiVersionsResponse = connection.ask(ApiKey::ApiVersions, 0, &question)?;
         let served = versions.api_keys.iter().filter_map(|row| {
             Some((ApiKey::from_wire(row.api_key)?, row.min_version, row.max_version))
         });
-        let target = Self { address, served: served.collect(), next_offset: Cell::new(0) };
+        let target = Self { address, clients, served: served.collect(), next_offset: Cell::new(0) };
         for topic in [TOPIC, BOMBS_TOPIC] {
             let error = target.create_topic(topic)?;
             let exists = ErrorCode::TopicAlreadyExists.to_wire();
@@ -60,6 +63,11 @@ impl Target {
 
     pub(super) fn connect(&self) -> anyhow::Result<Connection> {
         Connection::open(self.address)
+    }
+
+    /// A connection to where clients connect.
+    fn connect_as_client(&self) -> anyhow::Result<Connection> {
+        Connection::open(self.clients)
     }
 
     /// The versions that the node serves of this API.
@@ -82,7 +90,7 @@ impl Target {
             ..CreateTopicsRequest::default()
         };
         let answer: CreateTopicsResponse =
-            self.connect()?.ask(ApiKey::CreateTopics, 7, &question)?;
+            self.connect_as_client()?.ask(ApiKey::CreateTopics, 7, &question)?;
         let [topic] = &answer.topics[..] else { bail!("one topic asked, not one answered") };
         Ok(topic.error_code)
     }
@@ -95,7 +103,7 @@ impl Target {
     ) -> anyhow::Result<PartitionProduceResponse> {
         let question = produce_request(topic, records);
         let answer: ProduceResponse =
-            self.connect()?.ask(ApiKey::Produce, PRODUCE_VERSION, &question)?;
+            self.connect_as_client()?.ask(ApiKey::Produce, PRODUCE_VERSION, &question)?;
         let partition = answer.responses.into_iter().flat_map(|topic| topic.partition_responses);
         partition.last().context("the partition is not answered")
     }
@@ -111,6 +119,19 @@ impl Target {
             answer.base_offset
         );
         Ok(())
+    }
+
+    /// Demands that the controller decides something, if need be once it is elected again.
+    pub(super) fn decide(&self, topic: &str) -> anyhow::Result<()> {
+        let mut error = 0;
+        for _ in 0..LEADER_TRIES {
+            error = self.create_topic(topic)?;
+            if error == 0 || error == ErrorCode::TopicAlreadyExists.to_wire() {
+                return Ok(());
+            }
+            thread::sleep(LEADER_PAUSE);
+        }
+        bail!("no topic can be made: error {error}")
     }
 
     fn wait_for_leader(&self) -> anyhow::Result<i64> {
