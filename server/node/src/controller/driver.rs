@@ -13,21 +13,19 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use ::metadata::controller::{Context, bootstrap_records};
-use ::metadata::{Changes, Image, Loader, MetadataRecord, batches};
-use anyhow::Context as _;
+use ::metadata::{Changes, Image, MetadataRecord};
 use config::StaticConfig;
-use protocol::internal::metadata::AbortTransactionRecord;
 use raft::{Endpoint, LogPosition, LogView, Output, Raft, Role};
 use tokio::sync::{oneshot, watch};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
 use super::images::Images;
+use super::leading::Idle;
 use super::metadata_log::MetadataLog;
 use super::patience::Patience;
 use super::readers::Readers;
 use super::remote::Remote;
-use super::{Active, Answer, Deciding, Message, Publish, QuorumFacts};
+use super::{Active, Answer, Message, Publish, QuorumFacts};
 use crate::clock;
 
 /// Messages that share one sync at most.
@@ -60,6 +58,9 @@ pub struct Driver {
     pub applied: Arc<AtomicI64>,
     pub active: watch::Sender<Active>,
     pub stopping: Option<Millis>,
+    /// The election that the log of this node has named last.
+    pub told: Option<(LeaderEpoch, Option<BrokerId>)>,
+    pub idle: Idle,
 }
 
 /// What decisions need beside the state.
@@ -138,42 +139,6 @@ impl Driver {
         }
     }
 
-    /// Decides, if this node leads; the answer waits until that is committed.
-    fn decide(&mut self, task: super::Task) -> anyhow::Result<()> {
-        // Whose task is dropped hears that this node is no controller.
-        let Some(epoch) = self.raft.leading() else { return Ok(()) };
-        let facts = self.facts();
-        let Desk { rng, fixed, node } = &mut self.desk;
-        let context = Context { rng, fixed, node: *node };
-        let image = self.images.deciding();
-        let level = image.metadata_version();
-        let (records, answer) = task(Deciding { image, facts: &facts, context });
-        let batches = match batches(records, level) {
-            Ok(batches) => batches,
-            // Nothing is written yet, and whoever asked hears that nothing was decided.
-            Err(fault) => {
-                tracing::error!("a change to the cluster cannot be written down: {fault}");
-                return Ok(());
-            }
-        };
-        for batch in batches {
-            self.append(&batch, level, epoch)?;
-        }
-        self.waiting.push_back((self.images.end(), answer));
-        Ok(())
-    }
-
-    fn append(
-        &mut self,
-        records: &[MetadataRecord],
-        level: i16,
-        epoch: LeaderEpoch,
-    ) -> anyhow::Result<()> {
-        self.patience.with(|| self.log.append(records, level, epoch, clock::wall()))?;
-        let appended = self.images.append(records, self.log.end().offset);
-        appended.context("the controller decided what does not fit its state")
-    }
-
     /// Does all that follows from what was told, until nothing is left to do before the time that
     /// is given.
     fn settle(&mut self) -> anyhow::Result<Millis> {
@@ -181,6 +146,7 @@ impl Driver {
             let next = self.raft.poll(&self.log, clock::monotonic());
             let mut has_more = self.carry_out()?;
             has_more |= self.activate()?;
+            let idle = self.keep_moving()?;
             // Replicas write while this one syncs.
             has_more |= self.answer_readers()?;
             has_more |= self.carry_out()?;
@@ -190,7 +156,7 @@ impl Driver {
             }
             if !has_more {
                 self.tell();
-                return Ok(next);
+                return Ok(idle.map_or(next, |idle| idle.min(next)));
             }
         }
     }
@@ -275,7 +241,10 @@ impl Driver {
     fn append_fetched(&mut self, bytes: &bytes::Bytes) -> anyhow::Result<()> {
         // The network or the leader's disk may have damaged them: nothing is lost by asking again.
         let epoch = self.raft.election().epoch;
-        let (bytes, contents) = match self.log.check_fetched(bytes, epoch) {
+        let checked = self.log.check_fetched(bytes, epoch).and_then(|(bytes, contents)| {
+            Ok((bytes, self.images.with(&contents.records)?, contents.voters))
+        });
+        let (bytes, next, voters) = match checked {
             Ok(checked) => checked,
             Err(fault) => {
                 tracing::error!("the leader's batches are not taken: {fault:#}");
@@ -284,10 +253,11 @@ impl Driver {
             }
         };
         self.patience.with(|| self.log.append_fetched(&bytes, clock::wall()))?;
-        for (offset, voters) in &contents.voters {
+        for (offset, voters) in &voters {
             self.raft.replay(*offset, raft::VoterSet::from_record(voters));
         }
-        self.images.append(&contents.records, self.log.end().offset)
+        self.images.push(next, self.log.end().offset);
+        Ok(())
     }
 
     /// The role, the epoch or the leader is another one. What was decided in an epoch that is over
@@ -299,35 +269,14 @@ impl Driver {
             self.waiting.clear();
             self.activated = None;
         }
-        let (role, epoch) = (name(self.raft.role()), self.raft.election().epoch);
-        tracing::info!("{role} in epoch {epoch} of the metadata quorum");
-    }
-
-    /// Begins to decide in an epoch: what a former controller left half done goes, and a new
-    /// cluster gets its first records.
-    fn activate(&mut self) -> anyhow::Result<bool> {
-        let Some(epoch) = self.raft.leading().filter(|epoch| self.activated != Some(*epoch)) else {
-            return Ok(false);
-        };
-        self.activated = Some(epoch);
-        if self.images.newest().in_transaction() {
-            let reason = Some("the controller has changed".to_owned());
-            let record = AbortTransactionRecord { reason, ..Default::default() };
-            let level = self.images.deciding().metadata_version();
-            self.append(&[record.into()], level, epoch)?;
+        let election = self.raft.election();
+        let (role, epoch) = (name(self.raft.role()), election.epoch);
+        tracing::debug!("{role} in epoch {epoch} of the metadata quorum");
+        let leader = election.leader.filter(|_| self.told != Some((epoch, election.leader)));
+        if let Some(leader) = leader {
+            tracing::info!("node {leader} leads the metadata quorum in epoch {epoch}");
+            self.told = Some((epoch, election.leader));
         }
-        if self.images.deciding().metadata_version() == 0 {
-            let Desk { rng, fixed, node } = &mut self.desk;
-            let context = Context { rng, fixed, node: *node };
-            let made = || bootstrap_records(&context);
-            let records = self.formatted.clone().unwrap_or_else(made);
-            let mut loader = Loader::new(self.images.deciding().clone());
-            for record in &records {
-                loader.apply(record).context("the first records of the cluster do not fit")?;
-            }
-            self.append(&records, loader.image().metadata_version(), epoch)?;
-        }
-        Ok(true)
     }
 
     /// Lets everybody know what is new: the shards first, then who waits for an answer.
@@ -344,7 +293,10 @@ impl Driver {
         {
             let before = std::mem::replace(&mut publishing.seen, Arc::clone(&self.committed));
             let changes = Changes::between(&before, &self.committed);
-            (publishing.publish)(&self.committed, &Arc::new(changes));
+            // Most records of an idle quorum say nothing.
+            if changes != Changes::default() {
+                (publishing.publish)(&self.committed, &Arc::new(changes));
+            }
         }
         if self.publishing.is_some() {
             self.applied.store(self.images.committed_end().get() - 1, Ordering::SeqCst);

@@ -54,12 +54,26 @@ impl Images {
     /// # Errors
     /// If one of them does not fit.
     pub fn append(&mut self, records: &[MetadataRecord], end: Offset) -> anyhow::Result<()> {
+        let next = self.with(records)?;
+        self.push(next, end);
+        Ok(())
+    }
+
+    /// The newest state with these records behind it.
+    ///
+    /// # Errors
+    /// If one of them does not fit.
+    pub fn with(&self, records: &[MetadataRecord]) -> anyhow::Result<Loader> {
         let mut next = self.newest().clone();
         for record in records {
             next.apply(record).with_context(|| format!("{} does not fit", record.name()))?;
         }
+        Ok(next)
+    }
+
+    /// Takes the state that the log makes now that it ends at `end`.
+    pub fn push(&mut self, next: Loader, end: Offset) {
         self.pending.push_back((end, next));
-        Ok(())
     }
 
     /// Forgets what was cut from the log at `end`. What the log still has behind [`Images::end`]

@@ -11,6 +11,7 @@
 mod checkpoints;
 mod driver;
 mod images;
+mod leading;
 mod metadata_log;
 mod patience;
 mod quorum;
@@ -36,6 +37,7 @@ use tokio::sync::{oneshot, watch};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
 use driver::{Desk, Driver, Publishing};
+use leading::Idle;
 use metadata_log::Opening;
 pub use metadata_log::{Found, MetadataLog};
 use patience::Patience;
@@ -233,6 +235,8 @@ impl Controller {
             applied: Arc::clone(&applied),
             active: told,
             stopping: None,
+            told: None,
+            idle: Idle { after: config.quorum.idle_ms_max, end: Offset::ZERO, until: now },
         };
         let thread = thread::Builder::new()
             .name("controller".to_owned())

@@ -193,3 +193,17 @@ fn five_voters_go_on_without_two_and_without_the_leader() {
     quorum.voters(&[2, 3, 4, 5]);
     assert_ne!(quorum.leader(), Some(leader), "it only reads from now on");
 }
+
+#[test]
+fn an_idle_log_moves_while_others_read_it() {
+    let mut quorum = Quorum::begin(2, line!());
+    quorum.start(1);
+    quorum.voters(&[1, 2]);
+    let committed = |quorum: &Quorum| quorum.describe(0).unwrap().high_watermark;
+    let (before, begun) = (committed(&quorum), Instant::now());
+    // More than what comes with the start of a node.
+    while committed(&quorum) < before + 5 {
+        assert!(begun.elapsed() < PATIENCE, "it stands still");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

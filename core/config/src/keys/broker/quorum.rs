@@ -47,7 +47,7 @@ keys! {
         "Largest segment of the metadata log, in bytes.";
     long("metadata.log.segment.ms", "604800000").high().acting():
         "Milliseconds after which a segment of the metadata log is rolled.";
-    int("metadata.max.idle.interval.ms", "500").min(0).low():
+    int("metadata.max.idle.interval.ms", "500").min(0).low().acting():
         "Milliseconds after which an idle leader writes an empty record; 0 never does.";
     long("metadata.max.retention.bytes", "104857600").high().acting():
         "Bytes of metadata log and snapshots to keep.";
