@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use config::{Sources, StaticConfig};
 use protocol::ApiKey;
+use protocol::messages::begin_quorum_epoch::{
+    self, BeginQuorumEpochRequest, BeginQuorumEpochResponse,
+};
 use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, ResponsePartitionData, TopicData,
 };
@@ -226,4 +229,45 @@ fn static_voters_become_dynamic_ones_while_the_cluster_runs() {
     quorum.stop(leader);
     quorum.run(&[leader]);
     quorum.leader_when(is_dynamic);
+}
+
+#[test]
+fn a_quorum_survives_what_strangers_say() {
+    let quorum = Controllers::start(&[]);
+    let leader = quorum.leader_when(all_are_level);
+    let epoch = quorum.describe(leader).leader_epoch;
+    let (topic, host) = ("__cluster_metadata".to_owned(), "127.0.0.1".to_owned());
+    let begin = |leader_epoch| BeginQuorumEpochRequest {
+        voter_id: -1,
+        topics: vec![begin_quorum_epoch::TopicData {
+            topic_name: topic.clone(),
+            partitions: vec![begin_quorum_epoch::PartitionData {
+                leader_id: 77,
+                leader_epoch,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        leader_endpoints: vec![begin_quorum_epoch::LeaderEndpoint {
+            name: "CONTROLLER".to_owned(),
+            host: host.clone(),
+            port: 1,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let tell = |epoch| {
+        for address in quorum.addresses {
+            let _: BeginQuorumEpochResponse =
+                Client::connect(address).call(ApiKey::BeginQuorumEpoch, 1, &begin(epoch));
+        }
+    };
+    tell(i32::MAX);
+    tell(-1);
+    assert_eq!(quorum.change(leader, "1000"), ErrorCode::None);
+    assert_eq!(quorum.describe(leader).leader_epoch, epoch, "no such epoch can be");
+    // One that could be: all of them look for that leader, in vain.
+    tell(epoch + 1);
+    let next = quorum.leader_when(|quorum| quorum.leader_epoch > epoch + 1);
+    assert_eq!(quorum.change(next, "2000"), ErrorCode::None);
 }

@@ -96,3 +96,23 @@ fn a_damaged_snapshot_leaves_the_log_as_it_was() {
     let mut names = names.map(|name| name.unwrap().file_name().into_string().unwrap());
     assert!(names.all(|name| !name.ends_with(".part")));
 }
+
+#[test]
+fn a_crash_while_a_snapshot_replaces_the_log_is_made_good_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join(METADATA_FOLDER);
+    drop(log_of(dir.path(), 2));
+    // In its place already, while the log still is the former one.
+    let at = LogPosition { offset: Offset::new(9), epoch: EPOCH };
+    snapshot::write(&folder, at, None, &Image::default(), NOW).unwrap();
+    for _ in 0..2 {
+        let (log, found) = try_open(dir.path(), voters(3)).unwrap();
+        let ends = (log.start(), log.end(), found.images.committed_end());
+        assert_eq!(ends, (at.offset, at, at.offset));
+        assert_eq!(found.images.deciding().topics().count(), 0);
+        drop(log);
+        // A crash between the last two steps: an older one is still there.
+        let older = LogPosition { offset: Offset::new(1), epoch: EPOCH };
+        snapshot::write(&folder, older, None, &Image::default(), NOW).unwrap();
+    }
+}
