@@ -16,6 +16,7 @@ mod metadata_damage;
 mod metrics;
 mod network;
 mod power;
+mod quorum;
 mod start;
 mod stop;
 mod survive;

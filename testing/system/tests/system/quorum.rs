@@ -1,0 +1,129 @@
+//! Three nodes of which the active controller is lost, each time in another way: the other two go on
+//! deciding, and it comes back as one of them. Topics have one replica.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use protocol::ApiKey;
+use protocol::messages::describe_quorum::{
+    DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, ResponsePartitionData, TopicData,
+};
+use thalweg_system::client::Client;
+use thalweg_system::cluster::Cluster;
+use thalweg_system::cluster::member::{Kind, address};
+use thalweg_system::cluster::network::Place;
+use thalweg_system::process::{binary, wait_for};
+use thalweg_system::sandbox::in_own_network;
+use thalweg_system::wire::Connection;
+
+const NODES: u8 = 3;
+const DESCRIBE_QUORUM_VERSION: i16 = 2;
+/// For an election and a broker that registers, on a machine with other work.
+const SOON: Duration = Duration::from_secs(60);
+
+/// What a node hears from the active controller about the quorum.
+fn describe(at: SocketAddr) -> anyhow::Result<ResponsePartitionData> {
+    let partitions = vec![PartitionData::default()];
+    let topic_name = "__cluster_metadata".to_owned();
+    let topics = vec![TopicData { topic_name, partitions, ..TopicData::default() }];
+    let question = DescribeQuorumRequest { topics, ..DescribeQuorumRequest::default() };
+    let mut connection = Connection::open(at)?;
+    let answer: DescribeQuorumResponse =
+        connection.ask(ApiKey::DescribeQuorum, DESCRIBE_QUORUM_VERSION, &question)?;
+    let mut partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);
+    let found = partitions.next().context("no quorum is described")?;
+    ensure!(found.error_code == 0, "the quorum is described with error {}", found.error_code);
+    Ok(found)
+}
+
+/// Whether all voters have what the leader has.
+fn is_level(quorum: &ResponsePartitionData) -> bool {
+    let voters = &quorum.current_voters;
+    let end = voters.iter().map(|voter| voter.log_end_offset).max();
+    voters.len() == usize::from(NODES)
+        && voters.iter().all(|voter| Some(voter.log_end_offset) == end)
+}
+
+type Step = fn(&mut Cluster, u8) -> anyhow::Result<()>;
+
+/// Takes the active controller away, and gives it back.
+fn lose_the_controller(test: &str, lose: Step, give_back: Step) -> anyhow::Result<()> {
+    in_own_network(test, || {
+        let folder = tempfile::tempdir()?;
+        let mut cluster = Cluster::start(&Kind::Thalweg(binary()?), NODES, folder.path(), false)?;
+        let before = describe(address(1))?;
+        let leader = u8::try_from(before.leader_id)?;
+        let other = leader % NODES + 1;
+        Client::connect(address(leader))?.create_topic("before", 3, &[])?;
+
+        lose(&mut cluster, leader)?;
+        // One request, sent while nobody has noticed, is answered by the next controller.
+        Client::connect(address(other))?.create_topic("meanwhile", 3, &[])?;
+        let after = describe(address(other))?;
+        ensure!(after.leader_id != before.leader_id && after.leader_epoch > before.leader_epoch);
+
+        give_back(&mut cluster, leader)?;
+        cluster.wait_until_whole()?;
+        let mut attempts = 0;
+        wait_for("a topic by the former controller", SOON, || {
+            attempts += 1;
+            let name = format!("after-{attempts}");
+            Ok(Client::connect(address(leader))?.create_topic(&name, 1, &[]).is_ok())
+        })?;
+        wait_for("all voters level", SOON, || Ok(is_level(&describe(address(leader))?)))?;
+        let known: Vec<_> = cluster.addresses().into_iter().map(topics).collect();
+        for topics in known {
+            let topics = topics?;
+            ensure!(topics.contains(&("before".to_owned(), 3)), "{topics:?}");
+            ensure!(topics.contains(&("meanwhile".to_owned(), 3)), "{topics:?}");
+        }
+        Ok(())
+    })
+}
+
+fn topics(at: SocketAddr) -> anyhow::Result<Vec<(String, usize)>> {
+    Client::connect(at)?.topics()
+}
+
+#[test]
+fn a_killed_controller_is_replaced_and_comes_back() -> anyhow::Result<()> {
+    lose_the_controller(
+        "quorum::a_killed_controller_is_replaced_and_comes_back",
+        |cluster, id| cluster.member(id).kill(),
+        |cluster, id| cluster.member(id).start(),
+    )
+}
+
+#[test]
+fn a_paused_controller_is_replaced_and_follows_when_it_wakes_up() -> anyhow::Result<()> {
+    lose_the_controller(
+        "quorum::a_paused_controller_is_replaced_and_follows_when_it_wakes_up",
+        |cluster, id| cluster.member(id).pause(),
+        |cluster, id| cluster.member(id).resume(),
+    )
+}
+
+#[test]
+fn a_controller_that_others_do_not_hear_is_replaced() -> anyhow::Result<()> {
+    lose_the_controller(
+        "quorum::a_controller_that_others_do_not_hear_is_replaced",
+        |cluster, id| {
+            let mut others = cluster.network.nodes().filter(|&other| other != id);
+            others.try_for_each(|other| cluster.network.cut(Place::Node(id), Place::Node(other)))
+        },
+        |cluster, _| cluster.network.heal(),
+    )
+}
+
+#[test]
+fn a_controller_comes_back_with_an_empty_disk() -> anyhow::Result<()> {
+    lose_the_controller(
+        "quorum::a_controller_comes_back_with_an_empty_disk",
+        |cluster, id| cluster.member(id).kill(),
+        |cluster, id| {
+            cluster.member(id).replace_disk()?;
+            cluster.member(id).start()
+        },
+    )
+}
