@@ -84,3 +84,53 @@ fn deleted_records_are_out_of_reach_at_once() {
     assert_eq!((log.bytes(), log.segment_count()), (0, 1));
     assert_eq!((log.start_offset(), log.end_offset()), (Offset::new(10), Offset::new(10)));
 }
+
+/// A log whose first two segments are dropped, with their files not renamed yet, and the errand.
+fn dropped(dir: &Path) -> (Log, Arc<Deletion>) {
+    let mut log = log(dir, LogConfig { retention_bytes: Some(0), ..config() });
+    assert_eq!(log.drop_old_segments(Offset::new(4), Millis(0)).unwrap(), 2);
+    let deletion = log.deletion().unwrap();
+    (log, deletion)
+}
+
+/// Bases of the log files under their names.
+fn bases(dir: &Path) -> Vec<i64> {
+    let names = std::fs::read_dir(dir.join("t-0")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let parsed = |name: String| match segment::parse_name(&name) {
+        Some((base, LOG)) => Some(base.get()),
+        Some(_) | None => None,
+    };
+    let mut bases: Vec<i64> = names.filter_map(parsed).collect();
+    bases.sort_unstable();
+    bases
+}
+
+#[test]
+fn nothing_more_is_dropped_before_the_files_have_other_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, deletion) = dropped(dir.path());
+    assert_eq!(log.drop_old_segments(Offset::new(8), Millis(0)).unwrap(), 0);
+    let outcome = deletion.run();
+    log.end_deletion(&deletion, outcome).unwrap();
+    assert_eq!(log.drop_old_segments(Offset::new(8), Millis(0)).unwrap(), 2);
+    assert_eq!(bases(dir.path()), [4, 6, 8]);
+}
+
+#[test]
+fn thread_that_comes_late_does_not_rename_a_new_segment_of_the_same_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, late) = dropped(dir.path());
+    log.truncate_fully_and_start_at(Offset::new(2), Millis(0)).unwrap();
+    let outcome = late.run();
+    log.end_deletion(&late, outcome).unwrap();
+    assert_eq!(bases(dir.path()), [2]);
+}
+
+#[test]
+fn a_closed_log_leaves_nothing_that_was_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _never_run) = dropped(dir.path());
+    log.close().unwrap();
+    assert_eq!(bases(dir.path()), [4, 6, 8]);
+}
