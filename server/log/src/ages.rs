@@ -115,3 +115,77 @@ impl Log {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use types::LeaderEpoch;
+
+    use super::*;
+    use crate::testing::{batch, clean, open, open_new};
+    use crate::{AppendOrigin, LogConfig};
+
+    /// Three segments of two records each, the last one active, opened anew: of the closed ones,
+    /// which end at 2 and 4, nothing is known but their files.
+    fn reopened(dir: &Path, config: LogConfig) -> Log {
+        let mut log = open_new(dir, config.clone());
+        for seed in 0..3 {
+            let (epoch, origin) = (LeaderEpoch(0), AppendOrigin::Client);
+            log.append_as_leader(batch(2, seed), epoch, origin, Millis(0)).unwrap();
+            if seed < 2 {
+                log.roll(Millis(0)).unwrap();
+            }
+        }
+        let recovery_point = log.close().unwrap();
+        open(dir, config, clean(recovery_point)).unwrap()
+    }
+
+    fn by_time() -> LogConfig {
+        LogConfig { retention_ms: Some(Millis(1000)), ..LogConfig::default() }
+    }
+
+    #[test]
+    fn nothing_expires_before_its_age_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = reopened(dir.path(), by_time());
+        let (end, now) = (Offset::new(4), Millis(9999));
+        assert_eq!(log.drop_old_segments(end, now).unwrap(), 0);
+        let read = log.ages_for_retention(end, now).unwrap();
+        log.learn_ages(read.run()).unwrap();
+        assert!(log.ages_for_retention(end, now).is_none(), "it knows all");
+        assert_eq!(log.drop_old_segments(end, now).unwrap(), 2);
+    }
+
+    #[test]
+    fn compaction_asks_for_ages_where_its_settings_go_by_them() {
+        let compact = LogConfig { compact: true, delete: false, ..LogConfig::default() };
+        let min_lag = LogConfig { min_compaction_lag_ms: Millis(1), ..compact.clone() };
+        let max_lag = LogConfig { max_compaction_lag_ms: Millis(1), ..compact.clone() };
+        let cases =
+            [("no lag", compact, false), ("least lag", min_lag, true), ("most lag", max_lag, true)];
+        for (name, config, asks) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = reopened(dir.path(), config);
+            let read = log.ages_for_compaction();
+            assert_eq!(read.is_some(), asks, "{name}");
+            if let Some(read) = read {
+                log.learn_ages(read.run()).unwrap();
+            }
+            assert!(log.ages_for_compaction().is_none(), "{name}: it knows all");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_while_the_segment_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = reopened(dir.path(), by_time());
+        let (end, now) = (Offset::new(4), Millis(9999));
+        let read = |log: &Log| log.ages_for_retention(end, now).unwrap();
+        let (early, late) = (read(&log), read(&log));
+        std::fs::remove_file(log.dir().join("00000000000000000000.timeindex")).unwrap();
+        log.learn_ages(early.run()).unwrap_err();
+        log.truncate_fully_and_start_at(Offset::new(9), now).unwrap();
+        log.learn_ages(late.run()).unwrap();
+    }
+}
