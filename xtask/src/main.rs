@@ -1,9 +1,10 @@
-//! Checks and generators for the workspace: `cargo xtask tidy | codegen [--check] | ci`.
+//! Checks and generators for the workspace: `cargo xtask tidy | codegen [--check] | ci | sim`.
 //!
 //! Not here: running the product or its system tests; `./run` and `./test` do that.
 
 mod ci;
 mod codegen;
+mod sim;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <task>
   tidy              edges between crates, head comments, shape of the code, words
   codegen [--check] write the generated code; with --check only say whether it is stale
-  ci                formatting, clippy with warnings as errors, tests";
+  ci                formatting, clippy with warnings as errors, tests
+  sim --seeds N     runs of a simulated cluster, one for each seed below N; --seed S runs one again";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         ["codegen"] => codegen::run(&root, false),
         ["codegen", "--check"] => codegen::run(&root, true),
         ["ci"] => ci::run(&root),
+        ["sim", ..] => sim::run(&root, &words[1..]),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match outcome {

@@ -53,6 +53,14 @@ pub struct FetchPartition {
     pub high_watermark: i64,
 }
 
+impl FetchPartition {
+    /// Whether a follower says that it knows less of what is committed than it could.
+    fn is_behind(&self, high_watermark: Option<Offset>) -> bool {
+        let could_know = high_watermark.map(|end| end.get().min(self.fetch_offset));
+        self.high_watermark >= 0 && could_know.is_some_and(|end| self.high_watermark < end)
+    }
+}
+
 /// One partition to read for a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FetchTarget {
@@ -239,7 +247,9 @@ impl FetchSessions {
         let Some(session) = self.sessions.get_mut(&fetch.session_id) else { return true };
         let Some(&at) = session.index.get(key) else { return true };
         let now_told = (answered.error, answered.high_watermark, answered.log_start);
-        let changed = session.entries[at].told != Some(now_told);
+        // What was told once may have been ignored: a follower drops answers to former questions.
+        let is_behind = session.entries[at].target.want.is_behind(answered.high_watermark);
+        let changed = is_behind || session.entries[at].told != Some(now_told);
         session.entries[at].told = Some(now_told);
         if answered.has_data {
             session.first = (at + 1) % session.entries.len();

@@ -45,6 +45,10 @@ const ROOMS: &[Room] = &[
             "net",
         ],
     },
+    Room {
+        name: "sim",
+        uses: &["types", "protocol", "records", "config", "metadata", "raft", "replication", "log"],
+    },
     Room { name: "client", uses: &["types", "protocol", "records", "config"] },
     Room { name: "cli", uses: &["types", "protocol", "records", "config", "client"] },
     Room { name: "thalweg", uses: &["types", "config", "client", "node", "cli"] },

@@ -78,6 +78,27 @@ fn incremental_response_carries_only_what_changed() {
     assert!(sessions.answer(&again, &key("a", 0), Answered { has_data: true, ..quiet(6) }));
 }
 
+/// A follower drops the answer to a question of a former epoch, and with it the high watermark.
+#[test]
+fn a_follower_that_knows_less_than_it_was_told_is_told_again() {
+    let mut sessions = FetchSessions::new(2);
+    let knows = |high_watermark| {
+        let mut target = target("a", 0);
+        (target.want.fetch_offset, target.want.high_watermark) = (8, high_watermark);
+        target
+    };
+    let full = sessions.open((0, 0), vec![knows(3)], &[], T0, 7).unwrap();
+    assert!(sessions.answer(&full, &key("a", 0), quiet(5)));
+    let again = sessions.open((7, 1), vec![], &[], T0, 0).unwrap();
+    assert!(sessions.answer(&again, &key("a", 0), quiet(5)));
+    let learned = sessions.open((7, 2), vec![knows(5)], &[], T0, 0).unwrap();
+    assert!(!sessions.answer(&learned, &key("a", 0), quiet(5)));
+    // Beyond its own log it knows nothing: it could not use more.
+    assert!(sessions.answer(&learned, &key("a", 0), quiet(9)));
+    let at_end = sessions.open((7, 3), vec![knows(8)], &[], T0, 0).unwrap();
+    assert!(!sessions.answer(&at_end, &key("a", 0), quiet(9)));
+}
+
 #[test]
 fn next_fetch_begins_behind_the_partition_that_had_data() {
     let mut sessions = FetchSessions::new(2);

@@ -1,0 +1,42 @@
+//! Known bugs that can be planted, to see that the simulation finds each. They live in the loops
+//! around the deciding crates: the product has no switch for any of them.
+
+/// A bug, one of each class.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Bug {
+    /// A leader counts what it has written, not what it has synced.
+    AckBeforeSync,
+    /// A follower asks for more, and so confirms, before its disk has what came.
+    ConfirmBeforeSync,
+    /// A voter forgets its vote when it restarts.
+    VoteNotPersisted,
+    /// A new follower cuts its log to its high watermark instead of where the epochs part.
+    TruncateToHighWatermark,
+    /// A leader takes a follower out of the ISR without the controller.
+    IsrShrunkUntold,
+    /// Brokers act on metadata that is not committed.
+    MetadataBeforeCommit,
+    /// The controller answers before its decision is committed.
+    AnswerBeforeCommit,
+    /// A leader serves consumers what is not committed.
+    ServedBeforeCommit,
+    /// A producer's retry is not told from a new batch.
+    RetriesNotKnown,
+    /// Replicas of the metadata log count what they have not synced.
+    QuorumBeforeSync,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::AckBeforeSync,
+        Self::ConfirmBeforeSync,
+        Self::TruncateToHighWatermark,
+        Self::IsrShrunkUntold,
+        Self::MetadataBeforeCommit,
+        Self::AnswerBeforeCommit,
+        Self::ServedBeforeCommit,
+        Self::RetriesNotKnown,
+        Self::QuorumBeforeSync,
+    ];
+}
