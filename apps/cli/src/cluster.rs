@@ -6,6 +6,7 @@ use clap::Subcommand;
 use client::{Admin, QuorumReplica, TopicDescription};
 use serde::Serialize;
 
+use crate::balance;
 use crate::connect::Common;
 use crate::output::{Format, Table, or_dash, print};
 
@@ -29,6 +30,11 @@ enum Action {
     Logdirs,
     /// Tells about the metadata quorum
     Quorum,
+    /// Evens out replicas, bytes and leaders among the brokers
+    ///
+    /// Copies a few partitions at a time and shows how far it is. Ctrl-C takes back the moves that
+    /// are under way; the same command goes on later.
+    Balance(balance::Options),
 }
 
 #[derive(Debug, Serialize)]
@@ -101,6 +107,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Action::Features => features(&admin, output).await?,
         Action::Logdirs => log_dirs(&admin, output).await?,
         Action::Quorum => quorum(&admin, output).await?,
+        Action::Balance(options) => return balance::run(&admin, output, None, options).await,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,8 @@
 //! `client` alone, so they work with any Kafka broker. What they print in JSON and YAML is an
 //! interface: fields are added, never renamed.
 
+mod balance;
+mod broker;
 mod cluster;
 mod config;
 mod connect;
@@ -38,6 +40,8 @@ pub enum Command {
     Config(config::Arguments),
     /// Tells about the cluster itself
     Cluster(cluster::Arguments),
+    /// Takes a broker out of service
+    Broker(broker::Arguments),
 }
 
 impl Command {
@@ -50,6 +54,7 @@ impl Command {
             Self::Group(arguments) => &mut arguments.common.connect,
             Self::Config(arguments) => &mut arguments.common.connect,
             Self::Cluster(arguments) => &mut arguments.common.connect,
+            Self::Broker(arguments) => &mut arguments.common.connect,
         };
         connect.bootstrap = addresses;
     }
@@ -81,6 +86,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Group(arguments) => group::run(arguments).await?,
         Command::Config(arguments) => config::run(arguments).await?,
         Command::Cluster(arguments) => return cluster::run(arguments).await,
+        Command::Broker(arguments) => return broker::run(arguments).await,
     }
     Ok(ExitCode::SUCCESS)
 }
