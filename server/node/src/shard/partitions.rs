@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use ::metadata::controller::GROUP_METADATA_TOPIC;
 use ::metadata::image::Topic;
-use ::metadata::image::directory;
 use ::metadata::{Changes, Image};
 use log::{FolderKind, Log, LogError};
 use types::{ErrorCode, TopicPartition};
@@ -91,9 +90,8 @@ impl Shard {
             return;
         }
         let name = TopicPartition::new(Arc::clone(&topic.name), index);
-        let wanted = replica.directory_of(here).filter(|id| !directory::is_reserved(*id));
         let dirs = &self.shared.dirs;
-        let dir = match dirs.place(&name, wanted, recovered.is_none()) {
+        let dir = match self.place(&name, replica, recovered.is_none()) {
             Ok(dir) => dir,
             Err(fault) => return self.note_unopened(id, Closed::new(name, 0), &fault),
         };

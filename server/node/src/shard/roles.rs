@@ -5,14 +5,17 @@
 //! followed, or led by.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use ::metadata::image::{Partition as Replica, Topic};
+use ::metadata::image::{Partition as Replica, Topic, directory};
 use ::metadata::{Changes, Image};
+use log::LogError;
 use replication::{Leader, Term};
-use types::{ErrorCode, Millis, Offset};
+use types::{BrokerId, ErrorCode, Millis, Offset, TopicPartition};
 
 use super::Shard;
 use super::partition::{PartitionId, Role, RoleChange};
+use crate::dirs::Dir;
 
 impl Shard {
     /// Acts on changes of partitions; the image is in place.
@@ -30,8 +33,38 @@ impl Shard {
                 self.delete(id, ErrorCode::NotLeaderOrFollower);
                 continue;
             }
+            self.begin_anew(id, replica);
             self.take_if_owned(topic, id.index, None);
             self.learn_role(id, replica, image);
+        }
+    }
+
+    /// The directory of a partition, or where a replica begins anew whose directory this node does
+    /// not have any more: a disk was replaced. It must not be one that could be elected, since
+    /// others would take an empty log for all there is.
+    pub(super) fn place(
+        &self,
+        name: &TopicPartition,
+        replica: &Replica,
+        is_new: bool,
+    ) -> Result<&Dir, LogError> {
+        let (dirs, here) = (&self.shared.dirs, self.shared.config.node_id);
+        let wanted = replica.directory_of(here).filter(|id| !directory::is_reserved(*id));
+        match dirs.place(name, wanted, is_new) {
+            Err(LogError::Missing { .. }) if !may_lead(replica, here) => {
+                dirs.place(name, None, false)
+            }
+            placed => placed,
+        }
+    }
+
+    /// Forgets that a replica had no place, where it can have one now.
+    fn begin_anew(&self, id: PartitionId, replica: &Replica) {
+        let mut unopened = self.unopened.borrow_mut();
+        let Some(closed) = unopened.get(&id) else { return };
+        let is_found = self.shared.dirs.found(&closed.name).is_some();
+        if !is_found && self.place(&closed.name, replica, false).is_ok() {
+            unopened.remove(&id);
         }
     }
 
@@ -87,7 +120,7 @@ impl Shard {
     pub(super) fn take_role(self: &Rc<Self>, id: PartitionId) {
         let image = self.image();
         let here = self.shared.config.node_id;
-        let topic: Option<&std::sync::Arc<Topic>> = image.topic_by_id(id.topic);
+        let topic: Option<&Arc<Topic>> = image.topic_by_id(id.topic);
         let Some((topic, replica)) = topic.and_then(|one| Some((one, one.partition(id.index)?)))
         else {
             return;
@@ -112,6 +145,11 @@ impl Shard {
         // A leader's epoch begins on the disk, too.
         self.commits.push(&partition);
     }
+}
+
+/// Whether a replica may be elected, as far as the cluster knows, or is the only one.
+fn may_lead(replica: &Replica, id: BrokerId) -> bool {
+    replica.replicas.len() == 1 || replica.isr.contains(&id) || replica.elr.contains(&id)
 }
 
 fn term_of(replica: &Replica, min_isr: usize) -> Term<'_> {

@@ -23,14 +23,14 @@ use crate::client::{Client, eventually};
 use crate::configs::{TOPIC, set};
 
 /// Node 1 is the controller, nodes 2 and 3 are brokers.
-struct Cluster {
+pub struct Cluster {
     dir: tempfile::TempDir,
     controller: Option<Node>,
     brokers: Vec<(i32, Node)>,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let mut this =
             Self { dir: tempfile::tempdir().unwrap(), controller: None, brokers: vec![] };
         let roles = [("process.roles", "controller"), ("listeners", "CONTROLLER://127.0.0.1:0")];
@@ -41,7 +41,7 @@ impl Cluster {
         this
     }
 
-    fn start_broker(&mut self, id: i32) {
+    pub fn start_broker(&mut self, id: i32) {
         let controller = self.controller.as_ref().unwrap().listeners()[0].1.to_string();
         let roles = [("process.roles", "broker"), ("listeners", "PLAINTEXT://127.0.0.1:0")];
         let node = self.node(id, &controller, &roles);
@@ -57,6 +57,8 @@ impl Cluster {
             ("controller.quorum.bootstrap.servers", controller),
             ("log.dirs", &dir),
             ("broker.heartbeat.interval.ms", "100"),
+            ("offsets.topic.num.partitions", "1"),
+            ("offsets.topic.replication.factor", "2"),
             ("thalweg.shards", "2"),
         ];
         let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
@@ -66,12 +68,12 @@ impl Cluster {
         Node::start(StartOptions { fixed, cluster_id, has_picked_id: false }).unwrap()
     }
 
-    fn client(&self, id: i32) -> Client {
+    pub fn client(&self, id: i32) -> Client {
         let (_, node) = self.brokers.iter().find(|(broker, _)| *broker == id).unwrap();
         Client::connect(address(node))
     }
 
-    fn stop(&mut self, id: i32) {
+    pub fn stop(&mut self, id: i32) {
         let at = self.brokers.iter().position(|(broker, _)| *broker == id).unwrap();
         self.brokers.remove(at).1.stop().unwrap();
     }
@@ -94,7 +96,7 @@ fn address(node: &Node) -> SocketAddr {
 }
 
 /// The brokers that a broker knows, and whether they are fenced.
-fn brokers(client: &mut Client) -> Vec<(i32, bool)> {
+pub fn brokers(client: &mut Client) -> Vec<(i32, bool)> {
     let request = DescribeClusterRequest {
         endpoint_type: 1,
         include_fenced_brokers: true,

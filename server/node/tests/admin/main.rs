@@ -20,6 +20,7 @@ mod produce;
 mod producers;
 mod quorum;
 mod records;
+mod replication;
 mod retention;
 mod stop;
 mod topics;

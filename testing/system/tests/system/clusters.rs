@@ -40,6 +40,11 @@ fn a_cluster_keeps_every_promise_when_the_leader_is_stopped() -> anyhow::Result<
 }
 
 #[test]
+fn a_cluster_keeps_every_promise_when_a_disk_is_replaced() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_a_disk_is_replaced", Drill::ReplaceDisk)
+}
+
+#[test]
 fn a_cluster_keeps_every_promise_when_all_nodes_are_killed() -> anyhow::Result<()> {
     drill("clusters::a_cluster_keeps_every_promise_when_all_nodes_are_killed", Drill::KillAll)
 }

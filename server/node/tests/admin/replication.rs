@@ -1,0 +1,149 @@
+//! Partitions with replicas on two brokers: what counts as acknowledged, who serves, what moves.
+
+use protocol::ApiKey;
+use protocol::messages::create_topics::{
+    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+};
+use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use protocol::messages::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponse,
+};
+use protocol::messages::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
+};
+use records::{BatchBuilder, Compression};
+use types::ErrorCode;
+
+use crate::client::{Client, eventually};
+use crate::cluster::{Cluster, brokers};
+
+const TOPIC: &str = "t";
+const GROUP: &str = "g";
+
+/// Both brokers are in, and the topic has a replica on each; records need both of them.
+fn start() -> Cluster {
+    let cluster = Cluster::start();
+    let mut client = cluster.client(2);
+    eventually("both brokers to be let in", || {
+        (brokers(&mut client) == [(2, false), (3, false)]).then_some(())
+    });
+    let both = CreatableTopicConfig {
+        name: "min.insync.replicas".to_owned(),
+        value: Some("2".to_owned()),
+        ..Default::default()
+    };
+    let topic = CreatableTopic {
+        name: TOPIC.to_owned(),
+        num_partitions: 1,
+        replication_factor: 2,
+        configs: vec![both],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let answer: CreateTopicsResponse = client.call(ApiKey::CreateTopics, 7, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+    cluster
+}
+
+/// Leader and number of replicas in sync of the topic's partition, as a broker knows them.
+fn state(client: &mut Client, topic: &str) -> Option<(i32, usize)> {
+    let topic = MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+    let answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
+    let partition = answer.topics.first()?.partitions.first()?;
+    Some((partition.leader_id, partition.isr_nodes.len()))
+}
+
+fn append(client: &mut Client) -> ErrorCode {
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.append(1, None, Some(b"v"), &[]);
+    ErrorCode::from_wire(client.append(TOPIC, batch.build(), 9).error_code)
+}
+
+#[test]
+fn records_are_refused_while_too_few_replicas_are_in_sync() {
+    let mut cluster = start();
+    let leader = eventually("a leader", || state(&mut cluster.client(2), TOPIC)).0;
+    let other = 5 - leader;
+    let (mut leads, mut follows) = (cluster.client(leader), cluster.client(other));
+    eventually("the leader to serve", || append(&mut leads).is_none().then_some(()));
+    let refused = append(&mut follows);
+    assert_eq!(refused, ErrorCode::NotLeaderOrFollower, "a follower takes no records");
+
+    cluster.stop(other);
+    eventually("the follower to be out of sync", || {
+        (state(&mut leads, TOPIC)? == (leader, 1)).then_some(())
+    });
+    assert_eq!(append(&mut leads), ErrorCode::NotEnoughReplicas);
+
+    cluster.start_broker(other);
+    eventually("the follower to be in sync again", || {
+        (state(&mut leads, TOPIC)? == (leader, 2)).then_some(())
+    });
+    eventually("records to be taken again", || append(&mut leads).is_none().then_some(()));
+}
+
+/// The broker that serves the group, as another one says.
+fn coordinator(client: &mut Client) -> Option<i32> {
+    let coordinator_keys = vec![GROUP.to_owned()];
+    let request = FindCoordinatorRequest { coordinator_keys, ..Default::default() };
+    let answer: FindCoordinatorResponse = client.call(ApiKey::FindCoordinator, 4, &request);
+    let found = answer.coordinators.first()?;
+    (found.error_code == 0).then_some(found.node_id)
+}
+
+fn commit(client: &mut Client, committed_offset: i64) -> ErrorCode {
+    let partition = OffsetCommitRequestPartition { committed_offset, ..Default::default() };
+    let topic = OffsetCommitRequestTopic {
+        name: TOPIC.to_owned(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = OffsetCommitRequest {
+        group_id: GROUP.to_owned(),
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let answer: OffsetCommitResponse = client.call(ApiKey::OffsetCommit, 8, &request);
+    ErrorCode::from_wire(answer.topics[0].partitions[0].error_code)
+}
+
+/// What the group has committed, where the broker serves it.
+fn committed(client: &mut Client) -> Option<i64> {
+    let topic = OffsetFetchRequestTopics {
+        name: TOPIC.to_owned(),
+        partition_indexes: vec![0],
+        ..Default::default()
+    };
+    let group = OffsetFetchRequestGroup {
+        group_id: GROUP.to_owned(),
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+    let answer: OffsetFetchResponse = client.call(ApiKey::OffsetFetch, 8, &request);
+    let group = answer.groups.first().filter(|group| group.error_code == 0)?;
+    Some(group.topics[0].partitions[0].committed_offset)
+}
+
+#[test]
+fn a_group_is_served_by_whoever_leads_its_partition_next() {
+    let mut cluster = start();
+    let first = eventually("a coordinator", || coordinator(&mut cluster.client(2)));
+    let mut serves = cluster.client(first);
+    eventually("the commit", || commit(&mut serves, 42).is_none().then_some(()));
+    let next = 5 - first;
+    let mut other = cluster.client(next);
+    assert_eq!(committed(&mut other), None, "a follower serves no groups");
+    eventually("both to have the offsets", || {
+        (state(&mut other, "__consumer_offsets")?.1 == 2).then_some(())
+    });
+
+    cluster.stop(first);
+    eventually("another coordinator", || (coordinator(&mut other)? == next).then_some(()));
+    assert_eq!(eventually("the offsets", || committed(&mut other)), 42);
+    eventually("the next commit", || commit(&mut other, 43).is_none().then_some(()));
+    assert_eq!(committed(&mut other), Some(43));
+}
