@@ -59,7 +59,7 @@ impl Follower {
 
     pub(crate) fn hurry(&mut self, by: Millis) {
         self.deadline = self.deadline.min(by);
-        // It has said itself that it leads no more.
+        // It has said itself that it leads no more, or is gone.
         self.has_fetched = false;
     }
 

@@ -198,6 +198,22 @@ impl Raft {
         }
     }
 
+    /// As [`Raft::failed`], where nobody listens any more. If that was the leader it has most likely
+    /// ended, and who follows it waits no longer than it takes the others to see that, too: an
+    /// election still needs a majority that has lost it (KIP-996).
+    pub fn unreachable(&mut self, id: RequestId, now: Millis) {
+        let Some(to) = self.requests.end(id) else { return };
+        self.requests.rest(to, now + self.config.retry_backoff);
+        let timeout = self.config.election_timeout.get();
+        let by = now + Millis(timeout / 20) + self.chance(Millis(timeout / 4));
+        if let Role::Follower(state) = &mut self.role
+            && to == Some(state.leader())
+            && state.has_fetched()
+        {
+            state.hurry(by);
+        }
+    }
+
     /// A record with the voters is in the log at `offset`: it counts from now on.
     pub fn replay(&mut self, offset: Offset, voters: VoterSet) {
         if self.voters.latest_offset().is_none_or(|latest| latest < offset) {

@@ -128,6 +128,11 @@ impl Driver {
                 self.raft.failed(id, now);
                 Ok(())
             }
+            Message::Unreachable(id) => {
+                self.remote.ended();
+                self.raft.unreachable(id, now);
+                Ok(())
+            }
             Message::Look(look) => {
                 look(self);
                 Ok(())
@@ -295,7 +300,10 @@ impl Driver {
             let changes = Changes::between(&before, &self.committed);
             // Most records of an idle quorum say nothing.
             if changes != Changes::default() {
+                let (partitions, begun) = (changes.partitions.len(), clock::monotonic());
                 (publishing.publish)(&self.committed, &Arc::new(changes));
+                let took = (clock::monotonic() - begun).get();
+                tracing::debug!("{partitions} changed partitions reached all shards in {took} ms");
             }
         }
         if self.publishing.is_some() {

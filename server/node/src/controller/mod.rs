@@ -70,6 +70,8 @@ enum Message {
         id: RequestId,
         response: Option<raft::Response>,
     },
+    /// Nobody listens where a request was to go.
+    Unreachable(RequestId),
     Look(Box<dyn FnOnce(&mut Driver) + Send>),
     Stop,
 }

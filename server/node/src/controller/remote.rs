@@ -96,12 +96,18 @@ impl Remote {
         self.under_way += 1;
         let inbox = self.inbox.clone();
         let answered = move |response: Result<Option<Response>, PeerError>| {
-            let response = response.unwrap_or_else(|fault| {
-                tracing::debug!("a request within the quorum has failed: {fault}");
-                None
-            });
+            let message = match response {
+                Ok(response) => Message::Answered { id, response },
+                Err(fault) => {
+                    tracing::debug!("a request within the quorum has failed: {fault}");
+                    match fault {
+                        PeerError::Unreachable { .. } => Message::Unreachable(id),
+                        _ => Message::Answered { id, response: None },
+                    }
+                }
+            };
             // Fails where the controller has ended.
-            _ = inbox.send(Message::Answered { id, response });
+            _ = inbox.send(message);
         };
         let Some((host, port)) = self.address(endpoints) else { return answered(Ok(None)) };
         if let Request::ChangeVoters(change) = &request {
