@@ -204,6 +204,7 @@ fn resolve(fixed: &StaticConfig, cluster_id: Option<&str>) -> anyhow::Result<Nod
     config.refuse_secured_listeners()?;
     refuse_authorizer(fixed)?;
     refuse_own_cluster(&config, cluster_id)?;
+    refuse_second_cluster(&config)?;
     Ok(config)
 }
 
@@ -243,6 +244,23 @@ fn refuse_own_cluster(config: &NodeConfig, cluster_id: Option<&str>) -> anyhow::
         bail!(
             "{} is not formatted, and other nodes belong to this cluster: set CLUSTER_ID to their \
              cluster's id, or format the directory with it",
+            config.metadata_log_dir
+        );
+    }
+    Ok(())
+}
+
+/// Refuses to begin a cluster of its own where the settings name several controllers: each of them
+/// would, and they would never find each other.
+fn refuse_second_cluster(config: &NodeConfig) -> anyhow::Result<()> {
+    let quorum = &config.quorum;
+    let begins = config.roles.controller && quorum.voters.is_empty() && !quorum.auto_join;
+    let formatted = std::path::Path::new(&config.metadata_log_dir).join("meta.properties");
+    if begins && quorum.bootstrap_servers.len() > 1 && !formatted.exists() {
+        bail!(
+            "{} is not formatted, and controller.quorum.bootstrap.servers names other controllers: \
+             format it as the first one or as one of them (kafka-storage format), or set \
+             controller.quorum.auto.join.enable on all but the first",
             config.metadata_log_dir
         );
     }

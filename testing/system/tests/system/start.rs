@@ -80,6 +80,16 @@ fn a_listener_that_cannot_be_secured_yet_is_refused() -> anyhow::Result<()> {
 }
 
 #[test]
+fn one_of_several_controllers_does_not_begin_a_cluster_of_its_own() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let servers = "controller.quorum.bootstrap.servers";
+    let spec = NodeSpec::new(folder.path())?.with(servers, "127.0.0.1:9,127.0.0.1:10");
+    let output = refusal(&spec)?;
+    ensure!(output.contains(servers) && output.contains("not formatted"), "{output}");
+    Ok(())
+}
+
+#[test]
 fn a_port_in_use_is_named() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let spec = NodeSpec::new(folder.path())?;
