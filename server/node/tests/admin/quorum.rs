@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,8 @@ use crate::client::Client;
 
 /// Until then something has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Tests run side by side: each takes the next.
+static PORT: AtomicU16 = AtomicU16::new(20_000);
 const CLUSTER_ID: &str = "AAAAAAAAAAAAAAAAAAAAAQ";
 
 /// Static voters 1, 2 and 3, each on an address of its own.
@@ -42,7 +45,7 @@ impl Controllers {
     fn start(more: &[(&'static str, &'static str)]) -> Self {
         // Addresses of the loopback network that only this process uses.
         let [high, low, ..] = std::process::id().to_le_bytes();
-        let port = 20_000 + u16::try_from(line!()).unwrap() + u16::try_from(more.len()).unwrap();
+        let port = PORT.fetch_add(1, Ordering::Relaxed);
         let addresses = [1, 2, 3].map(|node| SocketAddr::from(([127, high, low, node], port)));
         let dir = tempfile::tempdir().unwrap();
         let mut this = Self { dir, addresses, nodes: [None, None, None], more: more.to_vec() };
