@@ -6,7 +6,9 @@
 //! controller: with the next one every broker gets a whole session.
 //!
 //! A closed connection is only a hint. A process that was killed leaves nothing else behind, so its
-//! broker gets [`RECONNECT_GRACE`] to be heard of again instead of the rest of its session.
+//! broker gets [`RECONNECT_GRACE`] to be heard of again instead of the rest of its session. So is
+//! the end of a controller that is a broker, too: nobody elects another one while it is well, so
+//! its broker gets [`SUCCESSION_GRACE`] to be heard of by its successor.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -32,6 +34,10 @@ use crate::to_controller::change;
 
 /// How long a broker has to connect again and be heard of once its connection was closed.
 const RECONNECT_GRACE: Millis = Millis(500);
+
+/// How long the broker of a former active controller has to be heard of by the new one. It has to
+/// learn who that is first, and to connect.
+const SUCCESSION_GRACE: Millis = Millis(1000);
 
 /// From this `metadata.version` on (4.3-IV0), the cluster knows of cordoned directories.
 const CORDONED_SINCE: i16 = 30;
@@ -136,8 +142,8 @@ pub async fn beat(
         let id = BrokerId(request.broker_id);
         let facts = {
             let mut notes = sessions.follow(image, quorum, arrived);
-            // Noted as it arrived, unless the broker was not known here yet.
-            if !notes.sessions.is_alive(id, arrived) {
+            // Noted as it arrived, unless the broker was not known in this epoch yet.
+            if !notes.sessions.is_alive(id, arrived) || !notes.sessions.is_heard_of(id) {
                 notes.sessions.heard(&request, arrived);
             }
             notes.sessions.heartbeat_facts(id)
@@ -169,8 +175,16 @@ pub async fn beat(
 pub async fn run(shard: Rc<Shard>) {
     let shared = &shard.shared;
     let mut active = shared.controller.active();
+    let mut former = None;
     loop {
-        let leads = active.borrow_and_update().leader == Some(shared.config.node_id);
+        let leader = active.borrow_and_update().leader;
+        let leads = leader == Some(shared.config.node_id);
+        if leads && let Some(former) = former.take() {
+            suspect_former(shared, former).await;
+        } else if !leads {
+            // An election may end before it was seen that it began.
+            former = leader.or(former);
+        }
         let next = if leads { look(shared).await } else { None };
         let ended = async {
             match next {
@@ -188,6 +202,22 @@ pub async fn run(shard: Rc<Shard>) {
             () = change(&mut active) => {}
         }
     }
+}
+
+/// The former controller was given up by a majority, or gave up: its broker may be gone, too.
+async fn suspect_former(shared: &Shared, former: BrokerId) {
+    let sessions = Arc::clone(&shared.sessions);
+    let decide = move |image: &Image, quorum: &QuorumFacts, _: &mut Context<'_>| {
+        let now = clock::monotonic();
+        let mut notes = sessions.follow(image, quorum, now);
+        // Heard of here already: it lives, and knows who leads.
+        if !notes.sessions.is_heard_of(former) {
+            notes.sessions.suspect(former, now + SUCCESSION_GRACE);
+        }
+        Decision { records: vec![], response: () }
+    };
+    // Where this node leads no more it is not the one to suspect anybody.
+    _ = shared.controller.decide_with_facts(decide).await;
 }
 
 /// Fences whoever is due; says when to look again.

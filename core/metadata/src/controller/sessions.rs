@@ -87,6 +87,11 @@ impl BrokerSessions {
         session.and_then(|session| session.ends).is_some_and(|ends| now <= ends)
     }
 
+    /// Whether this controller had a heartbeat of the registered run of a broker.
+    pub fn is_heard_of(&self, id: BrokerId) -> bool {
+        self.brokers.get(&id).is_some_and(|session| session.read_offset >= 0)
+    }
+
     /// A broker whose session has run out and that is not fenced yet. One at a time: the next is
     /// to be fenced by what the image is then.
     pub fn expired(&self, now: Millis) -> Option<BrokerId> {
@@ -218,6 +223,18 @@ mod tests {
             beat(&mut sessions, id, epoch, 20, 8000);
         }
         assert_eq!(sessions.next_check(), Some(Millis(14_000)));
+    }
+
+    #[test]
+    fn new_controller_has_heard_of_nobody() {
+        let (_, mut sessions) = cluster();
+        assert!(!sessions.is_heard_of(BrokerId(1)));
+        beat(&mut sessions, 1, 99, 20, 2000);
+        assert!(!sessions.is_heard_of(BrokerId(1)), "that was another run");
+        beat(&mut sessions, 1, 11, 20, 2000);
+        assert!(sessions.is_heard_of(BrokerId(1)));
+        assert!(!sessions.is_heard_of(BrokerId(2)));
+        assert!(!sessions.is_heard_of(BrokerId(4)));
     }
 
     #[test]
