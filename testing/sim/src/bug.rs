@@ -8,7 +8,7 @@ pub enum Bug {
     AckBeforeSync,
     /// A follower asks for more, and so confirms, before its disk has what came.
     ConfirmBeforeSync,
-    /// A voter forgets its vote when it restarts.
+    /// A voter forgets its vote, and the epoch of it, when it restarts.
     VoteNotPersisted,
     /// A new follower cuts its log to its high watermark instead of where the epochs part.
     TruncateToHighWatermark,
@@ -28,9 +28,10 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AckBeforeSync,
         Self::ConfirmBeforeSync,
+        Self::VoteNotPersisted,
         Self::TruncateToHighWatermark,
         Self::IsrShrunkUntold,
         Self::MetadataBeforeCommit,

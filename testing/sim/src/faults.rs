@@ -36,7 +36,7 @@ impl World {
     fn disturb(&mut self) {
         let count = self.machines.len();
         let (at, other) = (self.below(count), self.below(count));
-        match self.rng.below(20) {
+        match self.rng.below(22) {
             0..=2 => self.hit(at),
             3..=6 => self.restart(at),
             7 => {
@@ -76,7 +76,11 @@ impl World {
                 self.crash(at);
                 self.restart(at);
             }
-            16 => {
+            16 | 17 => {
+                self.trace.note(self.now, "the controller hands over");
+                self.step_down();
+            }
+            18 => {
                 self.trace.note(self.now, format_args!("asked for another vote of {other}"));
                 self.ask(UNAWAITED, Ask::Voter(broker_id(other)));
             }

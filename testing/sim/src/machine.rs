@@ -105,6 +105,12 @@ impl Process {
         self.broker.tick(self.quorum.leader(), now)
     }
 
+    /// Hands the leadership of the quorum over.
+    pub fn step_down(&mut self, now: Millis) -> anyhow::Result<()> {
+        self.quorum.step_down(now)?;
+        self.settle(now)
+    }
+
     /// Takes a message.
     pub fn take(&mut self, from: Peer, message: Message, now: Millis) -> anyhow::Result<()> {
         let broker = &mut self.broker;

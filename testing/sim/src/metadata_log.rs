@@ -45,11 +45,10 @@ impl MetadataLog {
         let config = LogConfig { segment_bytes: 16 << 10, ..LogConfig::default() };
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let log = Log::open(shared, FOLDER.into(), Arc::new(config), Opening::NEW, now)?;
-        let forgets = bug == Some(Bug::VoteNotPersisted);
-        let mut election = read_state(disk)?;
-        if forgets {
-            election.voted = None;
-        }
+        let election = match bug {
+            Some(Bug::VoteNotPersisted) => Election::default(),
+            _ => read_state(disk)?,
+        };
         Ok((Self { disk: disk.clone(), log, bug }, election))
     }
 

@@ -261,6 +261,12 @@ impl Quorum {
         Ok(reply)
     }
 
+    /// Hands the leadership of the quorum over, as before a stop.
+    pub fn step_down(&mut self, now: Millis) -> anyhow::Result<()> {
+        self.raft.step_down(now);
+        self.settle(now)
+    }
+
     /// Makes a machine a voter, or takes its vote away. A refusal is an answer, too.
     pub fn change_voter(&mut self, id: BrokerId, now: Millis) -> anyhow::Result<()> {
         _ = match self.raft.voters().latest().contains(key(id)) {

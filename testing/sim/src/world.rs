@@ -178,11 +178,23 @@ impl World {
         self.ask(self.created, Ask::Create(request));
     }
 
-    /// Asks whoever is the active controller just now.
-    pub fn ask(&mut self, id: u64, ask: Ask) {
+    fn controller(&self) -> Option<usize> {
         let is_active =
             |machine: &Machine| machine.process.as_ref().is_some_and(Process::is_controller);
-        if let Some(to) = self.machines.iter().position(is_active) {
+        self.machines.iter().position(is_active)
+    }
+
+    /// The active controller hands over.
+    pub fn step_down(&mut self) {
+        let at = self.controller().filter(|at| self.machines[*at].paused_until <= self.now);
+        if let Some(at) = at {
+            self.act(at, |process, now| process.step_down(now));
+        }
+    }
+
+    /// Asks whoever is the active controller just now.
+    pub fn ask(&mut self, id: u64, ask: Ask) {
+        if let Some(to) = self.controller() {
             let from = Peer { at: ADMIN, life: 0 };
             self.send(from, Sending::request(to, Message::Ask { id, ask }));
         }
