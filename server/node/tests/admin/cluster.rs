@@ -68,6 +68,11 @@ impl Cluster {
         Node::start(StartOptions { fixed, cluster_id, has_picked_id: false }).unwrap()
     }
 
+    /// Where a node has its logs.
+    pub fn folder(&self, id: i32) -> std::path::PathBuf {
+        self.dir.path().join(id.to_string())
+    }
+
     pub fn client(&self, id: i32) -> Client {
         let (_, node) = self.brokers.iter().find(|(broker, _)| *broker == id).unwrap();
         Client::connect(address(node))

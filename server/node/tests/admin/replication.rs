@@ -1,8 +1,13 @@
 //! Partitions with replicas on two brokers: what counts as acknowledged, who serves, what moves.
 
 use protocol::ApiKey;
+use protocol::messages::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
+    ReassignableTopic,
+};
 use protocol::messages::create_topics::{
-    CreatableTopic, CreatableTopicConfig, CreateTopicsRequest, CreateTopicsResponse,
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+    CreateTopicsResponse,
 };
 use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
@@ -146,4 +151,48 @@ fn a_group_is_served_by_whoever_leads_its_partition_next() {
     assert_eq!(eventually("the offsets", || committed(&mut other)), 42);
     eventually("the next commit", || commit(&mut other, 43).is_none().then_some(()));
     assert_eq!(committed(&mut other), Some(43));
+}
+
+#[test]
+fn a_partition_moves_to_another_broker_with_its_records() {
+    let cluster = Cluster::start();
+    let (mut from, mut to) = (cluster.client(2), cluster.client(3));
+    eventually("both brokers to be let in", || {
+        (brokers(&mut from) == [(2, false), (3, false)]).then_some(())
+    });
+    let on_one = CreatableReplicaAssignment { broker_ids: vec![2], ..Default::default() };
+    let topic = CreatableTopic {
+        name: TOPIC.to_owned(),
+        num_partitions: -1,
+        replication_factor: -1,
+        assignments: vec![on_one],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let answer: CreateTopicsResponse = from.call(ApiKey::CreateTopics, 7, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+    eventually("the leader to serve", || append(&mut from).is_none().then_some(()));
+    from.produce(TOPIC, 4, 10, -1);
+
+    let partition = ReassignablePartition { replicas: Some(vec![3]), ..Default::default() };
+    let topic = ReassignableTopic {
+        name: TOPIC.to_owned(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = AlterPartitionReassignmentsRequest {
+        timeout_ms: 5000,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let answer: AlterPartitionReassignmentsResponse =
+        from.call(ApiKey::AlterPartitionReassignments, 0, &request);
+    assert_eq!(answer.error_code, 0, "{answer:?}");
+    eventually("the other broker to lead alone", || {
+        (state(&mut to, TOPIC)? == (3, 1)).then_some(())
+    });
+    eventually("the other broker to serve", || append(&mut to).is_none().then_some(()));
+    assert_eq!(to.produce(TOPIC, 1, 10, -1), 6, "five records came along, one was added");
+    let folder = cluster.folder(2).join(format!("{TOPIC}-0"));
+    eventually("the folder to go", || (!folder.exists()).then_some(()));
 }
