@@ -96,7 +96,8 @@ impl Sender {
             self.work.spawn(async move {
                 let result = cluster.connection(Some(broker), Lane::General).await;
                 if result.is_err() {
-                    sleep(cluster.settings().retry_pause_max).await;
+                    // As long as after a refresh: its partitions soon have another leader.
+                    sleep(cluster.settings().retry_pause * 4).await;
                 }
                 Event::Connected { broker, result }
             });
