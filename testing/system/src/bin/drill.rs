@@ -2,9 +2,11 @@
 //!
 //!     drill thalweg=BINARY|kafka=FOLDER NODES DRILL [SEED]
 //!
-//! FOLDER holds the jars of Apache Kafka. Runs as root in namespaces of its own and leaves nothing.
+//! FOLDER holds the jars of Apache Kafka. Runs as root in namespaces of its own and leaves nothing, but what the nodes had in the
+//! folder KEEP, where that is set and the drill fails.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
@@ -30,7 +32,11 @@ fn main() -> anyhow::Result<()> {
     let again: Vec<&str> = arguments.iter().map(String::as_str).collect();
     program_in_own_network(&again, || {
         let folder = tempfile::tempdir()?;
-        let outcome = drill::run(&kind, nodes, drill, folder.path(), seed)?;
+        let outcome = drill::run(&kind, nodes, drill, folder.path(), seed);
+        if outcome.as_ref().map_or(true, |outcome| !outcome.faults.is_empty()) {
+            keep(folder.path())?;
+        }
+        let outcome = outcome?;
         println!("{drill:?}, {nodes} nodes, seed {seed}: {outcome}");
         for fault in &outcome.faults {
             println!("{fault}");
@@ -38,6 +44,15 @@ fn main() -> anyhow::Result<()> {
         ensure!(outcome.faults.is_empty(), "promises were broken");
         Ok(())
     })
+}
+
+/// Copies what the nodes have left to the folder that KEEP names, if it names one.
+fn keep(folder: &Path) -> anyhow::Result<()> {
+    let Some(place) = std::env::var_os("KEEP") else { return Ok(()) };
+    let copied =
+        Command::new("cp").args(["-a", "--sparse=always"]).arg(folder).arg(&place).status();
+    ensure!(copied.context("cannot run cp")?.success(), "cannot copy to {}", place.display());
+    Ok(())
 }
 
 fn parse_kind(text: &str) -> anyhow::Result<Kind> {
