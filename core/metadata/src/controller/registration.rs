@@ -6,6 +6,8 @@
 //!
 //! Not here: how a broker is let in (`heartbeat`), whether its session lasts (`sessions`).
 
+use std::collections::BTreeSet;
+
 use protocol::internal::metadata::{
     RegisterBrokerRecord, RegisterControllerRecord, register_broker_record,
     register_controller_record,
@@ -118,10 +120,27 @@ fn check_registration(
 
     // In Kafka's order, so that a request that is wrong in two ways gets the same code.
     refuse(request.cluster_id != facts.cluster_id, ErrorCode::InconsistentClusterId)?;
-    refuse(other_run && facts.session_is_alive, ErrorCode::DuplicateBrokerRegistration)?;
+    let is_twin = other_run && facts.session_is_alive && !is_in_same_place(image, request);
+    refuse(is_twin, ErrorCode::DuplicateBrokerRegistration)?;
     refuse(request.is_migrating_zk_broker, ErrorCode::BrokerIdNotRegistered)?;
     refuse(bad_dirs || !names_version, ErrorCode::InvalidRegistration)?;
     refuse(!can_all, ErrorCode::UnsupportedVersion)
+}
+
+/// Whether a broker has the directories and the addresses of its former run. One process alone can
+/// have them, so the former one is dead, however long its session would last: Kafka has the new one
+/// wait for the end of that.
+fn is_in_same_place(image: &Image, request: &BrokerRegistrationRequest) -> bool {
+    let Some(former) = image.broker(BrokerId(request.broker_id)) else { return false };
+    let told = request.listeners.iter();
+    let told = told.map(|one| (one.name.as_str(), one.host.as_str(), one.port));
+    let known = former.endpoints.iter();
+    let known = known.map(|one| (one.listener.as_str(), one.host.as_str(), one.port));
+    let (dirs, former_dirs) = (&request.log_dirs, &former.directories);
+    !dirs.is_empty()
+        && dirs.len() == former_dirs.len()
+        && dirs.iter().all(|dir| former_dirs.contains(dir))
+        && told.collect::<BTreeSet<_>>() == known.collect::<BTreeSet<_>>()
 }
 
 fn registration_record(image: &Image, request: &BrokerRegistrationRequest) -> RegisterBrokerRecord {

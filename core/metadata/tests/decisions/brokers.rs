@@ -41,6 +41,32 @@ fn registration_has_kafkas_codes() {
 }
 
 #[test]
+fn new_run_in_the_same_place_need_not_wait_for_the_session_of_the_former() {
+    let cases: [(&str, Ask, ErrorCode); 4] = [
+        ("same directory and address", |_| {}, ErrorCode::None),
+        (
+            "other directory",
+            |ask| ask.log_dirs = vec![directory(7)],
+            ErrorCode::DuplicateBrokerRegistration,
+        ),
+        (
+            "one directory more",
+            |ask| ask.log_dirs.push(directory(7)),
+            ErrorCode::DuplicateBrokerRegistration,
+        ),
+        ("other port", |ask| ask.listeners[0].port += 1, ErrorCode::DuplicateBrokerRegistration),
+    ];
+    for (name, ask, expected) in cases {
+        let mut world = World::of(2);
+        let mut request = registration(2, 9, None);
+        ask(&mut request);
+        assert_eq!(world.register_as(&request, true), expected, "{name}");
+        let fenced = world.image().broker(BrokerId(2)).unwrap().fenced;
+        assert_eq!(fenced, expected == ErrorCode::None, "{name}");
+    }
+}
+
+#[test]
 fn feature_that_must_be_on_is_refused_while_off() {
     let mut world = World::of(1);
     let mut request = registration(2, 1, None);
