@@ -58,8 +58,11 @@ fn registration(node: &TestNode, run: u8) -> BrokerRegistrationRequest {
 
 /// Registers broker 2; gives its epoch, or the error.
 fn register(node: &TestNode, client: &mut Client, run: u8) -> Result<i64, ErrorCode> {
-    let request = registration(node, run);
-    let answer: BrokerRegistrationResponse = client.call(ApiKey::BrokerRegistration, 4, &request);
+    register_as(client, &registration(node, run))
+}
+
+fn register_as(client: &mut Client, request: &BrokerRegistrationRequest) -> Result<i64, ErrorCode> {
+    let answer: BrokerRegistrationResponse = client.call(ApiKey::BrokerRegistration, 4, request);
     match ErrorCode::from_wire(answer.error_code) {
         ErrorCode::None => Ok(answer.broker_epoch),
         code => Err(code),
@@ -162,8 +165,12 @@ fn another_run_is_refused_while_the_first_is_heard_of() {
     let node = TestNode::start_with(&[LONG]);
     let mut broker = node.controller();
     let epoch = join(&node, &mut broker);
-    assert_eq!(register(&node, &mut broker, 2), Err(ErrorCode::DuplicateBrokerRegistration));
+    let mut elsewhere = registration(&node, 2);
+    elsewhere.listeners[0].port += 1;
+    assert_eq!(register_as(&mut broker, &elsewhere), Err(ErrorCode::DuplicateBrokerRegistration));
     assert_eq!(register(&node, &mut broker, 1), Ok(epoch));
+    // With the same directories and address it can only be the next run.
+    assert!(register(&node, &mut broker, 2).is_ok_and(|next| next > epoch));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use protocol::messages::create_topics::{
     CreateTopicsResponse,
 };
 use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+use protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use protocol::messages::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -133,6 +134,14 @@ fn committed(client: &mut Client) -> Option<i64> {
     Some(group.topics[0].partitions[0].committed_offset)
 }
 
+/// The groups that the broker lists.
+fn groups(client: &mut Client) -> Vec<String> {
+    let request = ListGroupsRequest::default();
+    let listed: ListGroupsResponse = client.call(ApiKey::ListGroups, 4, &request);
+    assert_eq!(listed.error_code, 0, "{listed:?}");
+    listed.groups.into_iter().map(|group| group.group_id).collect()
+}
+
 #[test]
 fn a_group_is_served_by_whoever_leads_its_partition_next() {
     let mut cluster = start();
@@ -146,11 +155,15 @@ fn a_group_is_served_by_whoever_leads_its_partition_next() {
         (state(&mut other, "__consumer_offsets")?.1 == 2).then_some(())
     });
 
+    assert_eq!(groups(&mut serves), [GROUP]);
+    assert_eq!(groups(&mut other), [""; 0], "each broker lists its own, and that is no error");
+
     cluster.stop(first);
     eventually("another coordinator", || (coordinator(&mut other)? == next).then_some(()));
     assert_eq!(eventually("the offsets", || committed(&mut other)), 42);
     eventually("the next commit", || commit(&mut other, 43).is_none().then_some(()));
     assert_eq!(committed(&mut other), Some(43));
+    assert_eq!(groups(&mut other), [GROUP]);
 }
 
 #[test]

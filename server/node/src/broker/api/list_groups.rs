@@ -1,4 +1,4 @@
-//! ListGroups: the groups of every coordinator on this node.
+//! ListGroups: the groups of every coordinator on this node; a client asks all brokers.
 
 use coordinator::{Request, Response};
 use protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
@@ -16,6 +16,9 @@ pub async fn handle(context: Context, request: ListGroupsRequest) -> ListGroupsR
             Ok(Response::ListGroups { error: ErrorCode::None, groups }) => {
                 response.groups.extend(groups);
             }
+            // Another broker leads that partition, and lists its groups.
+            Ok(Response::ListGroups { error: ErrorCode::NotCoordinator, .. })
+            | Err(ErrorCode::NotCoordinator) => {}
             Ok(Response::ListGroups { error, .. }) => response.error_code = error.to_wire(),
             Ok(other) => unasked(&other),
             Err(code) => response.error_code = code.to_wire(),
