@@ -280,7 +280,19 @@ impl Node {
     /// # Errors
     /// If the process has ended already.
     pub fn terminate(&self) -> anyhow::Result<()> {
-        let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status()?;
+        self.signal("-TERM")
+    }
+
+    /// Stops the process where it is (SIGSTOP), for good: it sees nothing of what comes.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("-STOP")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let status = Command::new("kill").arg(name).arg(self.child.id().to_string()).status()?;
         if !status.success() {
             bail!("cannot signal the node: it has ended\n{}", self.output());
         }

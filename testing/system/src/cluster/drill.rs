@@ -18,7 +18,6 @@ use crate::cluster::member::{Kind, address};
 use crate::cluster::network::Place;
 use crate::cluster::{Cluster, history, replicas};
 use crate::load::read_back;
-use crate::power::Cut;
 use crate::verdict::judge_log;
 
 const TOPIC: &str = "drill";
@@ -192,8 +191,8 @@ impl Cluster {
                 self.member(leader).start()
             }
             Drill::CutAll => {
-                // First all disks, so that no node lives on with what another has lost.
-                ids.iter().try_for_each(|&id| self.member(id).disk()?.cut(Cut::Kernel))?;
+                // First all processors, so that no node lives on with what another has lost.
+                ids.iter().try_for_each(|&id| self.member(id).pause())?;
                 ids.iter().try_for_each(|&id| self.member(id).cut_power())?;
                 ids.iter().try_for_each(|&id| self.member(id).start())
             }

@@ -224,6 +224,7 @@ impl Member {
     /// # Errors
     /// If it does not run, or has no disk of its own.
     pub fn cut_power(&mut self) -> anyhow::Result<()> {
+        self.pause()?;
         self.disk()?.cut(Cut::Kernel)?;
         self.kill()?;
         self.disk()?.power_up()

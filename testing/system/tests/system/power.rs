@@ -207,6 +207,7 @@ impl World {
             }));
             thread::sleep(Duration::from_millis(millis.into()));
             is_off.store(true, Ordering::SeqCst);
+            node.freeze()?;
             disk.cut(what)?;
             let output = node.output();
             node.kill()?;
