@@ -10,14 +10,10 @@ use crate::seed;
 const NODES: u8 = 3;
 
 fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
-    drill_nodes(test, drill, NODES)
-}
-
-fn drill_nodes(test: &str, drill: Drill, nodes: u8) -> anyhow::Result<()> {
     in_own_network(test, || {
         let folder = tempfile::tempdir()?;
         let (kind, seed) = (Kind::Thalweg(binary()?), seed()?);
-        let outcome = drill::run(&kind, nodes, drill, folder.path(), seed)?;
+        let outcome = drill::run(&kind, NODES, drill, folder.path(), seed)?;
         println!("{drill:?} with THALWEG_SEED={seed}: {outcome}");
         anyhow::ensure!(outcome.faults.is_empty(), "THALWEG_SEED={seed}: {:#?}", outcome.faults);
         Ok(())
@@ -51,8 +47,7 @@ fn a_cluster_keeps_every_promise_when_all_nodes_are_killed() -> anyhow::Result<(
 
 #[test]
 fn a_cluster_keeps_every_promise_when_all_power_is_cut() -> anyhow::Result<()> {
-    // One node by itself is a cluster, too.
-    drill_nodes("clusters::a_cluster_keeps_every_promise_when_all_power_is_cut", Drill::CutAll, 1)
+    drill("clusters::a_cluster_keeps_every_promise_when_all_power_is_cut", Drill::CutAll)
 }
 
 #[test]
