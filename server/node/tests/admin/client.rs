@@ -79,10 +79,7 @@ impl TestNode {
             ("group.initial.rebalance.delay.ms", "0"),
             ("thalweg.shards", "2"),
         ];
-        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let overrides = settings.iter().chain(self.more).chain(&more).map(owned).collect();
-        let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
-        StartOptions { fixed, cluster_id: None, has_picked_id: false }
+        start_options(settings.iter().chain(self.more).chain(&more).copied())
     }
 
     /// Waits until the node cannot go on, and gives the reason.
@@ -256,14 +253,22 @@ impl Client {
     }
 }
 
-/// Waits until `check` gives something.
+/// How to start a node with these settings, whose cluster names itself.
+pub fn start_options<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>) -> StartOptions {
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    let overrides = settings.into_iter().map(owned).collect();
+    let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
+    StartOptions { fixed, cluster_id: None, has_picked_id: false }
+}
+
+/// Waits until `check` gives something; what takes a minute has failed.
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = check() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what}: not within 10 s");
-        std::thread::yield_now();
+        assert!(Instant::now() < deadline, "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }

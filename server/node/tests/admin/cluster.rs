@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use config::{Sources, StaticConfig};
 use protocol::ApiKey;
 use protocol::messages::create_topics::{
     CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
@@ -11,16 +10,14 @@ use protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClust
 use protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
 };
-use protocol::messages::describe_quorum::{
-    DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, TopicData,
-};
 use protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use thalweg_node::{Node, StartOptions};
 use types::ErrorCode;
 
-use crate::client::{Client, eventually};
+use crate::client::{Client, eventually, start_options};
 use crate::configs::{TOPIC, set};
+use crate::controllers::describe_quorum;
 
 /// Node 1 is the controller, nodes 2 and 3 are brokers.
 pub struct Cluster {
@@ -61,11 +58,9 @@ impl Cluster {
             ("offsets.topic.replication.factor", "2"),
             ("thalweg.shards", "2"),
         ];
-        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-        let overrides = settings.iter().chain(roles).map(owned).collect();
-        let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
+        let options = start_options(settings.iter().chain(roles).copied());
         let cluster_id = Some("tDQ2RjwFTkqCzO4NHGkYjA".to_owned());
-        Node::start(StartOptions { fixed, cluster_id, has_picked_id: false }).unwrap()
+        Node::start(StartOptions { cluster_id, ..options }).unwrap()
     }
 
     /// Where a node has its logs.
@@ -180,14 +175,7 @@ fn changes_of_the_cluster_go_through_any_broker_to_the_controller() {
     let (one, other) = (producer_id(&mut second), producer_id(&mut third));
     assert_eq!((one - other).abs(), 1000, "each has a block of its own");
 
-    let partition = PartitionData::default();
-    let topic = TopicData {
-        topic_name: "__cluster_metadata".to_owned(),
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let request = DescribeQuorumRequest { topics: vec![topic], ..Default::default() };
-    let quorum: DescribeQuorumResponse = second.call(ApiKey::DescribeQuorum, 2, &request);
+    let quorum = describe_quorum(&mut second);
     assert_eq!(quorum.topics[0].partitions[0].leader_id, 1);
 }
 

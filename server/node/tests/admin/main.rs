@@ -8,6 +8,7 @@ mod cluster;
 mod compaction;
 mod configs;
 mod controller_listener;
+mod controllers;
 mod dir_failures;
 mod every_version;
 mod faults;
