@@ -74,6 +74,8 @@ pub struct Log {
     pub(crate) snapshots: Vec<Offset>,
     /// Bases of the segments that have a transaction index, rising.
     pub(crate) txn_indexes: Vec<Offset>,
+    /// Counts segments that were dropped or replaced: what was learnt of their indexes is void.
+    pub(crate) txn_indexes_replaced: u64,
     /// A roll whose files are still to be made.
     pub(crate) rolling: Option<Arc<Rolling>>,
     /// Dropped segments whose files are still to be renamed.

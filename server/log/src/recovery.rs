@@ -118,6 +118,7 @@ impl Log {
             producers: Default::default(),
             snapshots: std::mem::take(&mut listing.snapshots),
             txn_indexes: std::mem::take(&mut listing.txn_indexes),
+            txn_indexes_replaced: 0,
             rolling: None,
             deletion: None,
             deleted: Vec::new(),

@@ -301,7 +301,7 @@ impl Log {
         let has_aborted = |base: &Offset| self.txn_indexes.contains(base);
         let segments = dropped.iter().map(|base| (*base, has_aborted(base))).collect();
         self.snapshots.retain(|offset| !dropped.contains(offset));
-        self.txn_indexes.retain(|offset| !dropped.contains(offset));
+        self.forget_txn_indexes(&dropped);
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
         let renamed = Errand::default();
         self.deletion = Some(Arc::new(Deletion { disk, dir, segments, renamed }));
@@ -345,7 +345,7 @@ impl Log {
         let has_aborted = self.txn_indexes.contains(&base);
         let paths = rename_segment(self.disk.as_ref(), &self.dir, base, has_aborted)?;
         self.snapshots.retain(|offset| *offset != base);
-        self.txn_indexes.retain(|offset| *offset != base);
+        self.forget_txn_indexes(&[base]);
         self.remove_later(paths);
         Ok(())
     }

@@ -84,7 +84,16 @@ impl Log {
             dir: self.dir.clone(),
             segments,
             from,
+            generation: self.generation,
+            replaced: self.txn_indexes_replaced,
         })
+    }
+
+    /// Whether the indexes are those that a look-up has read. If not, it may have missed one that
+    /// went meanwhile, or read the one of a segment in its place: what it found, or did not, goes
+    /// neither with the records from before nor with those from now.
+    pub fn is_current(&self, lookup: &AbortedLookup) -> bool {
+        self.txn_indexes_replaced == lookup.replaced && self.generation == lookup.generation
     }
 
     /// As [`Log::aborted_lookup`], run at once: those that touch offsets before `until`. Blocks.
@@ -160,6 +169,12 @@ impl Log {
         Ok(())
     }
 
+    /// Takes note that segments go, or that others take their place.
+    pub(crate) fn forget_txn_indexes(&mut self, bases: &[Offset]) {
+        self.txn_indexes.retain(|base| !bases.contains(base));
+        self.txn_indexes_replaced += 1;
+    }
+
     /// Base of the segment that holds the offset; of the first one for what is before it.
     fn base_of(&self, offset: Offset) -> Offset {
         if offset >= self.active.base {
@@ -177,6 +192,9 @@ pub struct AbortedLookup {
     dir: PathBuf,
     segments: Vec<Indexed>,
     from: Offset,
+    /// Those of the log.
+    generation: u64,
+    replaced: u64,
 }
 
 /// A segment that has an index.
@@ -194,7 +212,7 @@ impl AbortedLookup {
     /// # Errors
     /// [`LogError::Io`], and [`LogError::Malformed`] for an index that is gone or cannot be right:
     /// without it, what was aborted would be served as if it counted.
-    pub fn run(self, until: Offset) -> Result<Vec<AbortedTxn>, LogError> {
+    pub fn run(&self, until: Offset) -> Result<Vec<AbortedTxn>, LogError> {
         let mut found = Vec::new();
         for Indexed { base, end, known } in &self.segments {
             let txns = match known {

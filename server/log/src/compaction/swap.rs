@@ -148,7 +148,7 @@ impl Log {
         let (base, count) = (rewritten.base(), rewritten.former.len());
         let former: Vec<Offset> = rewritten.former.iter().map(|(former, _)| *former).collect();
         self.snapshots.retain(|offset| *offset == base || !former.contains(offset));
-        self.txn_indexes.retain(|offset| !former.contains(offset));
+        self.forget_txn_indexes(&former);
         if !rewritten.aborted.is_empty() {
             let at = self.txn_indexes.partition_point(|offset| *offset < base);
             self.txn_indexes.insert(at, base);

@@ -267,6 +267,26 @@ fn aborted_data_goes_and_markers_go_later() {
     assert_eq!(bases(&mut log), [0, 3, 4, 5, 6], "the marker of data that is there stays");
 }
 
+/// A reader has records of before, and finds the index of after, or none.
+#[test]
+fn a_look_up_of_aborted_transactions_is_void_once_segments_were_replaced() {
+    let (_dir, mut log) = new_log(config());
+    put(&mut log, &[("a", Some("1"))], 0);
+    let data = BatchBuilder::new(Compression::None).transactional().producer(ProducerId(7), 0, 0);
+    append(&mut log, data, &[("a", Some("aborted"))], 0);
+    end_transaction(&mut log, ControlRecordType::Abort, 0);
+    log.roll(Millis(0)).unwrap();
+    let lookup = log.aborted_lookup(Offset::ZERO).unwrap();
+    assert_eq!(lookup.run(Offset::MAX).unwrap().len(), 1);
+    put(&mut log, &[("b", Some("1"))], 0);
+    assert!(log.is_current(&lookup), "more at the end changes nothing");
+
+    compact(&mut log, ROOMY, 1000).unwrap();
+    assert!(!log.is_current(&lookup));
+    let lookup = log.aborted_lookup(Offset::ZERO).unwrap();
+    assert!(log.is_current(&lookup));
+}
+
 #[test]
 fn undecided_and_uncommitted_records_are_not_touched() {
     let (_dir, mut log) = new_log(config());

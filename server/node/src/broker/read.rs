@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use log::{Batches, ColdRead, Learned, LogError};
+use log::{AbortedLookup, AbortedTxn, Batches, ColdRead, Learned, LogError};
 use types::{ErrorCode, Offset};
 
 pub use self::answer::{Answer, Ask, Bounds, Replica, Wait};
@@ -27,7 +27,7 @@ use self::owner::{is_enough, read_here, wait_here};
 use self::records::Records;
 pub use self::records::put_in;
 use crate::broker::Context;
-use crate::shard::{Call, Shard};
+use crate::shard::{Call, PartitionId, Shard};
 use crate::threads;
 
 /// An answer whose records may have to be read from the device still.
@@ -64,11 +64,13 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
             if let Some((lookup, behind)) = answer.unsettled.take()
                 && !answer.records.is_empty()
             {
-                match threads::blocking(move || lookup.run(behind)).await {
-                    Ok(aborted) => answer.aborted = aborted,
-                    Err(fault) => {
-                        tracing::error!("cannot tell what was aborted: {fault}");
-                        answer = Answer::refused(fault.code());
+                match find_aborted(&context.shard, ask.partition, lookup, behind).await {
+                    Some(Ok(aborted)) => answer.aborted = aborted,
+                    Some(Err(error)) => answer = Answer::refused(error),
+                    // Its records may be others now, too.
+                    None => {
+                        again.push(ask);
+                        continue;
                     }
                 }
             }
@@ -118,6 +120,31 @@ async fn end_cold(
             Err(fault.read_code())
         }
     }
+}
+
+/// The aborted transactions up to an offset; `None` where segments were replaced or dropped while it
+/// looked.
+async fn find_aborted(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    lookup: AbortedLookup,
+    behind: Offset,
+) -> Option<Result<Vec<AbortedTxn>, ErrorCode>> {
+    let (lookup, found) = threads::blocking(move || {
+        let found = lookup.run(behind);
+        (lookup, found)
+    })
+    .await;
+    let is_current = shard.call(id, move |shard| {
+        let partition = shard.partition(id);
+        partition.is_none_or(|partition| partition.borrow().log().is_current(&lookup))
+    });
+    is_current.await.then(|| {
+        found.map_err(|fault| {
+            tracing::error!("cannot tell what was aborted: {fault}");
+            fault.code()
+        })
+    })
 }
 
 /// Each shard was given the whole byte limit; the first partitions keep what they have.
