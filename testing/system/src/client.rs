@@ -3,6 +3,8 @@
 //! Versions are the last that name topics instead of their ids, so that no state is kept. Not
 //! here: several requests in flight (`load`).
 
+pub mod admin;
+
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};

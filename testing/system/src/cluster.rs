@@ -21,7 +21,7 @@ use anyhow::{Context, ensure};
 use protocol::messages::metadata::{MetadataResponse, MetadataResponsePartition};
 
 use crate::client::Client;
-use crate::cluster::member::{Kind, Member};
+use crate::cluster::member::{Kind, Layout, Member};
 use crate::cluster::network::Network;
 use crate::process::wait_for;
 use crate::sandbox::{MOUNT_TOOLS, need};
@@ -35,6 +35,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Cluster {
     pub network: Network,
+    pub layout: Layout,
     members: BTreeMap<u8, Member>,
 }
 
@@ -46,21 +47,22 @@ pub struct Lead {
 }
 
 impl Cluster {
-    /// Starts so many nodes with their data below `folder`, on disks of their own or not, and waits
-    /// until each knows all.
+    /// Starts the nodes with their data below `folder`, all but the spares, and waits until each
+    /// knows all.
     ///
     /// # Errors
     /// With what the nodes printed, if they do not come to know each other in time.
-    pub fn start(kind: &Kind, nodes: u8, folder: &Path, have_disks: bool) -> anyhow::Result<Self> {
-        if have_disks {
+    pub fn start(kind: &Kind, layout: Layout, folder: &Path) -> anyhow::Result<Self> {
+        if layout.have_disks {
             need(&MOUNT_TOOLS)?;
         }
-        let network = Network::new(nodes)?;
-        let members =
-            (1..=nodes).map(|id| Ok((id, Member::new(kind, id, nodes, folder, have_disks)?)));
-        let mut cluster = Self { network, members: members.collect::<anyhow::Result<_>>()? };
-        for member in cluster.members.values_mut() {
-            member.start()?;
+        let network = Network::new(layout.nodes, layout.have_cables)?;
+        let ids = 1..=layout.nodes;
+        let members = ids.map(|id| Ok((id, Member::new(kind, id, layout, folder)?)));
+        let mut cluster =
+            Self { network, layout, members: members.collect::<anyhow::Result<_>>()? };
+        for id in 1..=layout.nodes - layout.spares {
+            cluster.member(id).start()?;
         }
         cluster.wait_until_whole()?;
         Ok(cluster)
@@ -74,23 +76,23 @@ impl Cluster {
         self.members.get_mut(&id).expect("ids are 1 to the count of nodes")
     }
 
-    /// Where the nodes listen, also those that are down.
+    /// Where the brokers listen, also those that are down, but no spares.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.members.keys().map(|&id| member::address(id)).collect()
+        self.layout.brokers().map(member::address).collect()
     }
 
-    /// Waits until every node that runs says that it knows every node.
+    /// Waits until every broker that runs says that it knows every other.
     ///
     /// # Errors
     /// With what the nodes printed last, if they do not come to know each other in time.
     pub fn wait_until_whole(&mut self) -> anyhow::Result<()> {
-        let nodes = self.members.len();
-        let addresses = self.addresses();
+        let running = self.members.iter().filter(|(_, one)| one.is_running() && one.is_broker());
+        let addresses: Vec<_> = running.map(|(&id, _)| member::address(id)).collect();
         let waited = wait_for("every node knows every node", CALM_MAX, || {
             let ended = self.members.values_mut().find_map(Member::has_ended);
             ensure!(ended.is_none(), "{}", ended.unwrap_or_default());
             Ok(addresses.iter().all(|&address| {
-                metadata(address, None).is_ok_and(|answer| answer.brokers.len() == nodes)
+                metadata(address, None).is_ok_and(|answer| answer.brokers.len() == addresses.len())
             }))
         });
         waited.with_context(|| self.last_words())
@@ -144,13 +146,34 @@ impl Cluster {
         waited.with_context(|| self.last_words())
     }
 
-    /// Kills all nodes. What was acknowledged is in their files by then, if not on the device.
+    /// Waits until a broker is out of the ISR of a partition.
     ///
     /// # Errors
-    /// If one does not run.
+    /// With what the nodes printed last, if it takes too long.
+    pub fn wait_until_out_of_sync(
+        &self,
+        topic: &str,
+        partition: i32,
+        id: u8,
+    ) -> anyhow::Result<()> {
+        let waited = wait_for("a replica is out of sync", CALM_MAX, || {
+            let others = self.layout.brokers().filter(|&other| other != id);
+            Ok(others.map(member::address).all(|address| {
+                let found = ask_partition(address, topic, partition);
+                found.is_some_and(|found| !found.isr_nodes.contains(&i32::from(id)))
+            }))
+        });
+        waited.with_context(|| self.last_words())
+    }
+
+    /// Kills all nodes that run. What was acknowledged is in their files by then, if not on the
+    /// device.
+    ///
+    /// # Errors
+    /// If one cannot be killed.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         // A stop in order would wait for ever: the last ones cannot hand over without a majority.
-        self.members.values_mut().try_for_each(Member::kill)
+        self.members.values_mut().filter(|one| one.is_running()).try_for_each(Member::kill)
     }
 
     /// Folders of one partition, by the node that has it.

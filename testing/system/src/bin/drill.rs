@@ -2,7 +2,8 @@
 //!
 //!     drill thalweg=BINARY|kafka=FOLDER NODES DRILL [SEED]
 //!
-//! FOLDER holds the jars of Apache Kafka. Runs as root in namespaces of its own and leaves nothing, but what the nodes had in the
+//! FOLDER holds the jars of Apache Kafka. THALWEG_ROUNDS says how often what is done again and again, THALWEG_PREVIOUS names the
+//! binary that a rolling upgrade begins with. Runs as root in namespaces of its own and leaves nothing, but what the nodes had in the
 //! folder KEEP, where that is set and the drill fails.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
-use thalweg_system::cluster::drill::{self, DRILLS, Drill};
+use thalweg_system::cluster::drill::{self, DRILLS, Drill, Plan};
 use thalweg_system::cluster::member::Kind;
 use thalweg_system::sandbox::program_in_own_network;
 
@@ -29,10 +30,11 @@ fn main() -> anyhow::Result<()> {
         Some(seed) => seed.parse()?,
         None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
     };
+    let plan = Plan::new(kind, nodes, drill, seed)?;
     let again: Vec<&str> = arguments.iter().map(String::as_str).collect();
     program_in_own_network(&again, || {
         let folder = tempfile::tempdir()?;
-        let outcome = drill::run(&kind, nodes, drill, folder.path(), seed);
+        let outcome = drill::run(&plan, folder.path());
         if outcome.as_ref().map_or(true, |outcome| !outcome.faults.is_empty()) {
             keep(folder.path())?;
         }

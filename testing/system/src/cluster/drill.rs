@@ -2,19 +2,23 @@
 //!
 //! Every drill ends the same way: the failure is undone, all replicas come back into sync, the load is
 //! settled, the log is read and judged, the nodes are killed and their files compared. The same code
-//! drills Apache Kafka, which is how the drills themselves are known to be fair.
+//! drills Apache Kafka, which is how the drills themselves are known to be fair. What fails is below:
+//! [`nodes`], [`links`], [`disks`].
+
+mod disks;
+mod links;
+mod nodes;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::client::{Client, LATEST};
 use crate::cluster::flow::{Flow, Notes, batch_epochs};
-use crate::cluster::member::{Kind, address};
+use crate::cluster::member::{Kind, Layout, address};
 use crate::cluster::network::Place;
 use crate::cluster::{Cluster, history, replicas};
 use crate::load::read_back;
@@ -28,9 +32,8 @@ const SOME_RECORDS: i64 = 300;
 const PROGRESS_MAX: Duration = Duration::from_secs(60);
 /// Longer than the session of a broker, so that the cluster gives it up.
 const PAUSE: Duration = Duration::from_secs(20);
-
-/// Long enough for every producer to meet it.
-const FULL_FOR: Duration = Duration::from_secs(5);
+/// Of a drill that does something again and again, if nothing else is said.
+const ROUNDS: u32 = 3;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -61,16 +64,52 @@ pub enum Drill {
     CutAll,
     /// The disk of the leader is full for a while.
     FillLeader,
+    /// The leader is killed, whoever it is by then, again and again.
+    KillAgain,
+    /// A follower is killed and comes back.
+    KillFollower,
+    /// A follower is told to end, and comes back.
+    StopFollower,
+    /// A follower is paused until it is out of the ISR, then wakes up.
+    PauseFollower,
+    /// A follower has little bandwidth for a while.
+    SlowFollower,
+    /// The leader and a follower lose power with their disks at once.
+    CutTwo,
+    /// The leader and the others of a minority do not reach the majority; clients reach all.
+    PartMinority,
+    /// The leader and a follower do not reach each other; all else arrives.
+    Bridge,
+    /// The link of the leader goes and comes back, second by second.
+    Flap,
+    /// All links delay, and lose a little.
+    Lossy,
+    /// The link of the leader loses most, delays and is narrow.
+    Wretched,
+    /// All nodes are stopped and started in turn, again and again.
+    RollAgain,
+    /// The nodes of another version become this one's, one by one, go back, and come again.
+    Upgrade,
+    /// The active one of three controllers that are no brokers is killed and comes back.
+    LoseController,
 }
 
 impl Drill {
-    fn takes_disks(self) -> bool {
-        matches!(self, Self::CutLeader | Self::CutAll | Self::FillLeader)
+    fn layout(self, nodes: u8) -> Layout {
+        let layout = Layout::combined(nodes);
+        match self {
+            Self::CutLeader | Self::CutTwo | Self::CutAll | Self::FillLeader => {
+                Layout { have_disks: true, ..layout }
+            }
+            Self::Lossy | Self::Wretched => Layout { have_cables: true, ..layout },
+            Self::LoseController => Layout { voters: 3, only_controllers: 3, ..layout },
+            _ => layout,
+        }
     }
 }
 
 /// All drills, by the names that [`FromStr`] knows.
-pub const DRILLS: [(&str, Drill); 13] = [
+pub const DRILLS: [(&str, Drill); 27] = [
     ("calm", Drill::Calm),
     ("kill-leader", Drill::KillLeader),
     ("stop-leader", Drill::StopLeader),
@@ -84,6 +123,20 @@ pub const DRILLS: [(&str, Drill); 13] = [
     ("cut-leader", Drill::CutLeader),
     ("cut-all", Drill::CutAll),
     ("fill-leader", Drill::FillLeader),
+    ("kill-again", Drill::KillAgain),
+    ("kill-follower", Drill::KillFollower),
+    ("stop-follower", Drill::StopFollower),
+    ("pause-follower", Drill::PauseFollower),
+    ("slow-follower", Drill::SlowFollower),
+    ("cut-two", Drill::CutTwo),
+    ("part-minority", Drill::PartMinority),
+    ("bridge", Drill::Bridge),
+    ("flap", Drill::Flap),
+    ("lossy", Drill::Lossy),
+    ("wretched", Drill::Wretched),
+    ("roll-again", Drill::RollAgain),
+    ("upgrade", Drill::Upgrade),
+    ("lose-controller", Drill::LoseController),
 ];
 
 impl FromStr for Drill {
@@ -114,24 +167,55 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Drills a cluster of so many nodes with its data below `folder`.
+/// What is drilled, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub kind: Kind,
+    pub nodes: u8,
+    pub drill: Drill,
+    pub seed: u64,
+    /// For drills that do something again and again.
+    pub rounds: u32,
+    /// The other version of a rolling upgrade; the same one where there is none.
+    pub previous: Option<PathBuf>,
+}
+
+impl Plan {
+    /// As the environment says: `THALWEG_ROUNDS`, `THALWEG_PREVIOUS`.
+    ///
+    /// # Errors
+    /// If that is no number.
+    pub fn new(kind: Kind, nodes: u8, drill: Drill, seed: u64) -> anyhow::Result<Self> {
+        let rounds = std::env::var("THALWEG_ROUNDS").ok().map(|text| text.parse()).transpose()?;
+        let previous = std::env::var_os("THALWEG_PREVIOUS").map(PathBuf::from);
+        Ok(Self { kind, nodes, drill, seed, rounds: rounds.unwrap_or(ROUNDS), previous })
+    }
+
+    /// What the nodes are at first.
+    fn first_kind(&self) -> Kind {
+        match (&self.kind, &self.previous) {
+            (Kind::Thalweg(_), Some(previous)) if self.drill == Drill::Upgrade => {
+                Kind::Thalweg(previous.clone())
+            }
+            (kind, _) => kind.clone(),
+        }
+    }
+}
+
+/// Drills a cluster with its data below `folder`.
 ///
 /// # Errors
 /// If the cluster does not form, does not recover or refuses what it may not; broken promises are
 /// no error but in the outcome.
-pub fn run(
-    kind: &Kind,
-    nodes: u8,
-    drill: Drill,
-    folder: &Path,
-    seed: u64,
-) -> anyhow::Result<Outcome> {
-    let mut cluster = Cluster::start(kind, nodes, folder, drill.takes_disks())?;
-    let copies = nodes.min(3);
+pub fn run(plan: &Plan, folder: &Path) -> anyhow::Result<Outcome> {
+    let layout = plan.drill.layout(plan.nodes);
+    let mut cluster = Cluster::start(&plan.first_kind(), layout, folder)?;
+    let copies = layout.copies();
     cluster.create_topic(TOPIC, 1, i16::from(copies), &[])?;
-    let flow = Flow::start(cluster.addresses(), TOPIC, PRODUCERS, seed)?;
+    let flow = Flow::start(cluster.addresses(), TOPIC, PRODUCERS, plan.seed)?;
     flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)?;
-    cluster.suffer(drill, &flow).with_context(|| format!("in the middle of {drill:?}"))?;
+    let suffered = cluster.suffer(plan, &flow);
+    suffered.with_context(|| format!("in the middle of {:?}", plan.drill))?;
     cluster.wait_until_whole()?;
     cluster.wait_until_in_sync(TOPIC, 0, usize::from(copies))?;
     flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)?;
@@ -144,91 +228,65 @@ pub fn run(
 
 impl Cluster {
     /// Does what the drill says, and undoes it. Producers must get on where a majority is well.
-    fn suffer(&mut self, drill: Drill, flow: &Flow) -> anyhow::Result<()> {
+    fn suffer(&mut self, plan: &Plan, flow: &Flow) -> anyhow::Result<()> {
         let leader = self.lead(TOPIC, 0)?.leader;
         let ids: Vec<u8> = self.network.nodes().collect();
-        match drill {
+        match plan.drill {
             Drill::Calm => Ok(()),
-            Drill::KillLeader => {
-                self.member(leader).kill()?;
-                self.get_on(flow)?;
-                self.member(leader).start()
+            Drill::KillLeader => self.kill_and_start(leader, flow),
+            Drill::KillAgain => self.kill_again(plan.rounds, flow),
+            Drill::StopLeader => self.stop_and_start(leader, flow),
+            Drill::PauseLeader => self.pause_leader(leader, flow),
+            Drill::KillFollower => self.kill_and_start(self.follower(leader)?, flow),
+            Drill::StopFollower => self.stop_and_start(self.follower(leader)?, flow),
+            Drill::PauseFollower => self.pause_follower(leader, flow),
+            Drill::KillAll => {
+                ids.iter().try_for_each(|&id| self.member(id).kill())?;
+                ids.iter().try_for_each(|&id| self.member(id).start())
             }
-            Drill::StopLeader => {
-                self.restart(leader)?;
-                self.get_on(flow)
-            }
-            Drill::PauseLeader => {
-                self.member(leader).pause()?;
-                thread::sleep(PAUSE);
-                self.get_on(flow)?;
-                self.member(leader).resume()
-            }
+            Drill::Roll => self.roll(),
+            Drill::RollAgain => (0..plan.rounds).try_for_each(|_| self.roll()),
+            Drill::Upgrade => self.upgrade(plan, flow),
+            Drill::LoseController => self.lose_controller(flow),
             Drill::IsolateLeader => {
                 self.network.isolate(Place::Node(leader))?;
                 self.get_on(flow)?;
                 self.network.heal()
             }
             Drill::DeafenOthers | Drill::DeafenLeader => {
-                self.deafen(leader, drill == Drill::DeafenOthers)?;
+                self.deafen(leader, plan.drill == Drill::DeafenOthers)?;
                 self.get_on(flow)?;
                 self.network.heal()
             }
-            Drill::KillAll => {
-                ids.iter().try_for_each(|&id| self.member(id).kill())?;
-                ids.iter().try_for_each(|&id| self.member(id).start())
-            }
-            Drill::ReplaceDisk => {
-                let follower = ids.into_iter().find(|&id| id != leader);
-                let follower = follower.context("this drill takes two nodes at least")?;
-                self.member(follower).kill()?;
-                self.member(follower).replace_disk()?;
-                self.member(follower).start()
-            }
+            Drill::PartMinority => self.part_minority(leader, flow),
+            Drill::Bridge => self.bridge(leader, flow),
+            Drill::Flap => self.flap(leader, plan.rounds, flow),
+            Drill::SlowFollower => self.slow_follower(leader, flow),
+            Drill::Lossy => self.lossy(flow),
+            Drill::Wretched => self.wretched(leader),
+            Drill::ReplaceDisk => self.replace_disk(leader),
             Drill::CutLeader => {
                 self.member(leader).cut_power()?;
                 self.get_on(flow)?;
                 self.member(leader).start()
             }
-            Drill::CutAll => {
-                // First all processors, so that no node lives on with what another has lost.
-                ids.iter().try_for_each(|&id| self.member(id).pause())?;
-                ids.iter().try_for_each(|&id| self.member(id).cut_power())?;
-                ids.iter().try_for_each(|&id| self.member(id).start())
-            }
-            Drill::FillLeader => {
-                self.member(leader).disk()?.fill()?;
-                thread::sleep(FULL_FOR);
-                self.member(leader).disk()?.make_room()?;
-                self.member(leader).revive()
-            }
-            Drill::Roll => ids.into_iter().try_for_each(|id| {
-                self.restart(id)?;
-                self.wait_until_whole()?;
-                let copies = self.replicas(TOPIC, 0).len();
-                self.wait_until_in_sync(TOPIC, 0, copies)
-            }),
+            Drill::CutTwo => self.cut_power(&[leader, self.follower(leader)?]),
+            Drill::CutAll => self.cut_power(&ids),
+            Drill::FillLeader => self.fill_leader(leader),
         }
     }
 
-    /// What the leader sends to the other nodes vanishes, or what they send to it.
-    fn deafen(&self, leader: u8, is_out: bool) -> anyhow::Result<()> {
-        self.network.nodes().filter(|&id| id != leader).try_for_each(|other| {
-            let (leader, other) = (Place::Node(leader), Place::Node(other));
-            let (from, to) = if is_out { (leader, other) } else { (other, leader) };
-            self.network.cut(from, to)
-        })
-    }
-
-    fn restart(&mut self, id: u8) -> anyhow::Result<()> {
-        self.member(id).terminate()?;
-        self.member(id).wait_end()?;
-        self.member(id).start()
+    /// A node that has a copy of the drill's partition and does not lead it.
+    fn follower(&self, leader: u8) -> anyhow::Result<u8> {
+        let found = self.members.keys().find(|&&id| {
+            id != leader && self.replicas(TOPIC, 0).iter().any(|(node, _)| *node == id)
+        });
+        found.copied().context("this drill takes two nodes at least")
     }
 
     /// A single node cannot do without the one that fails.
     fn get_on(&self, flow: &Flow) -> anyhow::Result<()> {
-        if self.network.nodes().count() == 1 {
+        if self.layout.nodes == 1 {
             return Ok(());
         }
         flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)

@@ -33,11 +33,27 @@ pub enum Kind {
     Kafka(PathBuf),
 }
 
+/// Which nodes there are, with ids from 1 on, and what each does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Layout {
+    pub nodes: u8,
+    /// The first ones are the voters of the quorum.
+    pub voters: u8,
+    /// So many of the first are no brokers.
+    pub only_controllers: u8,
+    /// So many of the last do not run at first.
+    pub spares: u8,
+    pub have_disks: bool,
+    /// Whether their links can be made bad (`network::Quality`).
+    pub have_cables: bool,
+}
+
 /// A node that may run or not. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Member {
     kind: Kind,
     id: u8,
+    layout: Layout,
     folder: PathBuf,
     child: Option<Child>,
     /// A disk of its own, where the drill is about that.
@@ -49,25 +65,37 @@ pub fn address(id: u8) -> SocketAddr {
     SocketAddr::from((Place::Node(id).address(), CLIENT_PORT))
 }
 
+impl Layout {
+    /// All nodes run, and each is controller and broker.
+    pub fn combined(nodes: u8) -> Self {
+        let (only_controllers, spares) = (0, 0);
+        let (have_disks, have_cables) = (false, false);
+        Self { nodes, voters: nodes, only_controllers, spares, have_disks, have_cables }
+    }
+
+    /// The ids of the brokers that run at first.
+    pub fn brokers(self) -> impl Iterator<Item = u8> {
+        self.only_controllers + 1..=self.nodes - self.spares
+    }
+
+    /// How many replicas a partition has.
+    pub fn copies(self) -> u8 {
+        u8::try_from(self.brokers().count()).map_or(3, |brokers| brokers.min(3))
+    }
+}
+
 impl Member {
-    /// Node `id` of `nodes`, with its data below `folder`, on a disk of its own or not; it does not
-    /// run yet.
+    /// Node `id`, with its data below `folder`; it does not run yet.
     ///
     /// # Errors
     /// If its files cannot be written.
-    pub fn new(
-        kind: &Kind,
-        id: u8,
-        nodes: u8,
-        folder: &Path,
-        has_disk: bool,
-    ) -> anyhow::Result<Self> {
+    pub fn new(kind: &Kind, id: u8, layout: Layout, folder: &Path) -> anyhow::Result<Self> {
         let folder = folder.join(format!("node{id}"));
         fs::create_dir_all(&folder)?;
-        let disk = has_disk.then(|| Disk::of_size(&folder, DISK_BYTES)).transpose()?;
-        let member = Self { kind: kind.clone(), id, folder, child: None, disk };
+        let disk = layout.have_disks.then(|| Disk::of_size(&folder, DISK_BYTES)).transpose()?;
+        let member = Self { kind: kind.clone(), id, layout, folder, child: None, disk };
         fs::create_dir(member.data())?;
-        fs::write(member.properties_file(), member.properties(nodes))?;
+        fs::write(member.properties_file(), member.properties())?;
         member.format()?;
         Ok(member)
     }
@@ -78,15 +106,27 @@ impl Member {
     }
 
     /// What both kinds read. Timeouts are the defaults.
-    fn properties(&self, nodes: u8) -> String {
+    fn properties(&self) -> String {
+        let Layout { voters, only_controllers, .. } = self.layout;
         let at = |id: u8, port: u16| format!("{}:{port}", Place::Node(id).address());
-        let voters = (1..=nodes).map(|id| format!("{id}@{}", at(id, CONTROLLER_PORT)));
-        let copies = nodes.min(3);
+        let (client, controller) = (at(self.id, CLIENT_PORT), at(self.id, CONTROLLER_PORT));
+        let as_broker = format!("PLAINTEXT://{client}");
+        let as_controller = format!("CONTROLLER://{controller}");
+        let advertised = format!("advertised.listeners={as_broker}\n");
+        let (roles, listeners, advertised) = if self.id <= only_controllers {
+            ("controller", as_controller, String::new())
+        } else if self.id <= voters {
+            ("broker,controller", format!("{as_broker},{as_controller}"), advertised)
+        } else {
+            ("broker", as_broker, advertised)
+        };
+        let voters = (1..=voters).map(|id| format!("{id}@{}", at(id, CONTROLLER_PORT)));
+        let copies = self.layout.copies();
         format!(
-            "process.roles=broker,controller\n\
+            "process.roles={roles}\n\
              node.id={id}\n\
-             listeners=PLAINTEXT://{client},CONTROLLER://{controller}\n\
-             advertised.listeners=PLAINTEXT://{client}\n\
+             listeners={listeners}\n\
+             {advertised}\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
              inter.broker.listener.name=PLAINTEXT\n\
@@ -98,8 +138,6 @@ impl Member {
              offsets.topic.num.partitions=5\n\
              group.initial.rebalance.delay.ms=0\n",
             id = self.id,
-            client = at(self.id, CLIENT_PORT),
-            controller = at(self.id, CONTROLLER_PORT),
             voters = voters.collect::<Vec<_>>().join(","),
             data = self.data().display(),
             in_sync = copies.div_ceil(2),
@@ -149,6 +187,21 @@ impl Member {
         command.stdout(output.try_clone()?).stderr(output);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {command:?}"))?);
         Ok(())
+    }
+
+    /// What it is started as from now on: another version.
+    pub fn become_kind(&mut self, kind: &Kind) {
+        self.kind = kind.clone();
+    }
+
+    /// Whether it was started and not ended here.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Whether clients may connect to it when it runs.
+    pub fn is_broker(&self) -> bool {
+        self.id > self.layout.only_controllers
     }
 
     /// The process, which is there unless it was ended.

@@ -5,11 +5,17 @@
 //! that names a card nobody has: no error comes back, as with a cut cable, and the other direction
 //! goes on. Needs `sandbox::in_own_network`: names and addresses are the same in every run.
 
+mod cable;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
 use anyhow::{Context, bail};
+
+use self::cable::Cable;
+pub use self::cable::Quality;
 
 /// Nobody has it, so the bridge hands such frames to all and all drop them.
 const NOBODY: &str = "02:00:00:00:de:ad";
@@ -29,6 +35,7 @@ pub enum Place {
 #[derive(Debug)]
 pub struct Network {
     nodes: u8,
+    cables: BTreeMap<u8, Cable>,
 }
 
 impl Place {
@@ -71,11 +78,12 @@ impl fmt::Display for Place {
 }
 
 impl Network {
-    /// Links so many nodes to each other and to the test.
+    /// Links so many nodes to each other and to the test, by cables that can be made bad or by
+    /// the kernel's own, which cost nothing.
     ///
     /// # Errors
     /// Outside a sandbox, or if the kernel refuses.
-    pub fn new(nodes: u8) -> anyhow::Result<Self> {
+    pub fn new(nodes: u8, have_cables: bool) -> anyhow::Result<Self> {
         // `ip` keeps its namespaces as mounts in one folder, which is shared by all but for this.
         let script = "set -e
             mkdir -p /run/netns && mount -t tmpfs none /run/netns
@@ -83,16 +91,23 @@ impl Network {
             ip link add bridge type bridge && ip link set bridge up";
         run(Command::new("sh").args(["-c", script]))?;
         ip(Place::Clients, &format!("addr add {}/24 dev bridge", Place::Clients.address()))?;
+        let mut cables = BTreeMap::new();
         for id in 1..=nodes {
             let place = Place::Node(id);
             ip(Place::Clients, &format!("netns add n{id}"))?;
-            ip(Place::Clients, &format!("link add port{id} type veth peer name lan netns n{id}"))?;
+            if have_cables {
+                cables.insert(id, Cable::new(id)?);
+                ip(Place::Clients, &format!("link set far{id} netns n{id} name lan"))?;
+            } else {
+                let pair = format!("link add port{id} type veth peer name lan netns n{id}");
+                ip(Place::Clients, &pair)?;
+            }
             ip(Place::Clients, &format!("link set port{id} master bridge up"))?;
             ip(place, &format!("addr add {}/24 dev lan", place.address()))?;
             ip(place, "link set lan up")?;
             ip(place, "link set lo up")?;
         }
-        Ok(Self { nodes })
+        Ok(Self { nodes, cables })
     }
 
     /// The ids of all nodes.
@@ -148,14 +163,16 @@ impl Network {
         Ok(())
     }
 
-    /// A node sends at most so many kilobits a second from now on; what is more waits up to a second.
+    /// A node sends and gets at most so many kilobits a second from now on; what is more waits up
+    /// to a second.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn limit(&self, id: u8, kilobits: u32) -> anyhow::Result<()> {
         let shape = format!("root tbf rate {kilobits}kbit burst 16kb latency 1s");
-        let mut command = Place::Node(id).command("tc");
-        run(command.args(["qdisc", "replace", "dev", "lan"]).args(shape.split(' ')))
+        both_ends(id).iter_mut().try_for_each(|(tc, device)| {
+            run(tc.args(["qdisc", "replace", "dev", device]).args(shape.split(' ')))
+        })
     }
 
     /// Ends what [`Network::limit`] began.
@@ -163,9 +180,27 @@ impl Network {
     /// # Errors
     /// If there is no limit.
     pub fn unlimit(&self, id: u8) -> anyhow::Result<()> {
-        let mut command = Place::Node(id).command("tc");
-        run(command.args(["qdisc", "del", "dev", "lan", "root"]))
+        both_ends(id)
+            .iter_mut()
+            .try_for_each(|(tc, device)| run(tc.args(["qdisc", "del", "dev", device, "root"])))
     }
+
+    /// The cable of a node is from now on like this, in both directions.
+    ///
+    /// # Errors
+    /// If the network was made without cables.
+    pub fn degrade(&mut self, id: u8, quality: Quality) -> anyhow::Result<()> {
+        let cable = self.cables.get_mut(&id).context("this network has no cables")?;
+        cable.set(quality)
+    }
+}
+
+/// `tc` where what the node sends passes, and where what it gets does, with the device there.
+fn both_ends(id: u8) -> [(Command, String); 2] {
+    [
+        (Place::Node(id).command("tc"), "lan".to_owned()),
+        (Place::Clients.command("tc"), format!("port{id}")),
+    ]
 }
 
 fn ip(place: Place, arguments: &str) -> anyhow::Result<()> {

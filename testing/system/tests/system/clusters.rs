@@ -1,6 +1,6 @@
 //! Drills on clusters of the binary: one failure each, under load, judged as a whole.
 
-use thalweg_system::cluster::drill::{self, Drill};
+use thalweg_system::cluster::drill::{self, Drill, Plan};
 use thalweg_system::cluster::member::Kind;
 use thalweg_system::process::binary;
 use thalweg_system::sandbox::in_own_network;
@@ -12,8 +12,9 @@ const NODES: u8 = 3;
 fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
     in_own_network(test, || {
         let folder = tempfile::tempdir()?;
-        let (kind, seed) = (Kind::Thalweg(binary()?), seed()?);
-        let outcome = drill::run(&kind, NODES, drill, folder.path(), seed)?;
+        let seed = seed()?;
+        let plan = Plan::new(Kind::Thalweg(binary()?), NODES, drill, seed)?;
+        let outcome = drill::run(&plan, folder.path())?;
         println!("{drill:?} with THALWEG_SEED={seed}: {outcome}");
         anyhow::ensure!(outcome.faults.is_empty(), "THALWEG_SEED={seed}: {:#?}", outcome.faults);
         Ok(())

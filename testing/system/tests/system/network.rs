@@ -62,7 +62,7 @@ fn passes(from: u8, to: u8) -> anyhow::Result<bool> {
 #[test]
 fn a_cut_lets_through_one_way_and_no_more() -> anyhow::Result<()> {
     in_own_network("network::a_cut_lets_through_one_way_and_no_more", || {
-        let network = Network::new(3)?;
+        let network = Network::new(3, false)?;
         let _echoes = [echo(1)?, echo(2)?, echo(3)?];
         for id in 1..=3 {
             wait_for("the echo", STARTS_WITHIN, || arrives(id, "here"))?;
@@ -96,7 +96,7 @@ fn nothing_is_left_of_a_network_whose_test_panics() -> anyhow::Result<()> {
     let test = "network::nothing_is_left_of_a_network_whose_test_panics";
     let outcome = std::panic::catch_unwind(|| {
         in_own_network(test, || {
-            let _network = Network::new(2)?;
+            let _network = Network::new(2, false)?;
             let mut sleeper = Place::Node(1).command("sleep");
             // Neither waited for nor killed: as a test leaves its nodes that is killed itself.
             // Nor does it hold the pipe, whose end the test waits for.

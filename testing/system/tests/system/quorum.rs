@@ -4,38 +4,19 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use protocol::ApiKey;
-use protocol::messages::describe_quorum::{
-    DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, ResponsePartitionData, TopicData,
-};
+use anyhow::ensure;
+use protocol::messages::describe_quorum::ResponsePartitionData;
 use thalweg_system::client::Client;
+use thalweg_system::client::admin::describe_quorum;
 use thalweg_system::cluster::Cluster;
-use thalweg_system::cluster::member::{Kind, address};
+use thalweg_system::cluster::member::{Kind, Layout, address};
 use thalweg_system::cluster::network::Place;
 use thalweg_system::process::{binary, wait_for};
 use thalweg_system::sandbox::in_own_network;
-use thalweg_system::wire::Connection;
 
 const NODES: u8 = 3;
-const DESCRIBE_QUORUM_VERSION: i16 = 2;
 /// For an election and a broker that registers, on a machine with other work.
 const SOON: Duration = Duration::from_secs(60);
-
-/// What a node hears from the active controller about the quorum.
-fn describe(at: SocketAddr) -> anyhow::Result<ResponsePartitionData> {
-    let partitions = vec![PartitionData::default()];
-    let topic_name = "__cluster_metadata".to_owned();
-    let topics = vec![TopicData { topic_name, partitions, ..TopicData::default() }];
-    let question = DescribeQuorumRequest { topics, ..DescribeQuorumRequest::default() };
-    let mut connection = Connection::open(at)?;
-    let answer: DescribeQuorumResponse =
-        connection.ask(ApiKey::DescribeQuorum, DESCRIBE_QUORUM_VERSION, &question)?;
-    let mut partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);
-    let found = partitions.next().context("no quorum is described")?;
-    ensure!(found.error_code == 0, "the quorum is described with error {}", found.error_code);
-    Ok(found)
-}
 
 /// Whether all voters have what the leader has.
 fn is_level(quorum: &ResponsePartitionData) -> bool {
@@ -51,8 +32,9 @@ type Step = fn(&mut Cluster, u8) -> anyhow::Result<()>;
 fn lose_the_controller(test: &str, lose: Step, give_back: Step) -> anyhow::Result<()> {
     in_own_network(test, || {
         let folder = tempfile::tempdir()?;
-        let mut cluster = Cluster::start(&Kind::Thalweg(binary()?), NODES, folder.path(), false)?;
-        let before = describe(address(1))?;
+        let (kind, layout) = (Kind::Thalweg(binary()?), Layout::combined(NODES));
+        let mut cluster = Cluster::start(&kind, layout, folder.path())?;
+        let before = describe_quorum(address(1))?;
         let leader = u8::try_from(before.leader_id)?;
         let other = leader % NODES + 1;
         Client::connect(address(leader))?.create_topic("before", 3, &[])?;
@@ -60,7 +42,7 @@ fn lose_the_controller(test: &str, lose: Step, give_back: Step) -> anyhow::Resul
         lose(&mut cluster, leader)?;
         // One request, sent while nobody has noticed, is answered by the next controller.
         Client::connect(address(other))?.create_topic("meanwhile", 3, &[])?;
-        let after = describe(address(other))?;
+        let after = describe_quorum(address(other))?;
         ensure!(after.leader_id != before.leader_id && after.leader_epoch > before.leader_epoch);
 
         give_back(&mut cluster, leader)?;
@@ -71,7 +53,7 @@ fn lose_the_controller(test: &str, lose: Step, give_back: Step) -> anyhow::Resul
             let name = format!("after-{attempts}");
             Ok(Client::connect(address(leader))?.create_topic(&name, 1, &[]).is_ok())
         })?;
-        wait_for("all voters level", SOON, || Ok(is_level(&describe(address(leader))?)))?;
+        wait_for("all voters level", SOON, || Ok(is_level(&describe_quorum(address(leader))?)))?;
         let known: Vec<_> = cluster.addresses().into_iter().map(topics).collect();
         for topics in known {
             let topics = topics?;

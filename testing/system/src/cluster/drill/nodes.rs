@@ -1,0 +1,99 @@
+//! Drills of processes: killed, stopped, paused, and started as another version.
+
+use std::thread;
+
+use crate::client::admin::describe_quorum;
+use crate::cluster::Cluster;
+use crate::cluster::drill::{PAUSE, Plan, TOPIC};
+use crate::cluster::flow::Flow;
+use crate::cluster::member::Kind;
+
+impl Cluster {
+    /// A node is killed; once the others get on, it is started.
+    pub(super) fn kill_and_start(&mut self, id: u8, flow: &Flow) -> anyhow::Result<()> {
+        self.member(id).kill()?;
+        self.get_on(flow)?;
+        self.member(id).start()
+    }
+
+    /// The leader is killed each time all replicas are in sync.
+    pub(super) fn kill_again(&mut self, rounds: u32, flow: &Flow) -> anyhow::Result<()> {
+        (0..rounds).try_for_each(|_| {
+            let leader = self.lead(TOPIC, 0)?.leader;
+            self.kill_and_start(leader, flow)?;
+            self.wait_until_level()
+        })
+    }
+
+    pub(super) fn stop_and_start(&mut self, id: u8, flow: &Flow) -> anyhow::Result<()> {
+        self.restart(id)?;
+        self.get_on(flow)
+    }
+
+    pub(super) fn pause_leader(&mut self, leader: u8, flow: &Flow) -> anyhow::Result<()> {
+        self.member(leader).pause()?;
+        thread::sleep(PAUSE);
+        self.get_on(flow)?;
+        self.member(leader).resume()
+    }
+
+    /// The producers wait for it until it is out of the ISR, and no longer.
+    pub(super) fn pause_follower(&mut self, leader: u8, flow: &Flow) -> anyhow::Result<()> {
+        let follower = self.follower(leader)?;
+        self.member(follower).pause()?;
+        self.wait_until_out_of_sync(TOPIC, 0, follower)?;
+        self.get_on(flow)?;
+        self.member(follower).resume()
+    }
+
+    /// Each node is stopped and started, the next one when all replicas are in sync.
+    pub(super) fn roll(&mut self) -> anyhow::Result<()> {
+        self.network.nodes().try_for_each(|id| {
+            self.restart(id)?;
+            self.wait_until_level()
+        })
+    }
+
+    /// To this version, back to the one before, and to this one for good.
+    pub(super) fn upgrade(&mut self, plan: &Plan, flow: &Flow) -> anyhow::Result<()> {
+        let before = plan.first_kind();
+        if plan.previous.is_none() || matches!(plan.kind, Kind::Kafka(_)) {
+            println!("THALWEG_PREVIOUS names no other version: nodes restart as the same one");
+        }
+        for kind in [&plan.kind, &before, &plan.kind] {
+            for id in self.network.nodes() {
+                self.member(id).become_kind(kind);
+                self.restart(id)?;
+                self.wait_until_level()?;
+            }
+            self.get_on(flow)?;
+        }
+        Ok(())
+    }
+
+    /// The brokers go on, and another controller takes over.
+    pub(super) fn lose_controller(&mut self, flow: &Flow) -> anyhow::Result<()> {
+        let broker = self.addresses()[0];
+        let active = u8::try_from(describe_quorum(broker)?.leader_id)?;
+        self.member(active).kill()?;
+        self.get_on(flow)?;
+        // Only another active controller can tell of itself.
+        crate::process::wait_for("another controller", crate::cluster::CALM_MAX, || {
+            let found = describe_quorum(broker);
+            Ok(found.is_ok_and(|quorum| quorum.leader_id != i32::from(active)))
+        })?;
+        self.member(active).start()
+    }
+
+    fn restart(&mut self, id: u8) -> anyhow::Result<()> {
+        self.member(id).terminate()?;
+        self.member(id).wait_end()?;
+        self.member(id).start()
+    }
+
+    /// Waits until all nodes know each other and all replicas of the drill's partition are in sync.
+    fn wait_until_level(&mut self) -> anyhow::Result<()> {
+        self.wait_until_whole()?;
+        self.wait_until_in_sync(TOPIC, 0, usize::from(self.layout.copies()))
+    }
+}
