@@ -143,6 +143,14 @@ impl Raft {
         self.high_watermark
     }
 
+    /// What a leader tells those who read from it: the end of what is committed, once something of
+    /// its own epoch is. Before, a follower may know of more than the leader does, and Kafka's
+    /// voters die of one that goes back.
+    pub fn told_high_watermark(&self) -> Option<Offset> {
+        let Role::Leader(state) = &self.role else { return None };
+        self.high_watermark.filter(|end| *end > state.epoch_start())
+    }
+
     /// The epoch, if this replica leads it.
     pub fn leading(&self) -> Option<LeaderEpoch> {
         matches!(self.role, Role::Leader(_)).then_some(self.election.epoch)

@@ -254,7 +254,7 @@ impl Quorum {
             FetchAnswer::Diverging(at) => reply.diverging = Some(at),
             FetchAnswer::Snapshot(_) => panic!("nobody has a snapshot"),
             FetchAnswer::Records => {
-                reply.high_watermark = self.raft.high_watermark();
+                reply.high_watermark = self.raft.told_high_watermark();
                 reply.records = self.log.read(fetch.end.offset)?.0;
             }
         }

@@ -405,7 +405,9 @@ impl World {
                 let from = index(fetch.end.offset - node.disk.start());
                 let rest = &node.disk.entries[from..];
                 let some = rest[..rest.len().min(RECORDS_MAX)].to_vec();
-                reply.high_watermark = raft.high_watermark();
+                reply.high_watermark = raft.told_high_watermark();
+                let told = reply.high_watermark.or(fetch.high_watermark);
+                assert!(told >= fetch.high_watermark, "a high watermark goes back: {fetch:?}");
                 reply.records = encode(&some, &mut self.sets);
             }
         }

@@ -117,7 +117,7 @@ impl Driver {
     /// Looks again after those who wait; whether one of them was answered.
     pub(super) fn answer_readers(&mut self) -> anyhow::Result<bool> {
         let now = clock::monotonic();
-        let (end, committed) = (self.log.end().offset, self.raft.high_watermark());
+        let (end, committed) = (self.log.end().offset, self.raft.told_high_watermark());
         let leading = self.raft.leading();
         let is_due = |parked: &Parked| {
             parked.until <= now
@@ -143,7 +143,7 @@ impl Driver {
         let fetch = &parked.fetch;
         let answer = self.raft.fetched(fetch, &self.log, now);
         self.carry_out()?;
-        let committed = self.raft.high_watermark();
+        let committed = self.raft.told_high_watermark();
         let has_news = fetch.end.offset < self.log.end().offset || fetch.high_watermark < committed;
         if answer == FetchAnswer::Records && !has_news && now < parked.until {
             self.readers.0.push(parked);
