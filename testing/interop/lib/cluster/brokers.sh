@@ -1,0 +1,24 @@
+# A broker of one kind under a controller of the other. Sourced by lib/cluster.sh.
+
+# broker_under BROKER CONTROLLER : a broker of one kind, a controller of the other.
+broker_under() {
+  begin "$1-under-$2" || return
+  BOOTSTRAP_CONTROLLERS=127.0.0.1:$(controller_port 1)
+  cluster_node 1 "$2" controller
+  cluster_node 2 "$1" broker
+  cluster_format 1 --standalone "${OFF[@]}" && cluster_format 2 || return
+  cluster_start 1; cluster_start 2
+  AT=127.0.0.1:$(client_port 2)
+  expect "one voter and one observer" '^2 .*Observer' quorum describe --replication &&
+    create one --partitions 1 --config retention.ms=100000 && use_topic one 500 || return
+  expect "settings of a topic" 'retention.ms=100000' configs --describe --entity-type topics --entity-name one
+  expect "change of a setting" 'Completed' configs --alter --entity-type brokers --entity-name 2 --add-config log.cleaner.threads=2
+  expect "settings of a broker" 'log.cleaner.threads=2' configs --describe --entity-type brokers --entity-name 2
+  expect "log directories" '"partition":"one-0"' tool $TOOLS_OF.LogDirsCommand --bootstrap-server "$AT" --describe
+  expect "more partitions" 'PartitionCount: 3' more_partitions one 3
+  cluster_end KILL 1; cluster_start 1
+  create two --partitions 2 && use_topic two 500
+  cluster_end TERM 2
+}
+
+more_partitions() { topics --alter --topic "$1" --partitions "$2"; topics --describe --topic "$1"; }
