@@ -20,6 +20,7 @@ mod key;
 mod layers;
 mod node;
 mod properties;
+mod rates;
 mod suggest;
 mod topic_config;
 
@@ -39,5 +40,8 @@ pub use node::{
     NodeConfig, QuorumConfig, Replication, Roles, SecurityProtocol, TopicDefaults, Voter,
 };
 pub use properties::{Properties, PropertiesError};
+pub use rates::ReplicationRates;
 pub use suggest::nearest;
-pub use topic_config::{CompressionType, Durability, TimestampType, TopicConfig};
+pub use topic_config::{
+    CompressionType, Durability, ThrottledReplicas, TimestampType, TopicConfig,
+};

@@ -33,7 +33,8 @@ fn broker_page() -> String {
         "\n*Changes*: `read-only` keys need a restart; `per-broker` ones change while a broker \
          runs; `cluster-wide` ones also have a default for all brokers.\n",
     );
-    for (area, keys) in keys::BROKER_AREAS {
+    let dynamic_only = ("Rates of copying, which no file sets", keys::BROKER_RATES);
+    for (area, keys) in keys::BROKER_AREAS.iter().chain([&dynamic_only]) {
         page.push_str(&format!("\n## {area}\n\n"));
         page.push_str("| Key | Type | Default | Allowed | Changes | Importance | Acts | What |\n");
         page.push_str("|---|---|---|---|---|---|---|---|\n");

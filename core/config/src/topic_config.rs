@@ -1,6 +1,6 @@
 //! What holds for one topic, as a typed struct.
 
-use types::Millis;
+use types::{BrokerId, Millis};
 
 use crate::keys;
 use crate::layers::{BrokerLayers, ConfigMap, ResourceLayers};
@@ -67,6 +67,19 @@ pub struct TopicConfig {
     pub min_cleanable_dirty_ratio: f64,
     /// Whether closed segments go to tiered storage.
     pub remote_storage: bool,
+    /// Replicas that are copied from within a rate.
+    pub throttled_leaders: ThrottledReplicas,
+    /// Replicas that copy within a rate.
+    pub throttled_followers: ThrottledReplicas,
+}
+
+/// Replicas of a topic for which a rate of copying holds (KIP-73).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ThrottledReplicas {
+    /// All of them.
+    All,
+    /// These: index of the partition and id of the broker.
+    Of(Vec<(i32, i32)>),
 }
 
 /// What an acknowledgement of `acks=all` promises.
@@ -104,6 +117,7 @@ impl TopicConfig {
     pub fn resolve(overrides: &ConfigMap, broker: &BrokerLayers<'_>) -> Self {
         let layers = ResourceLayers { table: &keys::TOPIC, overrides, broker: *broker };
         let size = |name| layers.unsigned(name);
+        let throttled = |name| ThrottledReplicas::read(&layers.text(name));
         let policy = layers.list("cleanup.policy");
         let internal_segment = layers.optional_text("internal.segment.bytes");
         let internal_segment = internal_segment.and_then(|text| text.parse().ok());
@@ -137,6 +151,32 @@ impl TopicConfig {
             max_compaction_lag_ms: layers.millis("max.compaction.lag.ms"),
             min_cleanable_dirty_ratio: layers.double("min.cleanable.dirty.ratio"),
             remote_storage: layers.boolean("remote.storage.enable"),
+            throttled_leaders: throttled("leader.replication.throttled.replicas"),
+            throttled_followers: throttled("follower.replication.throttled.replicas"),
+        }
+    }
+}
+
+impl ThrottledReplicas {
+    fn read(text: &str) -> Self {
+        if text == "*" {
+            return Self::All;
+        }
+        let entries = crate::entries(text).filter_map(|entry| entry.split_once(':'));
+        let numbers = |(partition, broker): (&str, &str)| {
+            Some((partition.parse().ok()?, broker.parse().ok()?))
+        };
+        Self::Of(entries.filter_map(numbers).collect())
+    }
+
+    /// Indexes of the partitions whose replicas on a broker are among them; `None` for all.
+    pub fn on(&self, broker: BrokerId) -> Option<Vec<i32>> {
+        match self {
+            Self::All => None,
+            Self::Of(replicas) => {
+                let here = replicas.iter().filter(|(_, id)| *id == broker.0);
+                Some(here.map(|(partition, _)| *partition).collect())
+            }
         }
     }
 }
@@ -228,6 +268,15 @@ mod tests {
         for (name, own, dynamic, fixed, expected) in cases {
             let found = resolve(own, dynamic, fixed).retention_ms;
             assert_eq!(found, expected.map(Millis), "{name}");
+        }
+    }
+
+    #[test]
+    fn throttled_replicas_are_all_some_or_none_of_a_broker() {
+        let key = "leader.replication.throttled.replicas";
+        for (text, here) in [("*", None), ("", Some(vec![])), ("0:1,1:2,,5:1", Some(vec![0, 5]))] {
+            let throttled = resolve(&[(key, text)], &[], &[]).throttled_leaders;
+            assert_eq!(throttled.on(BrokerId(1)), here, "{text}");
         }
     }
 

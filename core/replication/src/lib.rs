@@ -11,6 +11,7 @@ mod fetcher;
 mod follower;
 mod leader;
 mod purgatory;
+mod quota;
 
 pub use divergence::{EpochEnd, divergence};
 pub use fetch_session::{
@@ -21,3 +22,4 @@ pub use fetcher::{FetchPlan, Fetcher, TopicIdPartition, Want};
 pub use follower::{Follower, LeaderAnswer, Learned, OwnLog, Realign, Step};
 pub use leader::{AlterAnswer, AlterPartition, FetchVerdict, Leader, Poll, ReplicaFetch, Term};
 pub use purgatory::Purgatory;
+pub use quota::{Quota, QuotaWindows};

@@ -1,5 +1,5 @@
 //! Settings of the broker that change while it runs and are not a partition's: limits of
-//! connections, cordoned log directories.
+//! connections, cordoned log directories, rates of copying.
 //!
 //! Settings that topics take from the broker reach the partitions by `shard::partitions`.
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::metadata::Changes;
 use ::metadata::Image;
 use ::metadata::image::ResourceType;
-use config::NodeConfig;
+use config::{NodeConfig, ReplicationRates};
 use net::Limits;
 
 use crate::shared::Shared;
@@ -28,6 +28,7 @@ pub fn put_in_force(shared: &Arc<Shared>, image: &Image) {
     if shared.dirs.set_cordoned(&cordoned) {
         shared.membership.beat_now();
     }
+    shared.throttles.set_rates(&ReplicationRates::resolve(&shared.layers(image, &own)));
     match NodeConfig::resolve(&shared.layers(image, &own)) {
         Ok(config) => shared.net.set_limits(limits(&config)),
         // The controller has checked each change; only settings of another version end here.

@@ -17,7 +17,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use config::HostPort;
 
-use crate::metrics::{self, DirFacts, ShardFacts};
+use crate::metrics::{self, ClusterFacts, DirFacts, ShardFacts};
 use crate::recovery::Progress;
 use crate::shard::measure_closed;
 use crate::shared::Shared;
@@ -129,6 +129,14 @@ async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let in_flight = shared.net.in_flight_bytes();
     let dirs = DirFacts::of(&shared.dirs);
     let cleaner = (&shared.cleaner.facts(), &dirs[..]);
-    let page = metrics::render(&facts, &image, &shared.listener_counters, in_flight, cleaner);
+    let own = shared.broker_resource();
+    let cluster = ClusterFacts {
+        image: &image,
+        here: shared.config.node_id,
+        controls: shared.config.roles.controller.then(|| shared.to_controller.is_here()),
+        min_isr: shared.layers(&image, &own).int("min.insync.replicas").unsigned_abs() as usize,
+        applied: shared.controller.applied(),
+    };
+    let page = metrics::render(&facts, &cluster, &shared.listener_counters, in_flight, cleaner);
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }

@@ -28,6 +28,7 @@ mod shared;
 mod shares;
 mod sync_threads;
 mod threads;
+mod throttles;
 mod to_controller;
 mod upkeep;
 

@@ -29,6 +29,7 @@ use crate::sessions::Sessions;
 use crate::shard::{Inward, Mailboxes, Shard};
 use crate::shared::{Advertised, Shared};
 use crate::sync_threads::SyncThreads;
+use crate::throttles::Throttles;
 use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
 use crate::{
@@ -103,12 +104,14 @@ impl Node {
         let (controller, mut running) = Controller::start(start, log, found)?;
         let to_controller = to_controller(&config, controller.active(), peers.clone());
         let sessions = Arc::new(Sessions::new(config.quorum.session_timeout_ms));
+        let throttles = Throttles::new(&BrokerLayers::at_start(&fixed));
         let shared = Arc::new(Shared {
             config,
             fixed,
             dirs,
             checkpoints: CheckpointOrder::default(),
             cleaner: CleanerStatus::default(),
+            throttles,
             syncs,
             mailboxes,
             controller,
@@ -437,6 +440,7 @@ fn open_shards(
             tokio::task::spawn_local(groups::run_timers(Rc::clone(shard)));
             tokio::task::spawn_local(upkeep::run(Rc::clone(shard)));
             tokio::task::spawn_local(replicas::run_isr(Rc::clone(shard)));
+            tokio::task::spawn_local(replicas::run_throttled(Rc::clone(shard)));
             if shard.index == 0 {
                 // What was changed before the last stop; the limits are the node's, not a shard's.
                 dynamic::put_in_force(&shard.shared, &image);

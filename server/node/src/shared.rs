@@ -15,6 +15,7 @@ use crate::peers::Peers;
 use crate::sessions::Sessions;
 use crate::shard::Mailboxes;
 use crate::sync_threads::SyncThreads;
+use crate::throttles::Throttles;
 use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
 
@@ -30,6 +31,8 @@ pub struct Shared {
     pub checkpoints: CheckpointOrder,
     /// What compaction does.
     pub cleaner: CleanerStatus,
+    /// The rates that copying keeps to.
+    pub throttles: Throttles,
     /// The threads that sync.
     pub syncs: SyncThreads,
     /// The way to every shard.

@@ -8,7 +8,7 @@ mod topic;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-pub use broker::AREAS as BROKER_AREAS;
+pub use broker::{AREAS as BROKER_AREAS, DYNAMIC_ONLY as BROKER_RATES};
 
 use crate::key::ConfigKey;
 

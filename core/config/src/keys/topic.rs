@@ -31,13 +31,13 @@ keys! {
     long("flush.ms", "9223372036854775807").min(0)
         .from(&[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")]).acting():
         "Milliseconds after which a partition is synced to disk, beside what durability asks.";
-    list("follower.replication.throttled.replicas", "").check(Check::ThrottledReplicas):
+    list("follower.replication.throttled.replicas", "").check(Check::ThrottledReplicas).acting():
         "Replicas that copy within the throttle, as partition:broker, or * for all.";
     int("index.interval.bytes", "4096").min(0).from(&[same("log.index.interval.bytes")]).acting():
         "Bytes of records for each entry of the offset index.";
     int("internal.segment.bytes", "").unset().internal().acting():
         "Segment size for tests, in bytes, below what segment.bytes allows.";
-    list("leader.replication.throttled.replicas", "").check(Check::ThrottledReplicas):
+    list("leader.replication.throttled.replicas", "").check(Check::ThrottledReplicas).acting():
         "Replicas that are copied from within the throttle, as partition:broker, or * for all.";
     long("local.retention.bytes", "-2").min(-2).from(&[same("log.local.retention.bytes")]):
         "Bytes that stay local of a tiered partition; -2 follows retention.bytes.";

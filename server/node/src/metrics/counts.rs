@@ -1,13 +1,15 @@
 //! Counters of one shard: plain cells, added up over the shards when somebody asks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ::metadata::{Changes, Image};
 use protocol::ApiKey;
 use rustc_hash::FxHashMap;
 
 use crate::shard::{Appended, Partition};
+use crate::throttles::{Copied, Way};
 
 /// What happened to one topic on one shard.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -38,9 +40,99 @@ impl TopicCounts {
     }
 }
 
+/// What was copied between this node and others, and who is in sync.
+#[derive(Default)]
+pub struct ReplicationCells {
+    bytes: [Cell<u64>; 2],
+    added_bytes: [Cell<u64>; 2],
+    isr: [Cell<u64>; 3],
+    elections: [Cell<u64>; 2],
+}
+
+/// A copy of [`ReplicationCells`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ReplicationCounts {
+    /// Bytes given to followers, and taken from leaders.
+    pub bytes: [u64; 2],
+    /// Those of replicas that a reassignment adds.
+    pub added_bytes: [u64; 2],
+    /// Changes of who is in sync: shrinks, expansions, and those that were refused.
+    pub isr: [u64; 3],
+    /// Leaders that were not in sync: elected uncleanly, and from those that lack nothing.
+    pub elections: [u64; 2],
+}
+
+/// What became of a change of who is in sync.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IsrChange {
+    Shrink,
+    Expand,
+    Refused,
+}
+
+impl ReplicationCells {
+    /// Records were copied.
+    pub fn count(&self, way: Way, copied: Copied, bytes: usize) {
+        add(&self.bytes[way as usize], bytes as u64);
+        if copied.is_added {
+            add(&self.added_bytes[way as usize], bytes as u64);
+        }
+    }
+
+    /// The controller has answered.
+    pub fn count_isr(&self, change: IsrChange) {
+        add(&self.isr[change as usize], 1);
+    }
+
+    /// Counts leaders that were elected out of sync. One shard does it for the node.
+    pub fn count_elections(&self, before: &Image, after: &Image, changes: &Changes) {
+        for change in &changes.partitions {
+            let of = |image: &Image| {
+                let topic = image.topic_by_id(change.topic_id)?;
+                topic.partition(change.partition).cloned()
+            };
+            let (Some(before), Some(after)) = (of(before), of(after)) else { continue };
+            let Some(leader) = after.leader else { continue };
+            let is_new = before.leader_epoch < after.leader_epoch;
+            if is_new && before.leader != Some(leader) && !before.isr.contains(&leader) {
+                add(&self.elections[usize::from(before.elr.contains(&leader))], 1);
+            }
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> ReplicationCounts {
+        ReplicationCounts {
+            bytes: self.bytes.each_ref().map(Cell::get),
+            added_bytes: self.added_bytes.each_ref().map(Cell::get),
+            isr: self.isr.each_ref().map(Cell::get),
+            elections: self.elections.each_ref().map(Cell::get),
+        }
+    }
+}
+
+impl ReplicationCounts {
+    /// Adds what another shard has counted.
+    pub fn add(&mut self, other: Self) {
+        let sum = |into: &mut [u64], from: &[u64]| {
+            into.iter_mut().zip(from).for_each(|(into, from)| *into += from);
+        };
+        sum(&mut self.bytes, &other.bytes);
+        sum(&mut self.added_bytes, &other.added_bytes);
+        sum(&mut self.isr, &other.isr);
+        sum(&mut self.elections, &other.elections);
+    }
+}
+
+fn add(cell: &Cell<u64>, number: u64) {
+    cell.set(cell.get() + number);
+}
+
 /// Counters of one shard.
 #[derive(Default)]
 pub struct ShardMetrics {
+    /// Of copies between nodes.
+    pub replication: ReplicationCells,
     requests: RefCell<BTreeMap<(ApiKey, i16), u64>>,
     topics: RefCell<FxHashMap<Arc<str>, TopicCounts>>,
 }

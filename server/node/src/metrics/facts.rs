@@ -8,7 +8,7 @@ use std::sync::Arc;
 use protocol::ApiKey;
 use types::TopicPartition;
 
-use super::counts::TopicCounts;
+use super::counts::{ReplicationCounts, TopicCounts};
 use crate::dirs::Dirs;
 use crate::shard::Shard;
 
@@ -58,7 +58,11 @@ pub struct ShardFacts {
     pub requests: BTreeMap<(ApiKey, i16), u64>,
     /// Traffic by topic.
     pub topics: BTreeMap<Arc<str>, TopicCounts>,
-    /// Partitions that this node leads.
+    /// Of copies between nodes.
+    pub replication: ReplicationCounts,
+    /// Most records that a follower here lacks.
+    pub lag_max: u64,
+    /// Partitions that this node has.
     pub partitions: Vec<PartitionFacts>,
     /// Partitions whose logs cannot be opened.
     pub unopened: usize,
@@ -72,6 +76,8 @@ impl ShardFacts {
     /// Copies what a shard has.
     pub fn of(shard: &Rc<Shard>) -> Self {
         let partitions = shard.partitions();
+        let lags = partitions.iter().filter_map(|one| one.borrow().lag());
+        let lag_max = lags.max().unwrap_or(0);
         let partitions = partitions.iter().map(|partition| {
             let partition = partition.borrow();
             let log = partition.log();
@@ -105,6 +111,8 @@ impl ShardFacts {
         });
         Self {
             partitions: partitions.chain(closed).collect(),
+            replication: shard.metrics.replication.counts(),
+            lag_max,
             unopened: shard.unopened().len(),
             requests: shard.metrics.requests(),
             topics: shard.metrics.topics(),
@@ -121,6 +129,8 @@ impl ShardFacts {
         for (topic, counts) in other.topics {
             self.topics.entry(topic).or_default().add(counts);
         }
+        self.replication.add(other.replication);
+        self.lag_max = self.lag_max.max(other.lag_max);
         self.partitions.extend(other.partitions);
         self.unopened += other.unopened;
         self.fetch_sessions.0 += other.fetch_sessions.0;

@@ -6,8 +6,11 @@
 
 mod counts;
 mod facts;
+mod page;
 mod render;
+mod replicas;
 
-pub use counts::ShardMetrics;
+pub use counts::{IsrChange, ShardMetrics};
 pub use facts::{DirFacts, ShardFacts};
 pub use render::{render, render_recovery};
+pub use replicas::ClusterFacts;

@@ -1,82 +1,39 @@
 //! Metrics as the text that Prometheus reads.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use ::metadata::Image;
 use net::{Closed, ListenerCounters};
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use super::counts::TopicCounts;
 use super::facts::{DirFacts, PartitionFacts, ShardFacts};
+use super::page::{Labels, Page};
+use super::replicas::{self, ClusterFacts};
 use crate::cleaner::CleanerFacts;
 use crate::recovery::Progress;
-
-/// Label names and values of one sample.
-type Labels = Vec<(&'static str, String)>;
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-type Counters = Family<Labels, Counter<u64, AtomicU64>>;
-
-/// The registry of one scrape.
-struct Page(Registry);
-
-impl Page {
-    fn gauges(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, f64)>) {
-        let family = Gauges::default();
-        for (labels, value) in samples {
-            family.get_or_create(&labels).set(value);
-        }
-        self.0.register(name, help, family);
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        let gauge: Gauge<f64, AtomicU64> = Gauge::default();
-        gauge.set(value);
-        self.0.register(name, help, gauge);
-    }
-
-    fn counters(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (Labels, u64)>,
-    ) {
-        let family = Counters::default();
-        for (labels, value) in samples {
-            family.get_or_create(&labels).inc_by(value);
-        }
-        self.0.register(name, help, family);
-    }
-}
 
 /// The whole page.
 pub fn render(
     facts: &ShardFacts,
-    image: &Image,
+    at: &ClusterFacts<'_>,
     listeners: &[(String, Arc<ListenerCounters>)],
     in_flight_bytes: usize,
     (cleaner, dirs): (&CleanerFacts, &[DirFacts]),
 ) -> String {
-    let mut page = Page(Registry::default());
+    let mut page = Page::default();
     topics(&mut page, facts);
     partitions(&mut page, facts);
     compaction(&mut page, facts, cleaner, dirs);
     directories(&mut page, dirs);
-    cluster(&mut page, image);
+    replicas::broker(&mut page, facts, at);
+    replicas::controller(&mut page, facts, at);
     network(&mut page, facts, listeners, in_flight_bytes);
     process(&mut page);
-    let mut text = String::new();
-    encode(&mut text, &page.0).expect("writing to a string does not fail");
-    text
+    page.text()
 }
 
 /// What there is to see before the node serves: how far the recovery is.
 pub fn render_recovery(progress: &Progress) -> String {
-    let mut page = Page(Registry::default());
+    let mut page = Page::default();
     let left = progress.dirs().iter().map(|dir| {
         let labels = vec![("dir", dir.path.display().to_string())];
         (labels, dir.logs_left() as f64)
@@ -93,9 +50,7 @@ pub fn render_recovery(progress: &Progress) -> String {
     page.gauges(name, "Segments still to be scanned of the log that a thread recovers", left);
     // 2 is RECOVERY.
     page.gauge("kafka_server_kafkaserver_brokerstate", "State of the broker", 2.0);
-    let mut text = String::new();
-    encode(&mut text, &page.0).expect("writing to a string does not fail");
-    text
+    page.text()
 }
 
 fn topics(page: &mut Page, facts: &ShardFacts) {
@@ -140,19 +95,6 @@ fn partitions(page: &mut Page, facts: &ShardFacts) {
     let damages: usize = facts.partitions.iter().map(|one| one.damages).sum();
     let help = "Places of log files that reads found damaged";
     page.gauge("thalweg_log_damaged_places", help, damages as f64);
-    let failed = facts.partitions.iter().filter(|one| one.is_offline).count();
-    let offline = failed + facts.unopened;
-    let count = facts.partitions.len() as f64;
-    let replicas = "kafka_server_replicamanager_";
-    page.gauge(&format!("{replicas}partitioncount"), "Partitions on this broker", count);
-    page.gauge(&format!("{replicas}leadercount"), "Partitions that it leads", count);
-    page.gauge(&format!("{replicas}offlinereplicacount"), "Replicas that failed", offline as f64);
-    page.gauge(
-        &format!("{replicas}underreplicatedpartitions"),
-        "Partitions that lack replicas",
-        0.0,
-    );
-    page.gauge(&format!("{replicas}underminisrpartitioncount"), "Partitions below min ISR", 0.0);
 }
 
 /// What the cleaner says, and what it has set aside in each log directory.
@@ -212,30 +154,6 @@ fn label_of(dir: &DirFacts) -> Labels {
     vec![("logDirectory", dir.path.display().to_string())]
 }
 
-fn cluster(page: &mut Page, image: &Image) {
-    let partitions = image.topics().flat_map(|topic| topic.partitions().map(|(_, one)| one));
-    let (mut count, mut leaderless, mut imbalanced) = (0_u32, 0_u32, 0_u32);
-    for partition in partitions {
-        count += 1;
-        leaderless += u32::from(partition.leader.is_none());
-        imbalanced += u32::from(!partition.has_preferred_leader());
-    }
-    let active = image.brokers().filter(|broker| broker.is_active()).count();
-    let fenced = image.brokers().count() - active;
-    let controller = "kafka_controller_kafkacontroller_";
-    for (name, help, value) in [
-        ("activecontrollercount", "Whether this node leads the controllers", 1.0),
-        ("globaltopiccount", "Topics of the cluster", image.topic_count() as f64),
-        ("globalpartitioncount", "Partitions of the cluster", f64::from(count)),
-        ("offlinepartitionscount", "Partitions without a leader", f64::from(leaderless)),
-        ("preferredreplicaimbalancecount", "Partitions led by another", f64::from(imbalanced)),
-        ("activebrokercount", "Brokers that serve", active as f64),
-        ("fencedbrokercount", "Brokers that are kept out", fenced as f64),
-    ] {
-        page.gauge(&format!("{controller}{name}"), help, value);
-    }
-}
-
 fn network(
     page: &mut Page,
     facts: &ShardFacts,
@@ -281,9 +199,7 @@ fn process(page: &mut Page) {
     page.gauge("kafka_server_kafkaserver_brokerstate", "State of the broker", 3.0);
     if let Some((resident, cpu_seconds)) = own_usage() {
         page.gauge("process_resident_memory_bytes", "Resident memory", resident);
-        let cpu: Counter<f64, AtomicU64> = Counter::default();
-        cpu.inc_by(cpu_seconds);
-        page.0.register("process_cpu_seconds", "Processor time used", cpu);
+        page.counter("process_cpu_seconds", "Processor time used", cpu_seconds);
     }
 }
 
@@ -300,6 +216,9 @@ fn own_usage() -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use ::metadata::Image;
+    use types::BrokerId;
+
     use super::*;
 
     #[test]
@@ -309,12 +228,27 @@ mod tests {
         facts.topics.insert("a".into(), counts);
         let cleaner = CleanerFacts { dirty_ratio_max: 0.5, ..Default::default() };
         let dirs = [DirFacts { path: "/d".into(), is_offline: true }];
-        let text = render(&facts, &Image::default(), &[], 0, (&cleaner, &dirs));
+        let image = Image::default();
+        let at = ClusterFacts {
+            image: &image,
+            here: BrokerId(1),
+            controls: Some(true),
+            min_isr: 1,
+            applied: 7,
+        };
+        facts.replication.bytes = [5, 6];
+        facts.lag_max = 9;
+        let text = render(&facts, &at, &[], 0, (&cleaner, &dirs));
         for line in [
             "kafka_server_brokertopicmetrics_messagesin_total{} 3",
             "kafka_server_brokertopicmetrics_bytesin_total{topic=\"a\"} 70",
             "kafka_controller_kafkacontroller_activecontrollercount 1.0",
+            "kafka_controller_kafkacontroller_lastappliedrecordoffset 7.0",
             "kafka_server_replicamanager_partitioncount 0.0",
+            "kafka_server_replicamanager_isrshrinks_total{} 0",
+            "kafka_server_brokertopicmetrics_replicationbytesout_total{} 5",
+            "kafka_server_brokertopicmetrics_replicationbytesin_total{} 6",
+            "kafka_server_replicafetchermanager_maxlag{clientId=\"Replica\"} 9.0",
             "kafka_log_logcleanermanager_uncleanable_partitions_count{logDirectory=\"/d\"} 0.0",
             "kafka_log_logcleanermanager_max_dirty_percent 50.0",
             "kafka_log_logcleaner_max_clean_time_secs 0.0",

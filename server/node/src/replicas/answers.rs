@@ -10,6 +10,7 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset};
 use super::{Pair, key, realign};
 use crate::clock;
 use crate::shard::{PartitionId, Shard, SharedPartition};
+use crate::throttles::Way;
 
 /// Wait before a leader is asked again that has not heard yet what this node has.
 const SOON: Millis = Millis(50);
@@ -75,6 +76,9 @@ fn take_one(
 
 fn appended(shard: &Rc<Shard>, partition: &SharedPartition, records: &Bytes) {
     if !records.is_empty() {
+        let copied = partition.borrow().copied_here(shard.shared.config.node_id);
+        shard.shared.throttles.record(Way::In, copied, records.len());
+        shard.metrics.replication.count(Way::In, copied, records.len());
         shard.commits.push(partition);
     }
     shard.ask_for_more(partition, None);

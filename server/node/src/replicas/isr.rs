@@ -16,6 +16,7 @@ use replication::{AlterAnswer, AlterPartition};
 use tokio::sync::Notify;
 use types::{BrokerId, ErrorCode, LeaderEpoch, Uuid};
 
+use crate::metrics::IsrChange;
 use crate::peers::LinkOptions;
 use crate::shard::{PartitionId, Shard, SharedPartition};
 use crate::to_controller::{ToController, Unanswered};
@@ -95,10 +96,25 @@ async fn send_all(shard: Rc<Shard>) {
             let each = answers.each.remove(&(id.topic, id.index));
             let answer = answers.all.clone().or(each).unwrap_or(AlterAnswer::Lost);
             if let Some(partition) = shard.partition(id) {
+                count(&shard, partition.borrow().state().isr.len(), &alter, &answer);
                 partition.borrow_mut().altered(&alter, &answer);
             }
         }
     }
+}
+
+/// Counts a change that was asked for while `in_sync` replicas were.
+fn count(shard: &Shard, in_sync: usize, alter: &AlterPartition, answer: &AlterAnswer) {
+    // The leader itself is not named.
+    let wanted = alter.followers.len() + 1;
+    let change = match answer {
+        AlterAnswer::Altered { .. } if wanted < in_sync => IsrChange::Shrink,
+        AlterAnswer::Altered { .. } => IsrChange::Expand,
+        AlterAnswer::Refused(_) => IsrChange::Refused,
+        // It is asked for again.
+        AlterAnswer::Lost => return,
+    };
+    shard.metrics.replication.count_isr(change);
 }
 
 /// What the controller has said.

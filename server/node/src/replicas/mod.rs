@@ -3,7 +3,8 @@
 //! For each broker that leads partitions which this shard follows there is one task with one
 //! connection and one fetch session ([`fetching`]): it asks for what all of them want, hands each
 //! answer to its partition ([`answers`]), and asks for more once the disk has what came. [`isr`]
-//! asks the controller for changes of who is in sync with partitions that are led here.
+//! asks the controller for changes of who is in sync with partitions that are led here, [`throttled`]
+//! has those wait whose rate is used up.
 //!
 //! Not here: the rules (`core/replication`), which role a partition has (`shard`), serving other
 //! brokers' fetches (`broker/read`).
@@ -12,6 +13,7 @@ mod answers;
 mod fetching;
 mod isr;
 mod realign;
+mod throttled;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,12 +27,14 @@ use types::{BrokerId, Millis};
 use crate::shard::{PartitionId, Shard, SharedPartition};
 
 pub use isr::run as run_isr;
+pub use throttled::run as run_throttled;
 
 /// What a shard copies, and asks to be changed.
 #[derive(Default)]
 pub struct Replicas {
     pairs: RefCell<BTreeMap<BrokerId, Rc<Pair>>>,
     alterations: isr::Alterations,
+    waiting: throttled::Waiting,
 }
 
 /// What is followed from one broker.
@@ -67,6 +71,7 @@ impl Shard {
         let key = key(partition.id());
         let mut held = pair.held.borrow_mut();
         match (partition.want(), until) {
+            (Some(_), _) if self.waits_for_rate(&partition) => pair.fetcher.borrow_mut().hold(key),
             (Some(want), Some(until)) => pair.fetcher.borrow_mut().delay(key, want, until),
             (Some(want), None) => pair.fetcher.borrow_mut().set(key, want),
             (None, _) => {

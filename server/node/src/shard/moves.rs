@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use log::{AppendError, Disk, FolderKind, Log, LogConfig, LogError, Opening, Read, ReadError};
 use records::BatchHeader;
-use types::{Offset, TopicPartition, Uuid};
+use types::{Millis, Offset, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
 use super::{Shard, SharedPartition, assign};
@@ -26,6 +26,8 @@ const SLICE_BYTES: usize = 1 << 20;
 const SYNC_BYTES: usize = 64 << 20;
 /// Bytes that the last turn may find unsynced, so that its sync is short.
 const LAST_SYNC_BYTES: usize = 256 << 10;
+/// The longest nap of a copy whose rate is used up; another rate or a cancelled move waits for one.
+const NAP: Millis = Millis(100);
 /// Wait for the log's own sync to end before the copy takes its place.
 const RETRY: Duration = Duration::from_millis(1);
 
@@ -67,6 +69,7 @@ struct Copying {
     future: Log,
     /// Offset from which to copy on.
     next: Offset,
+    copied_bytes: usize,
     unsynced_bytes: usize,
     is_cancelled: bool,
 }
@@ -175,12 +178,13 @@ impl Shard {
         let partition = self.partition(id);
         // Another request may have been quicker, or the topic is gone.
         let Some(partition) = partition.filter(|one| self.is_to_move(&one.borrow(), to)) else {
-            self.remove_later(folder, types::Millis(0));
+            self.remove_later(folder, Millis(0));
             return;
         };
         let key = (partition.borrow().name().clone(), to);
         let next = future.start_offset();
-        let copy = Copying { future, next, unsynced_bytes: 0, is_cancelled: false };
+        let copy =
+            Copying { future, next, copied_bytes: 0, unsynced_bytes: 0, is_cancelled: false };
         let copy = Rc::new(RefCell::new(copy));
         self.moves.running.borrow_mut().insert(key.clone(), Rc::clone(&copy));
         let shard = Rc::clone(self);
@@ -194,13 +198,13 @@ impl Shard {
                     // The new directory's checkpoints must know the log, should the node crash.
                     _ = upkeep::write_checkpoints(&shard).await;
                 }
-                Ok(false) => shard.remove_later(folder, types::Millis(0)),
+                Ok(false) => shard.remove_later(folder, Millis(0)),
                 Err(fault) => {
                     tracing::error!(partition = %key.0, "cannot move: {fault}");
                     if let Some(fault) = fault.of_disk() {
                         shard.shared.dirs.report(fault);
                     }
-                    shard.remove_later(folder, types::Millis(0));
+                    shard.remove_later(folder, Millis(0));
                 }
             }
         });
@@ -238,10 +242,17 @@ async fn run(
     to: usize,
     copy: &SharedCopy,
 ) -> Result<bool, Fault> {
+    let throttles = &shard.shared.throttles;
     loop {
         if copy.borrow().is_cancelled {
             return Ok(false);
         }
+        let wait = throttles.wait_of_moves();
+        if wait > Millis::ZERO {
+            tokio::time::sleep(Duration::from_millis(wait.min(NAP).get().unsigned_abs())).await;
+            continue;
+        }
+        let copied = copy.borrow().copied_bytes;
         // Looked up in every turn: the topic may be deleted, the node may stop.
         let Some(step) = turn(shard, id, to, copy)? else { return Ok(false) };
         let is_last = matches!(step, Step::Unsynced);
@@ -257,6 +268,7 @@ async fn run(
             Step::NotYet => tokio::time::sleep(RETRY).await,
             Step::Done => return Ok(true),
         }
+        throttles.record_move(copy.borrow().copied_bytes - copied);
         write(copy).await?;
         sync_from(copy, if is_last { 1 } else { SYNC_BYTES }).await?;
         tokio::task::yield_now().await;
@@ -309,6 +321,7 @@ impl Copying {
                 self.future.truncate_fully_and_start_at(first, now)?;
             }
             self.future.append_as_follower(&batches.bytes, now)?;
+            self.copied_bytes += batches.bytes.len();
             self.unsynced_bytes += batches.bytes.len();
         }
         self.next = self.next.max(batches.next_offset);

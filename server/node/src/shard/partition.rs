@@ -3,10 +3,12 @@
 //! Not here: which shard owns it (`shard`), when it is synced (`sync`), requests (`broker/api`).
 
 mod appended;
+mod copied;
 mod role;
 
 use std::sync::Arc;
 
+use ::metadata::image::Partition as Replica;
 use config::Durability;
 use log::{
     AppendError, AppendOrigin, Log, LogError, Received, Rolling, SyncError, SyncTicket, Synced,
@@ -21,6 +23,8 @@ use super::watchers::Watchers;
 use crate::dirs::Dirs;
 
 pub use appended::{AppendRefused, AppendReply, Appended};
+use copied::IsListed;
+pub use copied::Listed;
 pub use role::{Role, RoleChange};
 
 /// A partition by the id of its topic.
@@ -79,6 +83,11 @@ pub struct Partition {
     role: Role,
     /// Whether other nodes have replicas, too.
     is_replicated: bool,
+    /// The newest that the metadata says of it.
+    state: Arc<Replica>,
+    listed: IsListed,
+    /// Records that a follower lacked by the leader's last answer.
+    lag: Option<u64>,
     durability: Durability,
     /// Where faults are told.
     dirs: Arc<Dirs>,
@@ -115,7 +124,7 @@ impl Partition {
         name: TopicPartition,
         log: Log,
         role: Role,
-        durability: Durability,
+        state: &Arc<Replica>,
         dirs: Arc<Dirs>,
     ) -> Self {
         Self {
@@ -124,7 +133,10 @@ impl Partition {
             log,
             role,
             is_replicated: false,
-            durability,
+            state: Arc::clone(state),
+            listed: IsListed::default(),
+            lag: None,
+            durability: Durability::Sync,
             dirs,
             flush_messages: None,
             flush_ms: None,
@@ -240,8 +252,10 @@ impl Partition {
         self.offline
     }
 
-    /// Sets what an acknowledgement means from now on.
-    pub fn set_durability(&mut self, settings: &TopicSettings) {
+    /// Sets what an acknowledgement means from now on, and which copies are throttled.
+    pub fn set_settings(&mut self, settings: &TopicSettings) {
+        let [leaders, followers] = &settings.listed;
+        self.listed = IsListed::of(self.id.index, (leaders, followers));
         self.durability = settings.durability;
         self.flush_messages = settings.flush_messages;
         self.flush_ms = settings.flush_ms;

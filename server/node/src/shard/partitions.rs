@@ -60,7 +60,7 @@ impl Shard {
 
     /// Acts on a new state of the cluster; [`Shard::delete_topics`] has run on every shard.
     pub fn apply(self: &Rc<Self>, image: &Arc<Image>, changes: &Changes) {
-        self.image.replace(Arc::clone(image));
+        let before = self.image.replace(Arc::clone(image));
         self.apply_partitions(image, changes);
         if changes.brokers.contains(&self.shared.config.node_id) {
             // This run's registration may be among it.
@@ -71,6 +71,7 @@ impl Shard {
         self.reconfigure(image, changes);
         if self.index == 0 {
             // These are the node's, not a shard's.
+            self.metrics.replication.count_elections(&before, image, changes);
             dynamic::apply(&self.shared, image, changes);
         }
     }
@@ -165,8 +166,8 @@ impl Shard {
         let dirs = Arc::clone(&self.shared.dirs);
         let is_offline = dirs.is_offline(log.dir());
         let role = self.first_role(replica, settings.min_isr, high_watermark, log.end_offset());
-        let mut partition = Partition::new(id, name, log, role, settings.durability, dirs);
-        partition.set_durability(&settings);
+        let mut partition = Partition::new(id, name, log, role, replica, dirs);
+        partition.set_settings(&settings);
         if is_offline {
             partition.go_offline();
         }

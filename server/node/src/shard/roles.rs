@@ -126,6 +126,7 @@ impl Shard {
             return;
         };
         let Some(partition) = self.partition(id) else { return };
+        partition.borrow_mut().set_state(replica);
         let is_alone = replica.replicas.len() == 1;
         if !replica.replicas.contains(&here) || !(is_alone || self.heeds(&image)) {
             return;

@@ -11,7 +11,7 @@ use records::{Compression, TimestampType};
 use types::{Millis, Uuid};
 
 use super::Shard;
-use super::partition::PartitionId;
+use super::partition::{Listed, PartitionId};
 
 /// What holds for all partitions of a topic.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct TopicSettings {
     pub flush_ms: Option<Millis>,
     /// `min.insync.replicas`
     pub min_isr: usize,
+    /// Replicas here that are copied from within a rate, and those that copy within one.
+    pub listed: [Listed; 2],
 }
 
 impl Shard {
@@ -58,7 +60,7 @@ impl Shard {
                 continue;
             }
             let settings = self.settings_of(id, &partition.name().topic.clone());
-            partition.set_durability(&settings);
+            partition.set_settings(&settings);
             if *partition.log().config() != *settings.log {
                 partition.log_mut().set_config(settings.log);
             }
@@ -73,6 +75,8 @@ impl Shard {
             flush_messages: settings.flush_messages,
             flush_ms: settings.flush_ms,
             min_isr: settings.min_insync_replicas as usize,
+            listed: [&settings.throttled_leaders, &settings.throttled_followers]
+                .map(|replicas| Listed::new(replicas.on(self.shared.config.node_id))),
         }
     }
 }

@@ -106,11 +106,7 @@ impl TestNode {
     /// The page of metrics, for a node with `thalweg.metrics.listener`.
     pub fn metrics(&self) -> String {
         let address = self.node.as_ref().unwrap().metrics().expect("they are served");
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        page
+        metrics_at(address)
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -259,6 +255,15 @@ pub fn start_options<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>)
     let overrides = settings.into_iter().map(owned).collect();
     let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
     StartOptions { fixed, cluster_id: None, has_picked_id: false }
+}
+
+/// The page of metrics that is served at an address.
+pub fn metrics_at(address: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    page
 }
 
 /// Waits until `check` gives something; what takes a minute has failed.

@@ -15,7 +15,7 @@ use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, Metada
 use thalweg_node::{Node, StartOptions};
 use types::ErrorCode;
 
-use crate::client::{Client, eventually, start_options};
+use crate::client::{Client, eventually, metrics_at, start_options};
 use crate::configs::{TOPIC, set};
 use crate::controllers::describe_quorum;
 
@@ -56,6 +56,7 @@ impl Cluster {
             ("broker.heartbeat.interval.ms", "100"),
             ("offsets.topic.num.partitions", "1"),
             ("offsets.topic.replication.factor", "2"),
+            ("thalweg.metrics.listener", "127.0.0.1:0"),
             ("thalweg.shards", "2"),
         ];
         let options = start_options(settings.iter().chain(roles).copied());
@@ -71,6 +72,14 @@ impl Cluster {
     pub fn client(&self, id: i32) -> Client {
         let (_, node) = self.brokers.iter().find(|(broker, _)| *broker == id).unwrap();
         Client::connect(address(node))
+    }
+
+    /// A sample of a broker's page of metrics, by its name and labels.
+    pub fn metric(&self, id: i32, sample: &str) -> Option<f64> {
+        let (_, node) = self.brokers.iter().find(|(broker, _)| *broker == id).unwrap();
+        let page = metrics_at(node.metrics().unwrap());
+        let value = |line: &str| line.strip_prefix(sample)?.trim().parse().ok();
+        page.lines().find_map(value)
     }
 
     pub fn stop(&mut self, id: i32) {

@@ -173,3 +173,8 @@ fn a_producer_goes_on_where_its_log_has_moved() {
     assert_eq!(client.produce("t", 3, 10, 42), 0);
     assert_eq!(client.produce("t", 1, 10, -1), 3);
 }
+
+/// Bytes of the copy that is to take the log's place, if there is one.
+pub fn copy_of(client: &mut Client, topic: &str) -> Option<i64> {
+    logs(client, topic).into_iter().find(|(_, _, is_copy)| *is_copy).map(|(_, bytes, _)| bytes)
+}

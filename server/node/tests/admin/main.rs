@@ -24,4 +24,5 @@ mod records;
 mod replication;
 mod retention;
 mod stop;
+mod throttling;
 mod topics;

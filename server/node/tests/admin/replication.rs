@@ -54,7 +54,7 @@ fn start() -> Cluster {
 }
 
 /// Leader and number of replicas in sync of the topic's partition, as a broker knows them.
-fn state(client: &mut Client, topic: &str) -> Option<(i32, usize)> {
+pub fn state(client: &mut Client, topic: &str) -> Option<(i32, usize)> {
     let topic = MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() };
     let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
     let answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
@@ -166,6 +166,41 @@ fn a_group_is_served_by_whoever_leads_its_partition_next() {
     assert_eq!(groups(&mut other), [GROUP]);
 }
 
+/// Makes a topic of one partition with its only replica on a broker.
+pub fn create_on(client: &mut Client, name: &str, broker: i32) {
+    let on_one = CreatableReplicaAssignment { broker_ids: vec![broker], ..Default::default() };
+    let topic = CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: -1,
+        replication_factor: -1,
+        assignments: vec![on_one],
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    let answer: CreateTopicsResponse = client.call(ApiKey::CreateTopics, 7, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+}
+
+/// Gives the topic's partition other replicas, in a while.
+pub fn reassign(client: &mut Client, topic: &str, replicas: &[i32]) {
+    let partition =
+        ReassignablePartition { replicas: Some(replicas.to_vec()), ..Default::default() };
+    let topic = ReassignableTopic {
+        name: topic.to_owned(),
+        partitions: vec![partition],
+        ..Default::default()
+    };
+    let request = AlterPartitionReassignmentsRequest {
+        timeout_ms: 5000,
+        topics: vec![topic],
+        allow_replication_factor_change: true,
+        ..Default::default()
+    };
+    let answer: AlterPartitionReassignmentsResponse =
+        client.call(ApiKey::AlterPartitionReassignments, 1, &request);
+    assert_eq!(answer.error_code, 0, "{answer:?}");
+}
+
 #[test]
 fn a_partition_moves_to_another_broker_with_its_records() {
     let cluster = Cluster::start();
@@ -173,34 +208,11 @@ fn a_partition_moves_to_another_broker_with_its_records() {
     eventually("both brokers to be let in", || {
         (brokers(&mut from) == [(2, false), (3, false)]).then_some(())
     });
-    let on_one = CreatableReplicaAssignment { broker_ids: vec![2], ..Default::default() };
-    let topic = CreatableTopic {
-        name: TOPIC.to_owned(),
-        num_partitions: -1,
-        replication_factor: -1,
-        assignments: vec![on_one],
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let answer: CreateTopicsResponse = from.call(ApiKey::CreateTopics, 7, &request);
-    assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+    create_on(&mut from, TOPIC, 2);
     eventually("the leader to serve", || append(&mut from).is_none().then_some(()));
     from.produce(TOPIC, 4, 10, -1);
 
-    let partition = ReassignablePartition { replicas: Some(vec![3]), ..Default::default() };
-    let topic = ReassignableTopic {
-        name: TOPIC.to_owned(),
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    let request = AlterPartitionReassignmentsRequest {
-        timeout_ms: 5000,
-        topics: vec![topic],
-        ..Default::default()
-    };
-    let answer: AlterPartitionReassignmentsResponse =
-        from.call(ApiKey::AlterPartitionReassignments, 0, &request);
-    assert_eq!(answer.error_code, 0, "{answer:?}");
+    reassign(&mut from, TOPIC, &[3]);
     eventually("the other broker to lead alone", || {
         (state(&mut to, TOPIC)? == (3, 1)).then_some(())
     });

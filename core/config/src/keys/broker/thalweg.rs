@@ -8,6 +8,9 @@ keys! {
         "What an acknowledgement promises: sync, on stable storage; async, in memory as in Kafka.";
     string("thalweg.metrics.listener", "").check(Check::OptionalAddress).acting():
         "Address, as host:port, of metrics and health over HTTP; empty serves none.";
+    long("thalweg.reassignment.throttled.rate", "9223372036854775807").min(1).cluster_wide()
+        .acting():
+        "Bytes per second that a broker gives, and takes, at most for replicas that a reassignment adds.";
     int("thalweg.shards", "0").min(0).acting():
         "Shards to run, each a thread with its share of the partitions; 0 is one per core.";
 }

@@ -24,6 +24,7 @@ use crate::broker::request::later;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
+use crate::throttles::Way;
 
 /// The request without what only sessions care for.
 struct Wanted {
@@ -198,6 +199,10 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
             responses.push(topic_response(&target.key.topic));
             responses.len() - 1
         });
+        if let Some(copied) = answer.copied {
+            context.shard.shared.throttles.record(Way::Out, copied, answer.records.len());
+            context.shard.metrics.replication.count(Way::Out, copied, answer.records.len());
+        }
         let data = partition_data(target.key.partition, answer, &mut pieces);
         responses[at].partitions.push(data);
     }

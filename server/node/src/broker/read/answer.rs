@@ -10,6 +10,7 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 
 use super::records::Records;
 use crate::shard::PartitionId;
+use crate::throttles::Copied;
 
 /// One partition to read.
 #[derive(Clone, Debug)]
@@ -95,6 +96,8 @@ pub struct Answer {
     pub(super) unsettled: Option<(AbortedLookup, Offset)>,
     /// Counts the records until the connection has them; none without any in memory.
     pub held: Option<InFlight>,
+    /// What rates have to know of a follower's copy; `None` for consumers.
+    pub copied: Option<Copied>,
 }
 
 impl Answer {
@@ -135,6 +138,7 @@ impl Answer {
             aborted: vec![],
             unsettled: None,
             held: None,
+            copied: None,
         }
     }
 }

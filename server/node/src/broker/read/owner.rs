@@ -12,6 +12,7 @@ use super::answer::{Answer, Ask, Bounds, Wait};
 use super::copying::{self, Copying};
 use super::records::Records;
 use crate::shard::{Partition, Reply, Shard};
+use crate::throttles::Way;
 
 /// What a shard reads for a fetch even where nothing is left of the node's budget, so that
 /// readers move on. One batch always comes, however large it is.
@@ -54,7 +55,7 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
     let mut left = bounds.bytes_max;
     // Apart from `left`: a read of the device is counted by its limit, and may bring less.
     let mut budget_left = net.in_flight_bytes_left().max(LEAST_BYTES);
-    let mut total = 0;
+    let (mut total, mut throttled_bytes) = (0, 0);
     let mut found = Vec::with_capacity(asks.len());
     for mut ask in asks {
         let partition = match shard.served_partition(ask.partition) {
@@ -80,16 +81,28 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
             bytes_max: ask.bytes_max.min(PARTITION_BYTES_MAX).min(left).min(budget_left),
             min_one: total == 0,
         };
+        answer.copied = bounds.replica.map(|replica| partition.copied_to(replica.id));
+        let throttled =
+            answer.copied.and_then(|copied| shard.shared.throttles.left(Way::Out, copied));
+        // What this answer brings is counted as it leaves.
+        let limits = match throttled {
+            Some(rest) if rest <= throttled_bytes => None,
+            Some(_) | None => Some(limits),
+        };
         let (mut answer, cold) = read_one(&mut partition, &ask, limits, (bounds, answer));
         let bytes = answer.records.len();
-        if bytes > 0 {
+        if bytes > 0 && answer.copied.is_none() {
             shard.metrics.count_fetched(&partition, bytes as u64);
         }
-        let held = if cold.is_some() { limits.bytes_max } else { bytes };
+        let cold_bytes = limits.filter(|_| cold.is_some()).map(|limits| limits.bytes_max);
+        let held = cold_bytes.unwrap_or(bytes);
+        if throttled.is_some() {
+            throttled_bytes += held as u64;
+        }
         answer.held = (held > 0).then(|| net.hold_in_flight(held));
         budget_left = budget_left.saturating_sub(held);
         left = left.saturating_sub(bytes);
-        total += if cold.is_some() { limits.bytes_max.max(1) } else { bytes };
+        total += cold_bytes.map_or(bytes, |bytes| bytes.max(1));
         found.push((ask, answer, cold));
     }
     // What the device will give is not known yet: it may be too little.
@@ -121,7 +134,7 @@ struct ReadLimits {
 fn read_one(
     partition: &mut Partition,
     ask: &Ask,
-    limits: ReadLimits,
+    limits: Option<ReadLimits>,
     (bounds, begun): (&Bounds, Answer),
 ) -> (Answer, Option<Box<ColdRead>>) {
     if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
@@ -151,6 +164,8 @@ fn read_one(
     if answer.diverging.is_some() {
         return (answer, None);
     }
+    // A follower whose rate is used up hears all but the records.
+    let Some(limits) = limits else { return (answer, None) };
     if bounds.read_committed {
         answer.unsettled = partition.log().aborted_lookup(from).map(|lookup| (lookup, from));
     }

@@ -88,6 +88,7 @@ impl Partition {
             }
         } else if known < term.epoch {
             self.role = Role::Follower(Follower::new(term.epoch, leads, high_watermark));
+            self.lag = None;
             self.abandon(ErrorCode::NotLeaderOrFollower);
             RoleChange::Follows
         } else {
@@ -206,6 +207,8 @@ impl Partition {
             if let Some(start) = learned.log_start {
                 self.log.move_start(start.min(end));
             }
+            let committed = answer.high_watermark.unwrap_or(end);
+            self.lag = Some(u64::try_from(committed - end).unwrap_or(0));
             if learned.moved {
                 self.watchers.wake();
             }
