@@ -103,21 +103,19 @@ impl Node {
         };
         let (controller, mut running) = Controller::start(start, log, found)?;
         let to_controller = to_controller(&config, controller.active(), peers.clone());
-        let sessions = Arc::new(Sessions::new(config.quorum.session_timeout_ms));
-        let throttles = Throttles::new(&BrokerLayers::at_start(&fixed));
         let shared = Arc::new(Shared {
+            sessions: Arc::new(Sessions::new(config.quorum.session_timeout_ms)),
+            throttles: Throttles::new(&BrokerLayers::at_start(&fixed)),
             config,
             fixed,
             dirs,
             checkpoints: CheckpointOrder::default(),
             cleaner: CleanerStatus::default(),
-            throttles,
             syncs,
             mailboxes,
             controller,
             peers,
             to_controller,
-            sessions,
             membership: Membership::default(),
             net: Arc::clone(&net),
             listener_counters: counters(&bound),
