@@ -82,27 +82,22 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
             min_one: total == 0,
         };
         answer.copied = bounds.replica.map(|replica| partition.copied_to(replica.id));
-        let throttled =
-            answer.copied.and_then(|copied| shard.shared.throttles.left(Way::Out, copied));
-        // What this answer brings is counted as it leaves.
-        let limits = match throttled {
-            Some(rest) if rest <= throttled_bytes => None,
-            Some(_) | None => Some(limits),
-        };
-        let (mut answer, cold) = read_one(&mut partition, &ask, limits, (bounds, answer));
+        let copied = answer.copied;
+        let rate_left = copied.and_then(|one| shard.shared.throttles.left(Way::Out, one));
+        let may_read = rate_left.is_none_or(|left| left > throttled_bytes);
+        let allowed = may_read.then_some(limits);
+        let (mut answer, cold) = read_one(&mut partition, &ask, allowed, (bounds, answer));
         let bytes = answer.records.len();
-        if bytes > 0 && answer.copied.is_none() {
+        if bytes > 0 && copied.is_none() {
             shard.metrics.count_fetched(&partition, bytes as u64);
         }
-        let cold_bytes = limits.filter(|_| cold.is_some()).map(|limits| limits.bytes_max);
-        let held = cold_bytes.unwrap_or(bytes);
-        if throttled.is_some() {
-            throttled_bytes += held as u64;
-        }
+        let held = if cold.is_some() { limits.bytes_max } else { bytes };
+        // What is read here is counted as it leaves.
+        throttled_bytes += if rate_left.is_some() { held as u64 } else { 0 };
         answer.held = (held > 0).then(|| net.hold_in_flight(held));
         budget_left = budget_left.saturating_sub(held);
         left = left.saturating_sub(bytes);
-        total += cold_bytes.map_or(bytes, |bytes| bytes.max(1));
+        total += if cold.is_some() { held.max(1) } else { bytes };
         found.push((ask, answer, cold));
     }
     // What the device will give is not known yet: it may be too little.
