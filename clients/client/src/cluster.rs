@@ -11,7 +11,7 @@ use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinat
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use protocol::{ApiKey, Message};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use types::{ErrorCode, Uuid};
 
 use crate::admin::Admin;
@@ -42,6 +42,8 @@ pub struct Client {
 struct Inner {
     settings: ClientSettings,
     state: Mutex<State>,
+    /// Held by whoever asks who leads in the place of a silent broker.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// A connection that is there or being made; all who want it wait for the same one.
@@ -57,15 +59,21 @@ struct State {
     coordinators: HashMap<String, i32>,
     /// Before the first answer a lost connection is a wrong address, later it is a restart.
     was_reached: bool,
+    /// The broker that was silent last: it is tried after all others.
+    silent: Option<Arc<str>>,
 }
 
 /// Versions of Metadata with topic ids.
 const METADATA: RangeInclusive<i16> = 9..=13;
+/// How long one broker is first waited for where any other could answer at once, too. Doubles, since
+/// all of them may have much to do.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Client {
     /// A client of the cluster. Connects when something is asked.
     pub fn new(settings: ClientSettings) -> Self {
-        Self { inner: Arc::new(Inner { settings, state: Mutex::default() }) }
+        let (state, looking) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { inner: Arc::new(Inner { settings, state, looking }) }
     }
 
     /// Topics, configurations, groups, offsets.
@@ -127,6 +135,15 @@ impl Client {
         (since.elapsed() < self.inner.settings.metadata_age_max).then(|| topic.clone())
     }
 
+    /// Whether a topic was asked for a moment ago.
+    pub(crate) fn is_fresh(&self, name: &str, age_max: Duration) -> bool {
+        self.state().topics.get(name).is_some_and(|(_, since)| since.elapsed() < age_max)
+    }
+
+    pub(crate) fn looking(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.looking
+    }
+
     pub(crate) fn forget_topic(&self, name: &str) {
         self.state().topics.remove(name);
     }
@@ -156,7 +173,7 @@ impl Client {
             allow_auto_topic_creation: create,
             ..MetadataRequest::default()
         };
-        let answer: MetadataResponse = self.call_any(ApiKey::Metadata, METADATA, &request).await?;
+        let answer: MetadataResponse = self.ask_any(ApiKey::Metadata, METADATA, &request).await?;
         ClientError::check(ApiKey::Metadata, String::new, answer.error_code, None)?;
         let now = Instant::now();
         let mut state = self.state();
@@ -181,11 +198,37 @@ impl Client {
         versions: RangeInclusive<i16>,
         request: &Q,
     ) -> Result<R, ClientError> {
-        let mut retry = self.retry();
+        self.try_any(api, versions, request, self.request_timeout()).await
+    }
+
+    /// As [`Client::call_any`], for what any broker answers at once and may be asked twice: one that
+    /// does not is left for another.
+    pub(crate) async fn ask_any<Q: Message, R: Message>(
+        &self,
+        api: ApiKey,
+        versions: RangeInclusive<i16>,
+        request: &Q,
+    ) -> Result<R, ClientError> {
+        self.try_any(api, versions, request, PATIENCE).await
+    }
+
+    async fn try_any<Q: Message, R: Message>(
+        &self,
+        api: ApiKey,
+        versions: RangeInclusive<i16>,
+        request: &Q,
+        mut patience: Duration,
+    ) -> Result<R, ClientError> {
+        let (mut retry, limit) = (self.retry(), self.request_timeout());
         loop {
+            patience = patience.min(limit);
             let answer = async {
                 let connection = self.connection(None, Lane::General).await?;
-                connection.call(api, &versions, request, self.request_timeout()).await
+                let call = connection.call(api, &versions, request, limit);
+                match timeout(patience, call).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(self.leave(&connection, api, patience)),
+                }
             };
             match answer.await {
                 Ok(answer) => {
@@ -194,7 +237,20 @@ impl Client {
                 }
                 Err(error) => self.pause(&mut retry, error).await?,
             }
+            patience *= 2;
         }
+    }
+
+    /// Takes another broker for any from now on. Others may go on waiting for this one.
+    fn leave(&self, connection: &Arc<Connection>, api: ApiKey, after: Duration) -> ClientError {
+        let mut state = self.state();
+        state.silent = Some(connection.address().clone());
+        let slot = (None, Lane::General);
+        let is_it = |one: &Slot| one.get().is_some_and(|one| Arc::ptr_eq(one, connection));
+        if state.connections.get(&slot).is_some_and(is_it) {
+            state.connections.remove(&slot);
+        }
+        ClientError::TimedOut { broker: connection.address().clone(), api, after }
     }
 
     /// Asks one broker, once.
@@ -210,6 +266,17 @@ impl Client {
         connection.call(api, &versions, request, self.request_timeout()).await
     }
 
+    /// Ends the connection to a broker that says nothing and leads no more, as
+    /// [`Connection::leave_silent`].
+    pub(crate) fn leave_silent(&self, broker: i32, lane: Lane, api: ApiKey) -> ClientError {
+        let slot = self.state().connections.remove(&(Some(broker), lane));
+        match slot.as_ref().and_then(|slot| slot.get()) {
+            Some(connection) => connection.leave_silent(api),
+            // It was still being made.
+            None => ClientError::NoLeader { partition: format!("broker {broker}") },
+        }
+    }
+
     /// The broker that coordinates a group; asked for again once [`Client::forget_coordinator`]
     /// was called.
     pub(crate) async fn coordinator(&self, group: &str) -> Result<i32, ClientError> {
@@ -222,7 +289,7 @@ impl Client {
             ..FindCoordinatorRequest::default()
         };
         let api = ApiKey::FindCoordinator;
-        let answer: FindCoordinatorResponse = self.call_any(api, 4..=6, &request).await?;
+        let answer: FindCoordinatorResponse = self.ask_any(api, 4..=6, &request).await?;
         let Some(found) = answer.coordinators.into_iter().next() else {
             return Err(ClientError::Invalid(format!("no coordinator was named for {group:?}")));
         };
@@ -270,24 +337,26 @@ impl Client {
 
     async fn connect(&self, broker: Option<i32>) -> Result<Arc<Connection>, ClientError> {
         let settings = &self.inner.settings;
-        let mut addresses: Vec<String> = Vec::new();
-        match broker {
-            Some(id) => addresses.extend(self.state().brokers.get(&id).map(address)),
-            None => {
-                addresses.extend(settings.bootstrap.iter().cloned());
-                addresses.extend(self.state().brokers.values().map(address));
+        let mut addresses: Vec<Arc<str>> = Vec::new();
+        let none = {
+            let state = self.state();
+            match broker {
+                Some(id) => {
+                    addresses.extend(state.brokers.get(&id).map(address));
+                    ClientError::NoLeader { partition: format!("broker {id}") }
+                }
+                None => {
+                    addresses.extend(settings.bootstrap.iter().map(|one| one.as_str().into()));
+                    addresses.extend(state.brokers.values().map(address));
+                    addresses.sort_by_key(|one| Some(one) == state.silent.as_ref());
+                    ClientError::Invalid("the list of bootstrap servers is empty".to_owned())
+                }
             }
-        }
-        let mut last = match broker {
-            Some(id) => ClientError::NoLeader { partition: format!("broker {id}") },
-            None => ClientError::Invalid("the list of bootstrap servers is empty".to_owned()),
         };
-        for address in addresses {
-            match Connection::open(address.into(), settings).await {
-                Ok(connection) => return Ok(Arc::new(connection)),
-                Err(error) => last = error,
-            }
-        }
+        let last = match self.connect_to_any(addresses, none).await {
+            Ok(connection) => return Ok(Arc::new(connection)),
+            Err(error) => error,
+        };
         match last {
             // It was Kafka before, so this is a broker that ends or begins.
             ClientError::NotKafka { address: broker, cause } if self.state().was_reached => {
@@ -341,11 +410,11 @@ impl Client {
     }
 }
 
-fn address(broker: &Broker) -> String {
+fn address(broker: &Broker) -> Arc<str> {
     if broker.host.contains(':') {
-        return format!("[{}]:{}", broker.host, broker.port);
+        return format!("[{}]:{}", broker.host, broker.port).into();
     }
-    format!("{}:{}", broker.host, broker.port)
+    format!("{}:{}", broker.host, broker.port).into()
 }
 
 pub(crate) fn unknown_topic(name: &str) -> ClientError {

@@ -16,7 +16,7 @@ use protocol::wire::{Reader, Segments, Sink};
 use protocol::{ApiKey, Message};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use types::ErrorCode;
 
@@ -34,6 +34,7 @@ pub(crate) struct Connection {
     requests: mpsc::UnboundedSender<Outgoing>,
     /// Why the connection ended; set before those who wait are told.
     ended: Arc<OnceLock<String>>,
+    given_up: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -82,9 +83,15 @@ impl Connection {
         }
         let (reading, writing) = stream.into_split();
         let (requests, queue) = mpsc::unbounded_channel();
-        let ended = Arc::new(OnceLock::new());
+        let (ended, given_up) = (Arc::new(OnceLock::new()), Arc::new(Notify::new()));
         let reader = FrameReader::new(reading, settings.answer_bytes_max);
-        tokio::spawn(run(reader, writing, queue, ended.clone()));
+        let (ending, giving_up) = (ended.clone(), given_up.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = run(reader, writing, queue, ending) => {}
+                () = giving_up.notified() => {}
+            }
+        });
         let mut connection = Self {
             broker: address.clone(),
             client_id: settings.client_id.clone(),
@@ -92,6 +99,7 @@ impl Connection {
             next_correlation: AtomicI32::new(0),
             requests,
             ended,
+            given_up,
         };
         let versions = connection.ask_versions(settings.request_timeout).await;
         connection.versions = versions.map_err(|error| not_kafka(address, error))?;
@@ -101,6 +109,19 @@ impl Connection {
     /// Whether nothing can be sent any more.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.get().is_some() || self.requests.is_closed()
+    }
+
+    /// Where it leads.
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.broker
+    }
+
+    /// Ends the connection, since the broker says nothing and leads no more. Gives what whoever waits
+    /// for an answer is told.
+    pub(crate) fn leave_silent(&self, api: ApiKey) -> ClientError {
+        _ = self.ended.set("it does not answer, and others lead in its place".to_owned());
+        self.given_up.notify_one();
+        disconnected(&self.broker, api, &self.ended)
     }
 
     /// The highest version of `api` within `wanted` that the broker serves.

@@ -32,6 +32,7 @@ mod cluster;
 mod connection;
 mod consumer;
 mod error;
+mod failover;
 mod metadata;
 mod producer;
 mod retry;

@@ -64,15 +64,14 @@ pub(crate) type Script = Box<dyn FnMut(&Request) -> Vec<Action> + Send>;
 
 /// Serves `script` at a free port; what it has nothing to say about is answered as a broker with
 /// id 1 would that leads the one partition of topic `t` and coordinates all groups.
-pub(crate) async fn broker(script: Script) -> Client {
+pub(crate) async fn broker(mut script: Script) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let script = Arc::new(Mutex::new(script));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, port, script.clone()));
-        }
-    });
+    let with_usual = move |request: &Request| match usual(request, port) {
+        Some(action) => vec![action],
+        None => script(request),
+    };
+    serve_all(listener, Box::new(with_usual));
     Client::new(ClientSettings {
         bootstrap: vec![format!("127.0.0.1:{port}")],
         retry_pause: Duration::from_millis(1),
@@ -81,16 +80,22 @@ pub(crate) async fn broker(script: Script) -> Client {
     })
 }
 
-async fn serve(mut stream: TcpStream, port: u16, script: Arc<Mutex<Script>>) {
+/// Serves `script` and nothing else.
+pub(crate) fn serve_all(listener: TcpListener, script: Script) {
+    let script = Arc::new(Mutex::new(script));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, script.clone()));
+        }
+    });
+}
+
+async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
     while let Ok(length) = stream.read_u32().await {
         let mut frame = vec![0; length as usize];
         stream.read_exact(&mut frame).await.unwrap();
         let request = parse(frame.into());
-        let usual = usual(&request, port);
-        let actions = match usual {
-            Some(action) => vec![action],
-            None => script.lock().unwrap()(&request),
-        };
+        let actions = script.lock().unwrap()(&request);
         for action in actions {
             match action {
                 Action::Send(frame) => stream.write_all(&frame).await.unwrap(),
@@ -111,17 +116,8 @@ fn parse(frame: Bytes) -> Request {
 
 fn usual(request: &Request, port: u16) -> Option<Action> {
     let action = match request.api {
-        ApiKey::ApiVersions => {
-            let row = |api: ApiKey| ApiVersion {
-                api_key: api.to_wire(),
-                min_version: *api.versions().start(),
-                max_version: *api.versions().end(),
-                ..Default::default()
-            };
-            let api_keys = ApiKey::ALL.into_iter().map(row).collect();
-            request.answer(&ApiVersionsResponse { api_keys, ..Default::default() })
-        }
-        ApiKey::Metadata => request.answer(&metadata(port)),
+        ApiKey::ApiVersions => versions(request),
+        ApiKey::Metadata => request.answer(&metadata(&[port], 1, 0)),
         ApiKey::FindCoordinator => {
             let coordinator = Coordinator {
                 node_id: 1,
@@ -137,21 +133,34 @@ fn usual(request: &Request, port: u16) -> Option<Action> {
     Some(action)
 }
 
-fn metadata(port: u16) -> MetadataResponse {
-    let broker = MetadataResponseBroker {
-        node_id: 1,
+/// That all APIs are served.
+pub(crate) fn versions(request: &Request) -> Action {
+    let row = |api: ApiKey| ApiVersion {
+        api_key: api.to_wire(),
+        min_version: *api.versions().start(),
+        max_version: *api.versions().end(),
+        ..Default::default()
+    };
+    let api_keys = ApiKey::ALL.into_iter().map(row).collect();
+    request.answer(&ApiVersionsResponse { api_keys, ..Default::default() })
+}
+
+/// Brokers with ids from 1 on, and who of them leads the one partition of topic `t`.
+pub(crate) fn metadata(ports: &[u16], leader_id: i32, leader_epoch: i32) -> MetadataResponse {
+    let brokers = (1..).zip(ports).map(|(node_id, &port)| MetadataResponseBroker {
+        node_id,
         host: "127.0.0.1".to_owned(),
         port: port.into(),
         ..Default::default()
-    };
-    let partition = MetadataResponsePartition { leader_id: 1, ..Default::default() };
+    });
+    let partition = MetadataResponsePartition { leader_id, leader_epoch, ..Default::default() };
     let topic = MetadataResponseTopic {
         name: Some("t".to_owned()),
         topic_id: types::Uuid::from_bytes([7; 16]),
         partitions: vec![partition],
         ..Default::default()
     };
-    MetadataResponse { brokers: vec![broker], topics: vec![topic], ..Default::default() }
+    MetadataResponse { brokers: brokers.collect(), topics: vec![topic], ..Default::default() }
 }
 
 #[cfg(test)]

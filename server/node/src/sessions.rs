@@ -8,7 +8,11 @@
 //! A closed connection is only a hint. A process that was killed leaves nothing else behind, so its
 //! broker gets [`RECONNECT_GRACE`] to be heard of again instead of the rest of its session. So is
 //! the end of a controller that is a broker, too: nobody elects another one while it is well, so
-//! its broker gets [`SUCCESSION_GRACE`] to be heard of by its successor.
+//! its broker gets [`SUCCESSION_GRACE`] to be heard of by its successor. Whoever is silent without
+//! such a hint is probed, as `core/metadata` says when: a process that was stopped, or cut off, ends
+//! no connection, but does not answer.
+//!
+//! A controller that stood still itself has heard of nobody meanwhile, and holds that against nobody.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,8 +21,11 @@ use std::time::Duration;
 
 use ::metadata::Image;
 use ::metadata::controller::{
-    BrokerSessions, Context, Decision, RegistrationFacts, fence_broker, heartbeat, register_broker,
+    BrokerSessions, Context, Decision, Probed, RegistrationFacts, fence_broker, heartbeat,
+    register_broker,
 };
+use ::metadata::image::Broker;
+use config::{Listeners, SecurityProtocol};
 use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use protocol::messages::broker_registration::{
     BrokerRegistrationRequest, BrokerRegistrationResponse,
@@ -28,6 +35,7 @@ use types::{BrokerId, LeaderEpoch, Millis};
 
 use crate::clock;
 use crate::controller::{NotController, QuorumFacts};
+use crate::peers::{Endpoint, LinkOptions};
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::to_controller::change;
@@ -39,12 +47,21 @@ const RECONNECT_GRACE: Millis = Millis(500);
 /// learn who that is first, and to connect.
 const SUCCESSION_GRACE: Millis = Millis(1000);
 
+/// How long a probe waits for its answer: as long as any of them counts.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// More than the versions of all APIs take.
+const PROBE_BYTES_MAX: usize = 64 << 10;
+
+/// How late a turn of this controller may be for what others do to be judged by the clock.
+const LATE_MAX: Millis = Millis(250);
+
 /// From this `metadata.version` on (4.3-IV0), the cluster knows of cordoned directories.
 const CORDONED_SINCE: i16 = 30;
 
 /// The sessions, as all threads of the node see them.
 pub struct Sessions {
     timeout: Millis,
+    heartbeat_interval: Millis,
     notes: Mutex<Notes>,
     /// Something may have to be looked at earlier than planned.
     changed: Notify,
@@ -60,13 +77,13 @@ struct Notes {
 
 impl Sessions {
     /// No sessions yet; they last `timeout` (`broker.session.timeout.ms`).
-    pub fn new(timeout: Millis) -> Self {
+    pub fn new(timeout: Millis, heartbeat_interval: Millis) -> Self {
         let notes = Notes {
             epoch: None,
-            sessions: BrokerSessions::new(timeout),
+            sessions: BrokerSessions::new(timeout, heartbeat_interval),
             connections: BTreeMap::new(),
         };
-        Self { timeout, notes: Mutex::new(notes), changed: Notify::new() }
+        Self { timeout, heartbeat_interval, notes: Mutex::new(notes), changed: Notify::new() }
     }
 
     /// A broker was heard of on a connection.
@@ -80,8 +97,24 @@ impl Sessions {
         let mut notes = self.notes();
         if notes.connections.get(&id) == Some(&connection) {
             notes.connections.remove(&id);
-            notes.sessions.suspect(id, clock::monotonic() + RECONNECT_GRACE);
+            let now = clock::monotonic();
+            notes.sessions.suspect(id, now + RECONNECT_GRACE, now);
             self.changed.notify_one();
+        }
+    }
+
+    /// A probe of a run of a broker has come to its end.
+    fn probed(&self, run: (BrokerId, i64), probed: Probed) {
+        self.notes().sessions.probed(run, probed, clock::monotonic());
+        self.changed.notify_one();
+    }
+
+    /// This controller was to look at the sessions at `planned`.
+    fn note_turn(&self, planned: Millis) {
+        let late = clock::monotonic() - planned;
+        if late > LATE_MAX {
+            tracing::debug!("the look at the brokers' sessions is {late} late");
+            self.notes().sessions.postpone(late);
         }
     }
 
@@ -90,7 +123,7 @@ impl Sessions {
         let mut notes = self.notes();
         if notes.epoch != Some(quorum.epoch) {
             notes.epoch = Some(quorum.epoch);
-            notes.sessions = BrokerSessions::new(self.timeout);
+            notes.sessions = BrokerSessions::new(self.timeout, self.heartbeat_interval);
         }
         notes.sessions.follow(image, quorum.end.get() - 1, now);
         notes
@@ -176,7 +209,11 @@ pub async fn run(shard: Rc<Shard>) {
     let shared = &shard.shared;
     let mut active = shared.controller.active();
     let mut former = None;
+    let mut next = None;
     loop {
+        if let Some(planned) = next {
+            shared.sessions.note_turn(planned);
+        }
         let leader = active.borrow_and_update().leader;
         let leads = leader == Some(shared.config.node_id);
         if leads && let Some(former) = former.take() {
@@ -185,7 +222,7 @@ pub async fn run(shard: Rc<Shard>) {
             // An election may end before it was seen that it began.
             former = leader.or(former);
         }
-        let next = if leads { look(shared).await } else { None };
+        next = if leads { look(shared).await } else { None };
         let ended = async {
             match next {
                 Some(ends) => {
@@ -212,7 +249,7 @@ async fn suspect_former(shared: &Shared, former: BrokerId) {
         let mut notes = sessions.follow(image, quorum, now);
         // Heard of here already: it lives, and knows who leads.
         if !notes.sessions.is_heard_of(former) {
-            notes.sessions.suspect(former, now + SUCCESSION_GRACE);
+            notes.sessions.suspect(former, now + SUCCESSION_GRACE, now);
         }
         Decision { records: vec![], response: () }
     };
@@ -220,13 +257,16 @@ async fn suspect_former(shared: &Shared, former: BrokerId) {
     _ = shared.controller.decide_with_facts(decide).await;
 }
 
-/// Fences whoever is due; says when to look again.
-async fn look(shared: &Shared) -> Option<Millis> {
+/// Fences whoever is due, and probes whoever is silent; says when to look again.
+async fn look(shared: &Arc<Shared>) -> Option<Millis> {
     loop {
-        let sessions = Arc::clone(&shared.sessions);
+        let (sessions, shared_too) = (Arc::clone(&shared.sessions), Arc::clone(shared));
         let decide = move |image: &Image, quorum: &QuorumFacts, context: &mut Context<'_>| {
             let now = clock::monotonic();
-            let notes = sessions.follow(image, quorum, now);
+            let mut notes = sessions.follow(image, quorum, now);
+            for run in notes.sessions.take_probes(now) {
+                probe(&shared_too, image, run);
+            }
             let (records, response) = match notes.sessions.expired(now) {
                 // One at a time: the next is fenced by what the image is then.
                 Some(id) => {
@@ -251,4 +291,33 @@ enum Looked {
     Again,
     /// Nobody is due before then.
     Until(Option<Millis>),
+}
+
+/// Asks a broker over a connection of its own whether it lives, and notes what is found.
+fn probe(shared: &Arc<Shared>, image: &Image, run: (BrokerId, i64)) {
+    let at = image.broker(run.0).and_then(|broker| way_to(broker, &shared.config.listeners));
+    // This node's own broker is as well as the node, and who cannot be asked is not.
+    let Some(endpoint) = at.filter(|_| run.0 != shared.config.node_id) else { return };
+    let options = LinkOptions {
+        client_id: format!("{}-probe", shared.config.node_id),
+        request_timeout: PROBE_TIMEOUT,
+        response_bytes_max: PROBE_BYTES_MAX,
+    };
+    let (peers, sessions) = (shared.peers.clone(), Arc::clone(&shared.sessions));
+    shared.peers.spawn(async move {
+        let found = peers.probe(&endpoint, &options).await;
+        tracing::debug!("probe of broker {}: {found:?}", run.0);
+        if let Some(found) = found {
+            sessions.probed(run, found);
+        }
+    });
+}
+
+/// A listener of a broker that can be asked: the one for brokers, or any.
+fn way_to(broker: &Broker, listeners: &Listeners) -> Option<Endpoint> {
+    let plain = SecurityProtocol::Plaintext;
+    let preferred = broker.endpoint(&listeners.inter_broker).into_iter();
+    let mut all = preferred.chain(&broker.endpoints);
+    let at = all.find(|endpoint| endpoint.security_protocol == plain.to_wire())?;
+    Some(Endpoint { host: at.host.clone(), port: at.port, protocol: plain })
 }

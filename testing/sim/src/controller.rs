@@ -8,22 +8,25 @@ use std::rc::Rc;
 
 use config::{Sources, StaticConfig};
 use metadata::controller::{
-    BrokerSessions, Context, Decision, ELECTIONS_PER_CHECK, RegistrationFacts, alter_partition,
-    alter_partition_reassignments, bootstrap_records, create_topics, elect_preferred_leaders,
-    fence_broker, heartbeat, register_broker,
+    BrokerSessions, Context, Decision, ELECTIONS_PER_CHECK, Probed, RegistrationFacts,
+    alter_partition, alter_partition_reassignments, bootstrap_records, create_topics,
+    elect_preferred_leaders, fence_broker, heartbeat, register_broker,
 };
 use metadata::{Image, MetadataRecord, batches};
 use protocol::internal::metadata::AbortTransactionRecord;
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
 
 use crate::bug::Bug;
-use crate::message::{Ask, Message, Peer, Sending, Told, broker_id};
+use crate::message::{Ask, Message, Peer, Sending, Told, address, broker_id};
 use crate::quorum::Quorum;
 
 pub const CLUSTER_ID: &str = "5L6g3nShT-eMCtK--X86sw";
 /// `min.insync.replicas` of the cluster.
 pub const MIN_ISR: usize = 2;
-const SESSION: Millis = Millis(2000);
+const SESSION: Millis = Millis(4000);
+const HEARTBEAT: Millis = Millis(300);
+/// A turn that is later than this tells that the process stood still.
+const LATE_MAX: Millis = Millis(250);
 const PREFERRED_EVERY: Millis = Millis(3000);
 /// AlterPartition names the broker epochs of the replicas.
 const ALTER_VERSION: i16 = 3;
@@ -37,6 +40,8 @@ pub struct Controller {
     active: Option<(LeaderEpoch, BrokerSessions)>,
     waiting: VecDeque<(Offset, Peer, Message)>,
     next_preferred: Millis,
+    /// When it wanted its next turn.
+    planned: Millis,
 }
 
 pub fn settings() -> Rc<StaticConfig> {
@@ -57,6 +62,7 @@ impl Controller {
             active: None,
             waiting: VecDeque::new(),
             next_preferred: Millis::ZERO,
+            planned: Millis::MAX,
         }
     }
 
@@ -80,6 +86,7 @@ impl Controller {
                 self.activate(epoch, quorum, now)?;
             }
         }
+        self.look_at_sessions(quorum, now);
         while let Some(id) = self.expired(now) {
             self.decide(quorum, now, |image, context| Decision {
                 records: fence_broker(image, id, context),
@@ -99,7 +106,27 @@ impl Controller {
         {
             quorum.out.push(Sending::answer(peer, message));
         }
+        self.planned = self.next();
         Ok(())
+    }
+
+    /// Probes who is silent, unless it is this machine itself that stood still.
+    fn look_at_sessions(&mut self, quorum: &mut Quorum, now: Millis) {
+        let late = now - self.planned;
+        let Some((_, sessions)) = &mut self.active else { return };
+        if late > LATE_MAX {
+            sessions.postpone(late);
+        }
+        for (id, epoch) in sessions.take_probes(now) {
+            quorum.out.push(Sending::request(address(id), Message::Probe { epoch }));
+        }
+    }
+
+    /// A probe of a run of a broker has come to its end.
+    pub fn probed(&mut self, run: (BrokerId, i64), probed: Probed, now: Millis) {
+        if let Some((_, sessions)) = &mut self.active {
+            sessions.probed(run, probed, now);
+        }
     }
 
     fn expired(&self, now: Millis) -> Option<BrokerId> {
@@ -112,7 +139,7 @@ impl Controller {
         quorum: &mut Quorum,
         now: Millis,
     ) -> anyhow::Result<()> {
-        self.active = Some((epoch, BrokerSessions::new(SESSION)));
+        self.active = Some((epoch, BrokerSessions::new(SESSION, HEARTBEAT)));
         self.next_preferred = now + PREFERRED_EVERY;
         if quorum.images.in_transaction() {
             self.append(quorum, vec![AbortTransactionRecord::default().into()], now)?;

@@ -5,13 +5,14 @@ use std::rc::Rc;
 
 use config::StaticConfig;
 use log::FaultyDisk;
+use metadata::controller::Probed;
 use raft::VoterSet;
 use types::{Millis, Offset, Rng};
 
 use crate::broker::Broker;
 use crate::bug::Bug;
 use crate::controller::Controller;
-use crate::message::{Message, Peer, Sending, Slot};
+use crate::message::{Message, Peer, Sending, Slot, broker_id};
 use crate::quorum::Quorum;
 
 pub struct Machine {
@@ -133,6 +134,13 @@ impl Process {
             }
             Message::Consume { id, slot, from: offset } => {
                 broker.consume((from, id), slot, offset)?;
+            }
+            Message::Probe { epoch } => {
+                let answer = Message::Probed { epoch, probed: Probed::Alive };
+                self.quorum.out.push(Sending::answer(from, answer));
+            }
+            Message::Probed { epoch, probed } => {
+                self.controller.probed((broker_id(from.at), epoch), probed, now);
             }
             Message::Produced { .. } | Message::Consumed { .. } => panic!("meant for clients"),
         }

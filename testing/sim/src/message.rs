@@ -2,6 +2,7 @@
 //! shapes where the controller decides on them; the rest is as much as the simulation needs.
 
 use bytes::Bytes;
+use metadata::controller::Probed;
 use protocol::messages::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use protocol::messages::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
 use protocol::messages::broker_heartbeat::BrokerHeartbeatRequest;
@@ -62,6 +63,8 @@ pub enum Message {
     Produced { id: u64, result: Result<Offset, Refusal> },
     Consume { id: u64, slot: Slot, from: Offset },
     Consumed { id: u64, result: Result<Bytes, Refusal> },
+    Probe { epoch: i64 },
+    Probed { epoch: i64, probed: Probed },
 }
 
 /// What only the active controller can answer.
@@ -129,6 +132,8 @@ impl Message {
             Self::Produced { .. } => 9,
             Self::Consume { .. } => 10,
             Self::Consumed { .. } => 11,
+            Self::Probe { .. } => 12,
+            Self::Probed { .. } => 13,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use metadata::controller::Probed;
 use protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use raft::VoterSet;
 use types::{Millis, Offset, Rng};
@@ -263,6 +264,11 @@ impl World {
             return self.deliver_to_client(to, message);
         }
         let machine = &self.machines[to];
+        if let (None, Message::Probe { epoch }) = (&machine.process, &message) {
+            // Nobody listens, which the system says.
+            let refused = Message::Probed { epoch: *epoch, probed: Probed::Gone };
+            return self.send(Peer { at: to, life: 0 }, Sending::answer(from, refused));
+        }
         if machine.process.is_none() || life.is_some_and(|life| life != machine.life) {
             return;
         }

@@ -2,7 +2,7 @@
 //! code, so that what a test demands is known to be what a cluster of this kind can give.
 //!
 //! A [`Cluster`] lives inside `sandbox::in_own_network`. Its parts: [`network`] cuts, [`member`] kills
-//! and pauses, [`flow`] produces and reads through all of it, [`history`] and [`replicas`] judge.
+//! and pauses, [`flow`] and [`user`] produce and read through all of it, [`history`] and [`replicas`] judge.
 //! Not here: one node by itself (`process`, `load`, `verdict`).
 
 pub mod drill;
@@ -11,6 +11,7 @@ pub mod history;
 pub mod member;
 pub mod network;
 pub mod replicas;
+pub mod user;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

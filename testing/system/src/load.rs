@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use bytes::Bytes;
+use client::ProducerRecord;
 use protocol::ApiKey;
 use records::{Batch, BatchBuilder, Compression, DecompressLimits, Header, Record, split_batches};
 use types::{ProducerId, Rng};
@@ -376,6 +377,20 @@ pub fn recognize(partition: i32, record: &Record<'_>) -> Found {
         && header == Some((&b"number"[..], Some(&expected.key[..])))
         && headers.next().is_none();
     Found { offset, producer, number, intact }
+}
+
+/// A record of a producer, for a client that makes its own batches; [`recognize`] knows it.
+pub fn record(topic: &str, producer: u32, partition: i32, number: i32) -> ProducerRecord {
+    let Content { key, value, timestamp } = Content::new(producer, partition, number, false);
+    let key = Bytes::from(key);
+    ProducerRecord {
+        topic: topic.into(),
+        partition: Some(partition),
+        timestamp: Some(timestamp),
+        headers: vec![("number".to_owned(), Some(key.clone()))],
+        key: Some(key),
+        value: Some(value.into()),
+    }
 }
 
 /// What a record consists of; follows from its number.

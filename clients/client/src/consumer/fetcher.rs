@@ -23,6 +23,7 @@ use super::{ConsumerSettings, IsolationLevel, OffsetReset};
 use crate::admin::{Each, ListedOffset, OffsetSpec};
 use crate::cluster::{Client, Lane};
 use crate::error::ClientError;
+use crate::failover::{Led, OVERDUE};
 
 /// Records of one partition, or why there are none.
 #[derive(Debug)]
@@ -209,9 +210,14 @@ impl Fetcher {
         let (request, has_ids) = self.request(&asked);
         let last = if has_ids { *ApiKey::Fetch.versions().end() } else { FETCH_BY_NAME };
         let client = self.client.clone();
+        let led = Led::new(&client, broker, asked.iter().map(|(key, _, _)| key));
+        let patience = self.settings.fetch_wait + OVERDUE;
         self.work.spawn(async move {
-            let call = client.call_broker(broker, Lane::Fetch, ApiKey::Fetch, 11..=last, &request);
-            let result = call.await;
+            let api = ApiKey::Fetch;
+            let call = client.call_broker(broker, Lane::Fetch, api, 11..=last, &request);
+            let answer = client.while_it_leads(&led, patience, call).await;
+            let result =
+                answer.unwrap_or_else(|| Err(client.leave_silent(broker, Lane::Fetch, api)));
             if result.is_err() {
                 sleep(PAUSE).await;
             }

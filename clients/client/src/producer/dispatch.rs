@@ -17,6 +17,7 @@ use super::sender::{Event, Sender};
 use crate::cluster::{Client, Lane};
 use crate::connection::Connection;
 use crate::error::ClientError;
+use crate::failover::{Led, OVERDUE};
 
 /// A request under way.
 #[derive(Debug)]
@@ -93,8 +94,12 @@ impl Sender {
         self.connections.remove(&broker);
         if self.connecting.insert(broker) {
             let cluster = self.cluster.clone();
+            let led = Led::new(&cluster, broker, self.led_by(broker).iter());
             self.work.spawn(async move {
-                let result = cluster.connection(Some(broker), Lane::General).await;
+                let connecting = cluster.connection(Some(broker), Lane::General);
+                let connected = cluster.while_it_leads(&led, OVERDUE, connecting).await;
+                let no_leader = || ClientError::NoLeader { partition: format!("broker {broker}") };
+                let result = connected.unwrap_or_else(|| Err(no_leader()));
                 if result.is_err() {
                     // As long as after a refresh: its partitions soon have another leader.
                     sleep(cluster.settings().retry_pause * 4).await;
@@ -111,13 +116,7 @@ impl Sender {
             Ok(connection) => _ = self.connections.insert(broker, connection),
             Err(error) => {
                 // The partitions may have moved to brokers that do answer.
-                let led = |partition: &TopicPartition| {
-                    let topic = self.cluster.cached_topic(&partition.topic);
-                    topic
-                        .is_some_and(|topic| topic.leader(partition.partition).ok() == Some(broker))
-                };
-                let led: Vec<_> = self.queues.keys().filter(|key| led(key)).cloned().collect();
-                for partition in led {
+                for partition in self.led_by(broker) {
                     self.blame(&partition, &error);
                     self.cluster.forget_topic(&partition.topic);
                 }
@@ -125,10 +124,19 @@ impl Sender {
         }
     }
 
+    /// The partitions with batches that a broker leads.
+    fn led_by(&self, broker: i32) -> Vec<TopicPartition> {
+        let is_led = |partition: &&TopicPartition| {
+            let topic = self.cluster.cached_topic(&partition.topic);
+            topic.is_some_and(|topic| topic.leader(partition.partition).ok() == Some(broker))
+        };
+        self.queues.keys().filter(is_led).cloned().collect()
+    }
+
     fn send(
         &mut self,
         broker: i32,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         mut batches: Vec<(TopicPartition, Batch)>,
     ) {
         let (request, has_ids) = self.request(&mut batches);
@@ -144,11 +152,16 @@ impl Sender {
             }
             connection.submit_unanswered(api, version, &request).map(|()| None)
         });
+        let (cluster, connection) = (self.cluster.clone(), Arc::clone(connection));
+        let led = Led::new(&cluster, broker, batches.iter().map(|(partition, _)| partition));
         self.flights.insert(flight, Flight { broker, batches });
         match submitted {
             Ok(Some(pending)) => {
                 _ = self.work.spawn(async move {
-                    Event::Answered { flight, result: pending.answer(limit).await }
+                    let answer = pending.answer(limit);
+                    let answer = cluster.while_it_leads(&led, OVERDUE, answer).await;
+                    let result = answer.unwrap_or_else(|| Err(connection.leave_silent(api)));
+                    Event::Answered { flight, result }
                 })
             }
             Ok(None) => self.answered(flight, Ok(ProduceResponse::default())),

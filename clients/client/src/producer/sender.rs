@@ -276,7 +276,7 @@ async fn identify(cluster: Client) -> Event {
     let api = ApiKey::InitProducerId;
     let mut retry = cluster.retry();
     loop {
-        let answer = cluster.call_any::<_, InitProducerIdResponse>(api, 0..=5, &request).await;
+        let answer = cluster.ask_any::<_, InitProducerIdResponse>(api, 0..=5, &request).await;
         let error = match answer {
             Err(error) => return Event::Identified(Err(error)),
             Ok(answer) => match ClientError::check(api, String::new, answer.error_code, None) {

@@ -28,6 +28,7 @@ mod reassignment;
 mod recovery;
 mod registration;
 mod sessions;
+mod suspicion;
 mod topics;
 
 use config::{BrokerLayers, StaticConfig};
@@ -50,7 +51,7 @@ pub use producer_ids::{PRODUCER_ID_BLOCK, allocate_producer_ids};
 pub use reassignment::alter_partition_reassignments;
 pub use recovery::end_recovery;
 pub use registration::{RegistrationFacts, register_broker, register_controller};
-pub use sessions::BrokerSessions;
+pub use sessions::{BrokerSessions, Probed};
 pub use topics::create_topics;
 
 use crate::image::{Broker, ConfigResource, Image, ResourceType};

@@ -4,7 +4,8 @@
 //! A controller that takes over therefore gives every broker a whole session before it fences one.
 //! Time is monotonic and comes from the caller.
 //!
-//! Not here: what a heartbeat changes (`brokers`), when the driver looks at the clock.
+//! Not here: what a heartbeat changes (`heartbeat`), what is suspected of a broker before its session
+//! ends (`suspicion`), when the driver looks at the clock.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +13,25 @@ use protocol::messages::broker_heartbeat::BrokerHeartbeatRequest;
 use types::{BrokerId, Millis};
 
 use super::HeartbeatFacts;
+use super::suspicion::{Suspicion, silence_before_probes};
 use crate::image::{Broker, Image};
 
 /// The sessions of all registered brokers.
 #[derive(Clone, Debug)]
 pub struct BrokerSessions {
     timeout: Millis,
+    /// How long a broker may be silent before it is asked.
+    silence: Millis,
     brokers: BTreeMap<BrokerId, Session>,
+}
+
+/// What a probe has shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Probed {
+    /// An answer came.
+    Alive,
+    /// Nobody listens where the broker was.
+    Gone,
 }
 
 /// One run of one broker.
@@ -35,13 +48,15 @@ struct Session {
     read_offset: i64,
     /// Offset of the broker's controlled shutdown, while it is in one.
     leaving_offset: Option<i64>,
+    suspicion: Suspicion,
 }
 
 impl BrokerSessions {
-    /// No sessions yet; they last `broker.session.timeout.ms`. Let it [follow](Self::follow) the
-    /// image before the first heartbeat.
-    pub fn new(timeout: Millis) -> Self {
-        Self { timeout, brokers: BTreeMap::new() }
+    /// No sessions yet; they last `broker.session.timeout.ms`, and heartbeats are expected every
+    /// `broker.heartbeat.interval.ms`. Let it [follow](Self::follow) the image before the first.
+    pub fn new(timeout: Millis, heartbeat_interval: Millis) -> Self {
+        let silence = silence_before_probes(timeout, heartbeat_interval);
+        Self { timeout, silence, brokers: BTreeMap::new() }
     }
 
     /// Takes in which brokers there are and how they stand; to be called on activation and after
@@ -58,8 +73,9 @@ impl BrokerSessions {
                 registered_offset: last_offset,
                 read_offset: -1,
                 leaving_offset: None,
+                suspicion: Suspicion::new(self.silence),
             });
-            session.follow(broker, last_offset, now + self.timeout);
+            session.follow(broker, last_offset, now, self.timeout);
         }
     }
 
@@ -70,21 +86,51 @@ impl BrokerSessions {
         if let Some(session) = session.filter(|one| one.epoch == request.broker_epoch) {
             session.ends = Some(now + self.timeout);
             session.read_offset = request.current_metadata_offset;
+            session.suspicion.clear(now);
         }
     }
 
     /// Something, such as a closed connection, says that a broker may be gone: its session runs
-    /// out at `ends` unless it is heard of before. Never makes a session longer.
-    pub fn suspect(&mut self, id: BrokerId, ends: Millis) {
+    /// out at `ends` unless it is heard of before, or answers a probe. Never makes a session longer.
+    pub fn suspect(&mut self, id: BrokerId, ends: Millis, now: Millis) {
         if let Some(session) = self.brokers.get_mut(&id) {
-            session.ends = session.ends.map(|planned| planned.min(ends));
+            session.suspicion.suspect(ends, now);
+        }
+    }
+
+    /// The brokers to be probed now, by their epochs. What comes of it is to be told to
+    /// [`BrokerSessions::probed`].
+    pub fn take_probes(&mut self, now: Millis) -> Vec<(BrokerId, i64)> {
+        let sessions = self.brokers.iter_mut().filter(|(_, session)| session.is_active());
+        let due = sessions.filter_map(|(&id, session)| {
+            session.suspicion.take_probe(now).then_some((id, session.epoch))
+        });
+        due.collect()
+    }
+
+    /// What a probe of a run of a broker has shown, if anything.
+    pub fn probed(&mut self, (id, epoch): (BrokerId, i64), probed: Probed, now: Millis) {
+        let session = self.brokers.get_mut(&id);
+        let session = session.filter(|session| session.epoch == epoch && session.is_active());
+        match (session, probed) {
+            (Some(session), Probed::Alive) => session.suspicion.answered(now),
+            (Some(session), Probed::Gone) => session.suspicion.refused(now),
+            (None, Probed::Alive | Probed::Gone) => {}
+        }
+    }
+
+    /// The controller itself stood still for so long: nobody is blamed for not having been heard of.
+    pub fn postpone(&mut self, by: Millis) {
+        for session in self.brokers.values_mut() {
+            session.ends = session.ends.map(|ends| ends + by);
+            session.suspicion.postpone(by);
         }
     }
 
     /// Whether the registered run of a broker was heard of within its session.
     pub fn is_alive(&self, id: BrokerId, now: Millis) -> bool {
         let session = self.brokers.get(&id);
-        session.and_then(|session| session.ends).is_some_and(|ends| now <= ends)
+        session.and_then(Session::end).is_some_and(|end| now <= end)
     }
 
     /// Whether this controller had a heartbeat of the registered run of a broker.
@@ -96,12 +142,16 @@ impl BrokerSessions {
     /// to be fenced by what the image is then.
     pub fn expired(&self, now: Millis) -> Option<BrokerId> {
         let mut active = self.active();
-        active.find(|(_, ends)| *ends < now).map(|(id, _)| id)
+        let expired = active.find(|(_, session)| session.end().is_some_and(|end| end < now));
+        expired.map(|(id, _)| id)
     }
 
-    /// After which instant to look for expired sessions again.
+    /// After which instant to look for expired sessions and probes again.
     pub fn next_check(&self) -> Option<Millis> {
-        self.active().map(|(_, ends)| ends).min()
+        let checks = self.active().filter_map(|(_, session)| {
+            session.ends.map(|ends| ends.min(session.suspicion.next_check()))
+        });
+        checks.min()
     }
 
     /// What the decision on a broker's heartbeat needs to know.
@@ -119,20 +169,37 @@ impl BrokerSessions {
         }
     }
 
-    /// Brokers that are not fenced, and when their sessions run out.
-    fn active(&self) -> impl Iterator<Item = (BrokerId, Millis)> {
-        let active = self.brokers.iter().filter(|(_, session)| !session.fenced);
-        active.filter_map(|(&id, session)| Some((id, session.ends?)))
+    /// Brokers that are not fenced.
+    fn active(&self) -> impl Iterator<Item = (BrokerId, &Session)> {
+        let active = self.brokers.iter().filter(|(_, session)| session.is_active());
+        active.map(|(&id, session)| (id, session))
     }
 }
 
 impl Session {
-    fn follow(&mut self, broker: &Broker, last_offset: i64, ends: Millis) {
+    fn is_active(&self) -> bool {
+        !self.fenced && self.ends.is_some()
+    }
+
+    /// After which instant the broker is given up.
+    fn end(&self) -> Option<Millis> {
+        let until = self.suspicion.until();
+        self.ends.map(|ends| until.map_or(ends, |until| until.min(ends)))
+    }
+
+    fn follow(&mut self, broker: &Broker, last_offset: i64, now: Millis, timeout: Millis) {
+        let ends = now + timeout;
         match (self.fenced, broker.fenced) {
             // Let in, or found so by a new controller.
-            (true, false) => self.ends = Some(self.ends.map_or(ends, |planned| planned.max(ends))),
+            (true, false) => {
+                self.ends = Some(self.ends.map_or(ends, |planned| planned.max(ends)));
+                self.suspicion.let_in(now);
+            }
             // It left or was silent: another run may come at once.
-            (false, true) => self.ends = None,
+            (false, true) => {
+                self.ends = None;
+                self.suspicion.fenced(now);
+            }
             (true, true) | (false, false) => {}
         }
         self.fenced = broker.fenced;
@@ -152,6 +219,7 @@ mod tests {
     use crate::record::MetadataRecord;
 
     const TIMEOUT: Millis = Millis(9000);
+    const HEARTBEAT: Millis = Millis(2000);
 
     fn register(
         image: &mut Image,
@@ -173,8 +241,10 @@ mod tests {
     fn cluster() -> (Image, BrokerSessions) {
         let mut image = Image::default();
         (1..=3).for_each(|id| register(&mut image, id, i64::from(10 + id), |_| {}));
-        let mut sessions = BrokerSessions::new(TIMEOUT);
+        let mut sessions = BrokerSessions::new(TIMEOUT, HEARTBEAT);
         sessions.follow(&image, 20, Millis(1000));
+        // Whether they answer is tried at once, and then not for long.
+        assert_eq!(sessions.take_probes(Millis(1000)).len(), 3);
         (image, sessions)
     }
 
@@ -240,11 +310,45 @@ mod tests {
     #[test]
     fn suspicion_shortens_until_the_next_heartbeat() {
         let (_, mut sessions) = cluster();
-        sessions.suspect(BrokerId(3), Millis(2000));
-        sessions.suspect(BrokerId(2), Millis(99_000));
+        sessions.suspect(BrokerId(3), Millis(2000), Millis(1500));
+        sessions.suspect(BrokerId(2), Millis(99_000), Millis(1500));
         assert_eq!(sessions.expired(Millis(2001)), Some(BrokerId(3)));
         beat(&mut sessions, 3, 13, 20, 1900);
-        assert_eq!(sessions.next_check(), Some(Millis(10_000)));
+        assert_eq!(sessions.expired(Millis(10_000)), None);
+    }
+
+    #[test]
+    fn silent_broker_that_used_to_answer_probes_expires_long_before_its_session() {
+        let (_, mut sessions) = cluster();
+        let first = (BrokerId(1), 11);
+        sessions.probed(first, Probed::Alive, Millis(1001));
+        sessions.probed((BrokerId(2), 99), Probed::Alive, Millis(1001));
+        for now in [3501, 4001, 4501] {
+            assert_eq!(sessions.take_probes(Millis(now - 1)), []);
+            assert_eq!(sessions.take_probes(Millis(now)), [first]);
+        }
+        assert_eq!(sessions.next_check(), Some(Millis(5001)));
+        assert_eq!(sessions.expired(Millis(5001)), None);
+        assert_eq!(sessions.expired(Millis(5002)), Some(BrokerId(1)));
+        assert!(!sessions.is_alive(BrokerId(1), Millis(5002)));
+        beat(&mut sessions, 1, 11, 20, 5002);
+        assert_eq!(sessions.expired(Millis(7000)), None);
+    }
+
+    #[test]
+    fn answers_to_probes_make_no_session_longer() {
+        let (_, mut sessions) = cluster();
+        sessions.probed((BrokerId(1), 11), Probed::Alive, Millis(9999));
+        assert_eq!(sessions.expired(Millis(10_001)), Some(BrokerId(1)));
+    }
+
+    #[test]
+    fn controller_that_stood_still_blames_nobody() {
+        let (_, mut sessions) = cluster();
+        sessions.suspect(BrokerId(1), Millis(2000), Millis(1500));
+        sessions.postpone(Millis(60_000));
+        assert_eq!(sessions.expired(Millis(62_000)), None);
+        assert_eq!(sessions.expired(Millis(62_001)), Some(BrokerId(1)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::metadata::controller::Probed;
 use bytes::Bytes;
 use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::messages::headers::{RequestHeader, ResponseHeader};
@@ -60,9 +61,28 @@ impl Connection {
         opened.map_err(|cause| PeerError::Unreachable { address: address(), cause })
     }
 
+    /// Opens a connection only to see whether somebody serves there; `None` where that is not known.
+    pub(super) async fn probe(target: &Target) -> Option<Probed> {
+        let probing = async {
+            match Self::connect(target).await {
+                Ok(stream) => Self::greet(stream, target).await.ok().map(|_| Probed::Alive),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => Some(Probed::Gone),
+                Err(_) => None,
+            }
+        };
+        timeout(target.connect_timeout, probing).await.ok().flatten()
+    }
+
     async fn try_open(target: &Target) -> Result<Self, String> {
-        let connecting = TcpStream::connect((target.host.as_str(), target.port));
-        let stream = connecting.await.map_err(|error| error.to_string())?;
+        let stream = Self::connect(target).await.map_err(|error| error.to_string())?;
+        Self::greet(stream, target).await
+    }
+
+    async fn connect(target: &Target) -> std::io::Result<TcpStream> {
+        TcpStream::connect((target.host.as_str(), target.port)).await
+    }
+
+    async fn greet(stream: TcpStream, target: &Target) -> Result<Self, String> {
         // Requests are written whole; waiting for more to send would only delay them.
         stream.set_nodelay(true).map_err(|error| format!("TCP_NODELAY: {error}"))?;
         let (reading, writer) = stream.into_split();

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use ::metadata::controller::Probed;
 use anyhow::Context;
 use bytes::Bytes;
 use config::SecurityProtocol;
@@ -118,17 +119,30 @@ impl Peers {
         }
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
         let (ended, ends) = watch::channel(());
-        let target = link::Target {
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            address: Arc::clone(&address),
-            client_id: options.client_id.clone(),
-            connect_timeout: self.connect_timeout.min(options.request_timeout),
-            response_bytes_max: options.response_bytes_max,
-        };
+        let target = self.target(endpoint, options);
         let rng = Rng::new(self.seeds.fetch_add(1, Ordering::Relaxed));
         self.runtime.spawn(link::run(target, queue, ended, rng));
         Ok(Link { requests, address, request_timeout: options.request_timeout, ends })
+    }
+
+    /// Whether somebody serves at `endpoint`: a connection of its own is opened and ApiVersions asked.
+    /// `None` where no answer comes in time, or none can be had.
+    pub async fn probe(&self, endpoint: &Endpoint, options: &LinkOptions) -> Option<Probed> {
+        if endpoint.protocol != SecurityProtocol::Plaintext {
+            return None;
+        }
+        connection::Connection::probe(&self.target(endpoint, options)).await
+    }
+
+    fn target(&self, endpoint: &Endpoint, options: &LinkOptions) -> link::Target {
+        link::Target {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            address: format!("{}:{}", endpoint.host, endpoint.port).into(),
+            client_id: options.client_id.clone(),
+            connect_timeout: self.connect_timeout.min(options.request_timeout),
+            response_bytes_max: options.response_bytes_max,
+        }
     }
 
     /// Runs a task on the thread of the links; it must not block. It ends with the thread.

@@ -26,7 +26,7 @@ const LONG: (&str, &str) = ("broker.session.timeout.ms", "3600000");
 const SHORT: [(&str, &str); 2] =
     [("broker.session.timeout.ms", "500"), ("broker.heartbeat.interval.ms", "50")];
 
-fn registration(node: &TestNode, run: u8) -> BrokerRegistrationRequest {
+pub fn registration(node: &TestNode, run: u8) -> BrokerRegistrationRequest {
     let feature = |name: &str, max| Feature {
         name: name.to_owned(),
         max_supported_version: max,
@@ -61,7 +61,7 @@ fn register(node: &TestNode, client: &mut Client, run: u8) -> Result<i64, ErrorC
     register_as(client, &registration(node, run))
 }
 
-fn register_as(client: &mut Client, request: &BrokerRegistrationRequest) -> Result<i64, ErrorCode> {
+pub fn register_as(client: &mut Client, request: &BrokerRegistrationRequest) -> Result<i64, ErrorCode> {
     let answer: BrokerRegistrationResponse = client.call(ApiKey::BrokerRegistration, 4, request);
     match ErrorCode::from_wire(answer.error_code) {
         ErrorCode::None => Ok(answer.broker_epoch),
@@ -69,7 +69,7 @@ fn register_as(client: &mut Client, request: &BrokerRegistrationRequest) -> Resu
     }
 }
 
-fn heartbeat(client: &mut Client, epoch: i64, offset: i64) -> BrokerHeartbeatResponse {
+pub fn heartbeat(client: &mut Client, epoch: i64, offset: i64) -> BrokerHeartbeatResponse {
     let request = BrokerHeartbeatRequest {
         broker_id: 2,
         broker_epoch: epoch,
@@ -87,7 +87,7 @@ fn join(node: &TestNode, client: &mut Client) -> i64 {
 }
 
 /// Whether broker 2 is fenced; `None` where nobody knows of it.
-fn is_fenced(client: &mut Client) -> Option<bool> {
+pub fn is_fenced(client: &mut Client) -> Option<bool> {
     is_fenced_of(client, 2)
 }
 

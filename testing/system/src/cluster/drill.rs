@@ -44,7 +44,7 @@ pub enum Drill {
     KillLeader,
     /// The leader is told to end, and comes back.
     StopLeader,
-    /// The leader is paused for longer than its session, then wakes up.
+    /// The leader is paused until the cluster does without it, then wakes up.
     PauseLeader,
     /// Neither nodes nor clients reach the leader, nor it them; later they do.
     IsolateLeader,
@@ -153,17 +153,24 @@ impl FromStr for Drill {
 #[derive(Debug)]
 pub struct Outcome {
     pub acknowledged: i64,
-    /// The longest time in which no producer got an acknowledgement.
+    /// The longest time in which no producer got an acknowledgement, of those that wait 5 s for an
+    /// answer.
     pub longest_gap: Duration,
+    /// The longest time in which thalweg's own client got none.
+    pub longest_gap_of_user: Duration,
     /// Broken promises, in words. None is what is wanted.
     pub faults: Vec<String>,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { acknowledged, longest_gap, faults } = self;
-        let gap_ms = longest_gap.as_millis();
-        write!(out, "{acknowledged} acknowledged, longest gap {gap_ms} ms, {} faults", faults.len())
+        let (gap, users) = (self.longest_gap.as_millis(), self.longest_gap_of_user.as_millis());
+        let (acknowledged, faults) = (self.acknowledged, self.faults.len());
+        write!(
+            out,
+            "{acknowledged} acknowledged, longest gap {gap} ms, {users} ms with thalweg's client, \
+             {faults} faults"
+        )
     }
 }
 
@@ -221,9 +228,9 @@ pub fn run(plan: &Plan, folder: &Path) -> anyhow::Result<Outcome> {
     flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)?;
     let acknowledged = flow.acknowledged();
     let notes = flow.finish()?;
-    let longest_gap = notes.longest_gap;
+    let (longest_gap, longest_gap_of_user) = (notes.longest_gap, notes.longest_gap_of_user);
     let faults = cluster.judge(notes, usize::from(copies))?;
-    Ok(Outcome { acknowledged, longest_gap, faults })
+    Ok(Outcome { acknowledged, longest_gap, longest_gap_of_user, faults })
 }
 
 impl Cluster {

@@ -17,6 +17,7 @@ use types::ErrorCode;
 
 use crate::client::{Client, EARLIEST, LATEST, Refused};
 use crate::cluster::history::Seen;
+use crate::cluster::user::User;
 use crate::cluster::{Lead, leads, member};
 use crate::load::{Producer, each_record, recognize};
 use crate::verdict::{Acknowledged, Found};
@@ -38,6 +39,7 @@ pub struct Flow {
     shared: Arc<Shared>,
     producers: Vec<JoinHandle<anyhow::Result<Producer>>>,
     reader: JoinHandle<anyhow::Result<Reader>>,
+    user: User,
 }
 
 #[derive(Debug)]
@@ -67,12 +69,14 @@ pub struct Notes {
     /// By the reader, while all went on.
     pub read: Vec<Found>,
     pub seen: Vec<Seen>,
-    /// The longest time between two acknowledgements, whoever's.
+    /// The longest time between two acknowledgements, whoever's of those that wait.
     pub longest_gap: Duration,
+    /// The same for the user's program.
+    pub longest_gap_of_user: Duration,
 }
 
 impl Flow {
-    /// Starts so many producers and the reader.
+    /// Starts so many producers, the reader, and a user's program.
     ///
     /// # Errors
     /// If the cluster does not answer.
@@ -88,6 +92,7 @@ impl Flow {
             is_over: AtomicBool::new(false),
             tally: Mutex::default(),
         });
+        let user = User::start(&shared.addresses, topic, producers);
         let producers = (0..producers).map(|index| {
             let seed = seed.wrapping_add(u64::from(index));
             let producer = patiently(|| {
@@ -104,7 +109,7 @@ impl Flow {
         let reader = thread::spawn(move || {
             reading.read(Reader::default()).inspect_err(|error| reading.note_failure(error))
         });
-        Ok(Self { shared, producers, reader })
+        Ok(Self { shared, producers, reader, user })
     }
 
     /// Records acknowledged so far.
@@ -141,8 +146,11 @@ impl Flow {
             acknowledged.extend_from_slice(producer.acknowledged());
         }
         let Reader { found, seen, .. } = self.reader.join().expect("the reader does not panic")?;
+        let user = self.user.finish()?;
+        acknowledged.extend(user.acknowledged);
         let longest_gap = self.shared.tally().longest_gap;
-        Ok(Notes { acknowledged, read: found, seen, longest_gap })
+        let longest_gap_of_user = user.longest_gap;
+        Ok(Notes { acknowledged, read: found, seen, longest_gap, longest_gap_of_user })
     }
 }
 
@@ -156,36 +164,48 @@ impl Shared {
     }
 
     fn produce(&self, mut producer: Producer) -> anyhow::Result<Producer> {
+        let mut left = None;
         while !self.is_over.load(Ordering::SeqCst) {
-            let done = self.produce_once(&mut producer, None, &self.is_over);
+            let done = self.produce_once(&mut producer, &mut left, None, &self.is_over);
             passing(done).context("a producer fails")?;
         }
         let give_up = Instant::now() + SETTLE_MAX;
-        while let Err(error) = self.produce_once(&mut producer, Some(0), &NEVER) {
+        while let Err(error) = self.produce_once(&mut producer, &mut left, Some(0), &NEVER) {
             ensure!(Instant::now() < give_up, "a producer gets no answers: {error:#}");
             passing(Err(error)).context("a producer fails")?;
         }
         Ok(producer)
     }
 
-    /// Until something fails, or what was to be sent is.
+    /// Until something fails, or what was to be sent is. `left` is the leader that failed last.
     fn produce_once(
         &self,
         producer: &mut Producer,
+        left: &mut Option<Lead>,
         batches: Option<usize>,
         is_over: &AtomicBool,
     ) -> anyhow::Result<()> {
-        let Some(lead) = self.lead() else {
+        let Some(lead) = self.lead(*left) else {
             return Err(Refused { what: "Metadata", code: ErrorCode::LeaderNotAvailable }.into());
         };
+        *left = Some(lead);
         let mut client = Client::connect_within(member::address(lead.leader), ANSWER_MAX)?;
         producer.produce_over(&mut client.connection, batches, is_over, |batch| {
             self.tally().note(lead.epoch, batch);
         })
     }
 
-    fn lead(&self) -> Option<Lead> {
-        leads(&self.addresses, &self.topic, 0).into_iter().max_by_key(|lead| lead.epoch)
+    /// Who leads. As clients do, it asks others first than whom it has left.
+    fn lead(&self, left: Option<Lead>) -> Option<Lead> {
+        let newest = |addresses: &[SocketAddr]| {
+            leads(addresses, &self.topic, 0).into_iter().max_by_key(|lead| lead.epoch)
+        };
+        let is_other =
+            |address: &SocketAddr| left.is_none_or(|left| member::address(left.leader) != *address);
+        let others: Vec<_> = self.addresses.iter().copied().filter(is_other).collect();
+        let found = newest(&others);
+        let is_new = |lead: &Lead| left.is_none_or(|left| left.epoch < lead.epoch);
+        found.filter(is_new).or_else(|| newest(&self.addresses))
     }
 
     fn read(&self, mut reader: Reader) -> anyhow::Result<Reader> {

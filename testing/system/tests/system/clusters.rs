@@ -37,6 +37,22 @@ fn a_cluster_keeps_every_promise_when_the_leader_is_stopped() -> anyhow::Result<
 }
 
 #[test]
+fn a_cluster_keeps_every_promise_when_the_leader_is_paused_and_wakes_up() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_the_leader_is_paused_and_wakes_up",
+        Drill::PauseLeader,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_leader_is_cut_off() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_the_leader_is_cut_off",
+        Drill::IsolateLeader,
+    )
+}
+
+#[test]
 fn a_cluster_keeps_every_promise_when_a_disk_is_replaced() -> anyhow::Result<()> {
     drill("clusters::a_cluster_keeps_every_promise_when_a_disk_is_replaced", Drill::ReplaceDisk)
 }

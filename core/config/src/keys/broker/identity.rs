@@ -14,7 +14,7 @@ keys! {
     string("broker.rack", "").unset().acting():
         "Rack or zone of the node, for spreading replicas and reading from near ones.";
     int("broker.session.timeout.ms", "9000").acting():
-        "Milliseconds without a report after which the controller fences a broker.";
+        "Milliseconds without a report after which the controller fences a broker at the latest.";
     list("config.providers", "").low().cluster_wide():
         "Names of the sources that ${name:path:key} in other values refers to.";
     boolean("controlled.shutdown.enable", "true"):

@@ -1,10 +1,8 @@
 //! Drills of processes: killed, stopped, paused, and started as another version.
 
-use std::thread;
-
 use crate::client::admin::describe_quorum;
 use crate::cluster::Cluster;
-use crate::cluster::drill::{PAUSE, Plan, TOPIC};
+use crate::cluster::drill::{Plan, TOPIC};
 use crate::cluster::flow::Flow;
 use crate::cluster::member::Kind;
 
@@ -32,7 +30,6 @@ impl Cluster {
 
     pub(super) fn pause_leader(&mut self, leader: u8, flow: &Flow) -> anyhow::Result<()> {
         self.member(leader).pause()?;
-        thread::sleep(PAUSE);
         self.get_on(flow)?;
         self.member(leader).resume()
     }

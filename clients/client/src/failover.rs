@@ -1,0 +1,256 @@
+//! How a client gets away from a broker that says nothing any more.
+//!
+//! A broker that was stopped or cut off ends no connection, so whoever waits for its answers would do
+//! so until the request times out. But the others know soon who leads in its place: they are asked
+//! while an answer is overdue, and the silent one is left once all that it was asked about has moved.
+//!
+//! Not here: what is sent again afterwards (`producer`, `consumer`).
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use types::TopicPartition;
+
+use crate::cluster::Client;
+use crate::connection::Connection;
+use crate::error::ClientError;
+
+/// What an answer may take longer than planned before others are asked who leads.
+pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
+/// How often they are asked then.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long one address is waited for before the next is tried beside it.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(500);
+
+/// Partitions of which a broker was asked something, and the leader epochs that were known then.
+pub(crate) struct Led {
+    pub(crate) broker: i32,
+    pub(crate) partitions: Vec<(TopicPartition, i32)>,
+}
+
+impl Led {
+    /// What is known now of the leaders of some partitions that `broker` leads.
+    pub(crate) fn new<'a>(
+        client: &Client,
+        broker: i32,
+        partitions: impl Iterator<Item = &'a TopicPartition>,
+    ) -> Self {
+        let known = partitions.map(|partition| {
+            let topic = client.cached_topic(&partition.topic);
+            let epoch = topic.as_ref().and_then(|topic| topic.partition(partition.partition));
+            (partition.clone(), epoch.map_or(-1, |known| known.leader_epoch))
+        });
+        Self { broker, partitions: known.collect() }
+    }
+
+    /// Whether other brokers have been elected for all of them.
+    fn has_moved(&self, client: &Client) -> bool {
+        let has_moved = |(partition, epoch): &(TopicPartition, i32)| {
+            let topic = client.cached_topic(&partition.topic);
+            let now = topic.as_ref().and_then(|topic| topic.partition(partition.partition));
+            now.is_some_and(|now| {
+                now.leader.is_some_and(|leader| leader != self.broker) && now.leader_epoch > *epoch
+            })
+        };
+        !self.partitions.is_empty() && self.partitions.iter().all(has_moved)
+    }
+}
+
+impl Client {
+    /// Does `work`, which waits for a leader, unless all that it leads moves to others; `None` then.
+    /// They are asked once the work has taken `patience`.
+    pub(crate) async fn while_it_leads<T>(
+        &self,
+        led: &Led,
+        patience: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut work = pin!(work);
+        let mut wait = patience;
+        loop {
+            if let Ok(done) = timeout(wait, &mut work).await {
+                return Some(done);
+            }
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                () = self.look_again(led) => {}
+            }
+            if led.has_moved(self) {
+                return None;
+            }
+            wait = LOOK_EVERY;
+        }
+    }
+
+    /// Asks who leads. Whoever waits for the same topic shares the answer.
+    async fn look_again(&self, led: &Led) {
+        let topics: BTreeSet<_> =
+            led.partitions.iter().map(|(partition, _)| partition.topic.clone()).collect();
+        let _one_at_a_time = self.looking().lock().await;
+        let old = topics.into_iter().filter(|topic| !self.is_fresh(topic, LOOK_EVERY));
+        let old: Vec<_> = old.map(|topic| topic.to_string()).collect();
+        if !old.is_empty()
+            && let Err(error) = self.metadata(Some(&old), false).await
+        {
+            tracing::debug!(%error, "nobody says who leads");
+        }
+    }
+
+    /// A connection to whichever address answers first. The next is tried once one has failed or
+    /// says nothing for a while.
+    pub(crate) async fn connect_to_any(
+        &self,
+        addresses: Vec<Arc<str>>,
+        none: ClientError,
+    ) -> Result<Connection, ClientError> {
+        let mut addresses = addresses.into_iter();
+        let mut attempts = JoinSet::new();
+        let mut last = none;
+        loop {
+            if let Some(address) = addresses.next() {
+                let client = self.clone();
+                attempts.spawn(async move { Connection::open(address, client.settings()).await });
+            }
+            let has_more = addresses.len() > 0;
+            tokio::select! {
+                ended = attempts.join_next() => match ended {
+                    Some(Ok(Ok(connection))) => return Ok(connection),
+                    Some(Ok(Err(error))) => last = error,
+                    Some(Err(error)) => tracing::error!(%error, "an attempt to connect failed"),
+                    None => return Err(last),
+                },
+                () = sleep(NEXT_ADDRESS_AFTER), if has_more => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use protocol::ApiKey;
+    use protocol::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
+    use protocol::messages::init_producer_id::InitProducerIdResponse;
+    use protocol::messages::produce::{
+        PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    };
+    use records::{BatchBuilder, Compression};
+    use tokio::net::TcpListener;
+    use types::Uuid;
+
+    use super::*;
+    use crate::testing::{Script, metadata, run, serve_all, versions};
+    use crate::{ClientSettings, ConsumerSettings, ProducerRecord, ProducerSettings, StartAt};
+
+    const ID: [u8; 16] = [7; 16];
+
+    /// Broker 1 leads the partition until it is asked for `last`, and then says nothing any more,
+    /// whoever connects. Broker 2 leads from then on.
+    async fn cluster(last: ApiKey) -> Client {
+        let listeners = [bind().await, bind().await];
+        let ports = [port(&listeners[0]), port(&listeners[1])];
+        let [former, next] = listeners;
+        let is_silent = Arc::new(AtomicBool::new(false));
+        serve_all(former, leader(1, ports, last, Arc::clone(&is_silent)));
+        serve_all(next, leader(2, ports, last, is_silent));
+        Client::new(ClientSettings {
+            bootstrap: ports.map(|port| format!("127.0.0.1:{port}")).to_vec(),
+            ..ClientSettings::default()
+        })
+    }
+
+    async fn bind() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").await.unwrap()
+    }
+
+    fn port(listener: &TcpListener) -> u16 {
+        listener.local_addr().unwrap().port()
+    }
+
+    fn leader(id: i32, ports: [u16; 2], last: ApiKey, is_silent: Arc<AtomicBool>) -> Script {
+        Box::new(move |request| {
+            if id == 1 && request.api == last {
+                is_silent.store(true, Ordering::SeqCst);
+            }
+            let has_moved = is_silent.load(Ordering::SeqCst);
+            if id == 1 && has_moved {
+                return vec![];
+            }
+            vec![match request.api {
+                ApiKey::ApiVersions => versions(request),
+                ApiKey::Metadata => {
+                    let (leader, epoch) = if has_moved { (2, 6) } else { (1, 5) };
+                    request.answer(&metadata(&ports, leader, epoch))
+                }
+                ApiKey::InitProducerId => request.answer(&InitProducerIdResponse::default()),
+                ApiKey::Produce => request.answer(&produced()),
+                ApiKey::Fetch => request.answer(&fetched()),
+                other => panic!("{other} was not expected"),
+            }]
+        })
+    }
+
+    fn produced() -> ProduceResponse {
+        let partition = PartitionProduceResponse {
+            base_offset: 7,
+            log_append_time_ms: -1,
+            ..Default::default()
+        };
+        let topic = TopicProduceResponse {
+            topic_id: Uuid::from_bytes(ID),
+            partition_responses: vec![partition],
+            ..Default::default()
+        };
+        ProduceResponse { responses: vec![topic], ..Default::default() }
+    }
+
+    fn fetched() -> FetchResponse {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(1, None, Some(b"v"), &[]);
+        let partition = PartitionData { records: Some(batch.build()), ..Default::default() };
+        let topic = FetchableTopicResponse {
+            topic_id: Uuid::from_bytes(ID),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        FetchResponse { responses: vec![topic], ..Default::default() }
+    }
+
+    #[test]
+    fn a_producer_leaves_a_leader_that_says_nothing_once_another_leads() {
+        run(async {
+            let client = cluster(ApiKey::Produce).await;
+            let producer = client.producer(ProducerSettings::default());
+            assert_eq!(producer.send(ProducerRecord::new("t", "v")).await.unwrap().offset, 7);
+        });
+    }
+
+    #[test]
+    fn a_consumer_leaves_a_leader_that_says_nothing_once_another_leads() {
+        run(async {
+            let client = cluster(ApiKey::Fetch).await;
+            let mut consumer = client.consumer(ConsumerSettings::default());
+            let from = [(TopicPartition::new("t", 0), StartAt::Offset(0))];
+            consumer.assign(&from).await.unwrap();
+            assert_eq!(consumer.recv().await.unwrap().value.as_deref(), Some(&b"v"[..]));
+        });
+    }
+
+    #[test]
+    fn a_broker_that_says_nothing_is_not_the_only_one_to_be_asked() {
+        run(async {
+            let client = cluster(ApiKey::ApiVersions).await;
+            assert_eq!(client.topic("t").await.unwrap().leader(0).unwrap(), 2);
+        });
+        run(async {
+            let client = cluster(ApiKey::Metadata).await;
+            assert_eq!(client.topic("t").await.unwrap().leader(0).unwrap(), 2);
+        });
+    }
+}
