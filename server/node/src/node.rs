@@ -104,7 +104,7 @@ impl Node {
         let (controller, mut running) = Controller::start(start, log, found)?;
         let to_controller = to_controller(&config, controller.active(), peers.clone());
         let shared = Arc::new(Shared {
-            sessions: Arc::new(Sessions::new(config.quorum.session_timeout_ms, config.quorum.heartbeat_interval_ms)),
+            sessions: Arc::new(Sessions::new(&config.quorum)),
             throttles: Throttles::new(&BrokerLayers::at_start(&fixed)),
             config,
             fixed,

@@ -25,7 +25,7 @@ use ::metadata::controller::{
     register_broker,
 };
 use ::metadata::image::Broker;
-use config::{Listeners, SecurityProtocol};
+use config::{Listeners, QuorumConfig, SecurityProtocol};
 use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use protocol::messages::broker_registration::{
     BrokerRegistrationRequest, BrokerRegistrationResponse,
@@ -76,8 +76,10 @@ struct Notes {
 }
 
 impl Sessions {
-    /// No sessions yet; they last `timeout` (`broker.session.timeout.ms`).
-    pub fn new(timeout: Millis, heartbeat_interval: Millis) -> Self {
+    /// No sessions yet; `config` says how long they last, and how often brokers are to be heard of.
+    pub fn new(config: &QuorumConfig) -> Self {
+        let (timeout, heartbeat_interval) =
+            (config.session_timeout_ms, config.heartbeat_interval_ms);
         let notes = Notes {
             epoch: None,
             sessions: BrokerSessions::new(timeout, heartbeat_interval),

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use crate::client::admin::describe_quorum;
 use crate::client::{Client, LATEST};
 use crate::cluster::flow::{Flow, Notes, batch_epochs};
 use crate::cluster::member::{Kind, Layout, address};
@@ -158,6 +159,8 @@ pub struct Outcome {
     pub longest_gap: Duration,
     /// The longest time in which thalweg's own client got none.
     pub longest_gap_of_user: Duration,
+    /// Whether the first leader was the active controller, too.
+    pub led_quorum: bool,
     /// Broken promises, in words. None is what is wanted.
     pub faults: Vec<String>,
 }
@@ -166,10 +169,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (gap, users) = (self.longest_gap.as_millis(), self.longest_gap_of_user.as_millis());
         let (acknowledged, faults) = (self.acknowledged, self.faults.len());
+        let too = if self.led_quorum { " (the leader was the active controller)" } else { "" };
         write!(
             out,
-            "{acknowledged} acknowledged, longest gap {gap} ms, {users} ms with thalweg's client, \
-             {faults} faults"
+            "{acknowledged} acknowledged, longest gap {gap} ms, {users} ms with thalweg's \
+             client{too}, {faults} faults"
         )
     }
 }
@@ -221,6 +225,8 @@ pub fn run(plan: &Plan, folder: &Path) -> anyhow::Result<Outcome> {
     cluster.create_topic(TOPIC, 1, i16::from(copies), &[])?;
     let flow = Flow::start(cluster.addresses(), TOPIC, PRODUCERS, plan.seed)?;
     flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)?;
+    let leader = cluster.lead(TOPIC, 0)?.leader;
+    let led_quorum = describe_quorum(address(leader))?.leader_id == i32::from(leader);
     let suffered = cluster.suffer(plan, &flow);
     suffered.with_context(|| format!("in the middle of {:?}", plan.drill))?;
     cluster.wait_until_whole()?;
@@ -230,7 +236,7 @@ pub fn run(plan: &Plan, folder: &Path) -> anyhow::Result<Outcome> {
     let notes = flow.finish()?;
     let (longest_gap, longest_gap_of_user) = (notes.longest_gap, notes.longest_gap_of_user);
     let faults = cluster.judge(notes, usize::from(copies))?;
-    Ok(Outcome { acknowledged, longest_gap, longest_gap_of_user, faults })
+    Ok(Outcome { acknowledged, longest_gap, longest_gap_of_user, led_quorum, faults })
 }
 
 impl Cluster {

@@ -2,6 +2,7 @@
 //! deciding, and it comes back as one of them. Topics have one replica.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -17,6 +18,8 @@ use thalweg_system::sandbox::in_own_network;
 const NODES: u8 = 3;
 /// For an election and a broker that registers, on a machine with other work.
 const SOON: Duration = Duration::from_secs(60);
+/// Longer than the session of a broker.
+const BEYOND_SESSIONS: Duration = Duration::from_secs(10);
 
 /// Whether all voters have what the leader has.
 fn is_level(quorum: &ResponsePartitionData) -> bool {
@@ -108,4 +111,24 @@ fn a_controller_comes_back_with_an_empty_disk() -> anyhow::Result<()> {
             cluster.member(id).start()
         },
     )
+}
+
+#[test]
+fn a_controller_that_was_paused_fences_nobody_for_its_own_silence() -> anyhow::Result<()> {
+    in_own_network("quorum::a_controller_that_was_paused_fences_nobody_for_its_own_silence", || {
+        let folder = tempfile::tempdir()?;
+        // One controller and two brokers.
+        let layout = Layout { voters: 1, only_controllers: 1, ..Layout::combined(NODES) };
+        let mut cluster = Cluster::start(&Kind::Thalweg(binary()?), layout, folder.path())?;
+        cluster.create_topic("topic", 1, 2, &[])?;
+        let before = cluster.lead("topic", 0)?;
+
+        cluster.member(1).pause()?;
+        thread::sleep(BEYOND_SESSIONS);
+        cluster.member(1).resume()?;
+        // Decided after whatever it thinks of its brokers.
+        Client::connect(cluster.addresses()[0])?.create_topic("afterwards", 3, &[])?;
+        ensure!(cluster.lead("topic", 0)? == before);
+        Ok(())
+    })
 }
