@@ -7,6 +7,8 @@ use records::BatchError;
 use rustix::io::Errno;
 use types::{ErrorCode, Offset, ProducerId};
 
+use crate::segment::{self, LOG};
+
 /// A log or a log directory cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -88,6 +90,27 @@ impl LogError {
             | Self::Foreign { .. }
             | Self::Missing { .. } => None,
         }
+    }
+
+    /// Where the segment begins of which a part is lost: damaged, or not to be read.
+    pub fn damaged_segment(&self) -> Option<Offset> {
+        let file = match self {
+            Self::Damaged { file, .. } => file,
+            Self::Io { action: "read", path, cause }
+                if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) =>
+            {
+                path
+            }
+            Self::Io { .. }
+            | Self::Malformed { .. }
+            | Self::Offline { .. }
+            | Self::Stalled { .. }
+            | Self::Locked { .. }
+            | Self::Foreign { .. }
+            | Self::Missing { .. } => return None,
+        };
+        let name = file.file_name()?.to_str()?;
+        segment::parse_name(name).filter(|(_, kind)| *kind == LOG).map(|(base, _)| base)
     }
 
     /// What a reader sees. Of damage it must hear: a storage error has it ask again for ever

@@ -47,8 +47,8 @@ mod txn_index;
 pub use ages::{AgesLearned, AgesRead};
 pub use append::AppendInfo;
 pub use compaction::{
-    CleanerBuffers, Compaction, CompactionError, CompactionNeed, CompactionTally, Pace, Rewritten,
-    SwapStep,
+    CleanerBuffers, Compaction, CompactionError, CompactionNeed, CompactionTally, Donor, Mended,
+    Mending, Pace, Rewritten, SwapStep,
 };
 pub use config::LogConfig;
 pub use dir::{CleanShutdown, FolderKind, LogDir, PartitionFolder};

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use records::BatchHeader;
@@ -85,6 +85,8 @@ pub struct Log {
     /// Counts cuts of the log: what was planned before one is void.
     pub(crate) generation: u64,
     pub(crate) pending_swap: Option<PendingSwap>,
+    /// Held by whoever rewrites segments.
+    pub(crate) rewriting: Weak<()>,
     pub(crate) compacted_end: Offset,
     pub(crate) is_uncleanable: bool,
     /// A write or sync failed: what the files hold is unknown until they are read again.

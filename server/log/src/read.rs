@@ -12,6 +12,7 @@ mod plan;
 mod recent;
 pub(crate) mod repair;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub(crate) struct ReadHints {
     /// Counts how often the files became others: what was planned before is void.
     turn: u64,
     damages: Vec<Damage>,
+    /// Segments of which others than reads have found a part lost, or that the device cannot read.
+    suspects: BTreeSet<Offset>,
     pub recent: Recent,
 }
 
@@ -188,8 +191,9 @@ impl Log {
                 Ok(Found::Exhausted) => {}
                 Err(Fault::Io(error)) if error.kind() != io::ErrorKind::WouldBlock => {
                     let path = segment::path(&self.dir, plan.segment, LOG);
-                    let action = "read";
-                    return Err(LogError::Io { action, path, cause: error }.into());
+                    let fault = LogError::Io { action: "read", path, cause: error };
+                    self.note_suspect(&fault);
+                    return Err(fault.into());
                 }
                 Err(Fault::Io(_) | Fault::Index(_) | Fault::Batch { .. }) => {
                     return Ok(Read::Cold(Box::new(self.hand_out(plan, at))));
@@ -223,7 +227,7 @@ impl Log {
     /// Takes note of what a cold read found out. Whether it still holds: the files may have become
     /// others since, and then what it failed at does not count.
     pub fn learn(&mut self, learned: Learned) -> bool {
-        let Learned { turn, from, segment, file, index, place, rebuilt, damage } = learned;
+        let Learned { turn, from, segment, file, index, place, rebuilt, damage, suspect } = learned;
         let at = self.segment_of(segment);
         let base = self.closed.get(at).map_or(self.active.base, |segment| segment.base);
         if turn != self.hints.turn || base != segment {
@@ -242,7 +246,24 @@ impl Log {
         if let Some(damage) = damage {
             self.note_damage(damage);
         }
+        self.hints.suspects.extend(suspect);
         true
+    }
+
+    /// Notes that a part of a segment is lost, if that is what the fault says: to be mended.
+    pub fn note_suspect(&mut self, fault: &LogError) {
+        self.hints.suspects.extend(fault.damaged_segment());
+    }
+
+    /// The first segment of which a part is known to be lost.
+    pub fn damaged_segment(&self) -> Option<Offset> {
+        let damaged = self.hints.damages.iter().map(|damage| damage.segment);
+        damaged.chain(self.hints.suspects.first().copied()).min()
+    }
+
+    /// Whatever was found damaged is to be looked at anew.
+    pub fn forget_damage(&mut self) {
+        self.hints.clear();
     }
 
     /// Places that were found damaged.
@@ -265,7 +286,8 @@ impl Log {
         tracing::error!(
             file = %file.display(), position, %first, reason,
             "a log file is damaged; what cannot be read from this offset on is not served, the rest \
-             is: stop the node and bring the file back from a backup, or seek the readers past it"
+             is: it is taken from another replica, where there is one; else stop the node and bring \
+             the file back from a backup, or seek the readers past it"
         );
         if damages.len() < DAMAGES_MAX {
             damages.push(damage);
@@ -310,6 +332,7 @@ impl Log {
             place: None,
             rebuilt: None,
             damage: None,
+            suspect: None,
         };
         ColdRead {
             plan,
@@ -333,7 +356,7 @@ impl Log {
     }
 
     /// The leader epochs that batches from the offset on can have, as far as it is known.
-    fn epochs_from(&self, base: Offset) -> RangeInclusive<i32> {
+    pub(crate) fn epochs_from(&self, base: Offset) -> RangeInclusive<i32> {
         let epoch_or = |epoch: Option<LeaderEpoch>, other| epoch.map_or(other, |epoch| epoch.0);
         let first = epoch_or(self.epochs.epoch_of(base), i32::MIN);
         first..=epoch_or(self.epochs.latest(), i32::MAX)

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use types::{Millis, Offset};
 
@@ -125,6 +125,7 @@ impl Log {
             hints: ReadHints::default(),
             generation: 0,
             pending_swap: None,
+            rewriting: Weak::new(),
             compacted_end: opening.compacted_end,
             is_uncleanable: false,
             failed: false,

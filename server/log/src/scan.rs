@@ -51,6 +51,17 @@ impl<'a> Scanner<'a> {
         Self { chunk_bytes, is_once: true, ..Self::new(file, 0, limit) }
     }
 
+    /// Goes on with what stands at `at`.
+    pub fn go_to(&mut self, at: u64) {
+        self.at = at;
+    }
+
+    /// Whether nothing is read beside what is asked for.
+    pub fn set_exact(&mut self, is_exact: bool) {
+        self.chunk_bytes = if is_exact { 1 } else { CHUNK_BYTES };
+        self.buffer.clear();
+    }
+
     /// How many of the bytes that were read once were not in memory before.
     pub fn cold_bytes(&self) -> u64 {
         self.cold_bytes

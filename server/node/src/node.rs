@@ -439,6 +439,7 @@ fn open_shards(
             tokio::task::spawn_local(upkeep::run(Rc::clone(shard)));
             tokio::task::spawn_local(replicas::run_isr(Rc::clone(shard)));
             tokio::task::spawn_local(replicas::run_throttled(Rc::clone(shard)));
+            tokio::task::spawn_local(replicas::run_mending(Rc::clone(shard)));
             if shard.index == 0 {
                 // What was changed before the last stop; the limits are the node's, not a shard's.
                 dynamic::put_in_force(&shard.shared, &image);

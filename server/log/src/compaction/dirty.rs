@@ -111,7 +111,8 @@ impl Log {
         }))
     }
 
-    /// Plans a compaction at the wall time `now`; `None` where no segment may be compacted.
+    /// Plans a compaction at the wall time `now`; `None` where no segment may be compacted, or the
+    /// log is being rewritten already.
     ///
     /// # Errors
     /// [`LogError`] where an index cannot be read.
@@ -129,7 +130,10 @@ impl Log {
         };
         let sources: Vec<Source> = (0..range.count).map(source).collect();
         let Some(until) = sources.last().map(|last| last.end) else { return Ok(None) };
-        Ok((range.first_dirty < until).then(|| Compaction {
+        if range.first_dirty >= until {
+            return Ok(None);
+        }
+        Ok(self.claim_rewriting().map(|claim| Compaction {
             disk: Arc::clone(&self.disk),
             dir: self.dir.clone(),
             config: Arc::clone(&self.config),
@@ -143,7 +147,18 @@ impl Log {
             chunk_bytes: CHUNK_BYTES_MIN,
             started: None,
             tally: Cell::default(),
+            _claim: claim,
         }))
+    }
+
+    /// The right to rewrite segments, which one has at a time.
+    pub(super) fn claim_rewriting(&mut self) -> Option<Arc<()>> {
+        if self.rewriting.strong_count() > 0 {
+            return None;
+        }
+        let claim = Arc::new(());
+        self.rewriting = Arc::downgrade(&claim);
+        Some(claim)
     }
 
     /// Notes that a compaction has put everything in place.

@@ -4,13 +4,15 @@
 //! the keys of the new part and rewrites group after group of closed segments
 //! ([`Compaction::rewrite_next`]), but none of which nothing is to be dropped; the owner puts each
 //! [`Rewritten`] segment in the place of the former ones ([`Log::begin_swap`],
-//! [`Log::replace_segments`], [`Log::end_swap`]), unless the log was cut meanwhile. Only one
-//! compaction of a log may be under way.
+//! [`Log::replace_segments`], [`Log::end_swap`]), unless the log was cut meanwhile. Nothing else
+//! rewrites the log as long as there is the plan. What is damaged is mended in the same way
+//! ([`Mending`]).
 //!
 //! Not here: which log is next and at what pace (`node`).
 
 mod dirty;
 mod key_map;
+mod mending;
 mod output;
 mod rewrite;
 mod swap;
@@ -30,6 +32,7 @@ use crate::error::LogError;
 use crate::segment::{self, LOG};
 
 pub use dirty::CompactionNeed;
+pub use mending::{Donor, Mended, Mending};
 pub use swap::SwapStep;
 pub use writer::Rewritten;
 
@@ -124,6 +127,8 @@ pub struct Compaction {
     chunk_bytes: usize,
     started: Option<Started>,
     tally: Cell<CompactionTally>,
+    /// As long as it is held, nobody else rewrites the log.
+    _claim: Arc<()>,
 }
 
 /// What a compaction has found out when its keys are mapped.

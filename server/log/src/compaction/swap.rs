@@ -157,6 +157,8 @@ impl Log {
         self.closed.splice(first..first + count, [rewritten.segment]);
         // They tell positions in the former files.
         self.hints.clear();
+        // What kept it from being compacted may be gone.
+        self.clear_uncleanable();
         Ok(Some(step))
     }
 

@@ -369,6 +369,7 @@ fn damage_and_a_stop_leave_the_log_as_it_was() {
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, &bytes).unwrap();
+    drop(compaction);
     let mut compaction = log.plan_compaction(end, Millis(10)).unwrap().unwrap();
     let fault = compaction.rewrite_next(ROOMY, &mut |_| ControlFlow::Continue(())).unwrap_err();
     let CompactionError::Log(LogError::Damaged { file, position, .. }) = fault else {

@@ -62,6 +62,8 @@ pub struct Learned {
     pub(super) place: Option<Place>,
     pub(super) rebuilt: Option<Rebuilt>,
     pub(super) damage: Option<Damage>,
+    /// A segment of which the device cannot read a part.
+    pub(super) suspect: Option<Offset>,
 }
 
 impl Learned {
@@ -71,6 +73,7 @@ impl Learned {
             || self.index.is_some()
             || self.rebuilt.is_some()
             || self.damage.is_some()
+            || self.suspect.is_some()
     }
 }
 
@@ -171,7 +174,9 @@ impl ColdRead {
                 Ok(Found::Exhausted) => self.go_on()?,
                 Err(Fault::Io(source)) => {
                     let path = segment::path(&self.dir, self.plan.segment, LOG);
-                    return Err(LogError::Io { action: "read", path, cause: source }.into());
+                    let fault = LogError::Io { action: "read", path, cause: source };
+                    self.learned.suspect = fault.damaged_segment();
+                    return Err(fault.into());
                 }
                 Err(Fault::Index(why)) if !repaired => {
                     self.repair(&why)?;

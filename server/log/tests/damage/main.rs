@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this file is a test")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers are small")]
 
+mod mending;
 mod world;
 
 use thalweg_log::{Corruption, Disk, TimeWanted};

@@ -94,6 +94,13 @@ impl World {
         content
     }
 
+    /// What another replica gives: all batches from the one that holds an offset on, up to `until`.
+    pub fn given(&self, from: Offset, until: i64) -> Option<Bytes> {
+        let from = usize::try_from(from.get() / RECORDS).unwrap();
+        let until = usize::try_from(until).unwrap();
+        (from < until).then(|| self.batches[from..until].concat().into())
+    }
+
     /// Reads from every offset and panics where something comes that was not appended there, or
     /// something is left out. The batches that cannot be read.
     pub fn unreadable(&self, log: &mut Log, what: &str) -> Vec<i64> {

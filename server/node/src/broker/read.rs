@@ -108,13 +108,16 @@ async fn end_cold(
 ) -> Result<(Bytes, Offset), ErrorCode> {
     let id = ask.partition;
     let holds = shard.call(id, move |shard| {
-        let partition = shard.partition(id);
-        partition.is_some_and(|partition| partition.borrow_mut().log_mut().learn(learned))
+        let partition = shard.partition(id)?;
+        let mut partition = partition.borrow_mut();
+        partition.log_mut().learn(learned).then(|| partition.damage_code())
     });
     match result {
         Ok(batches) => Ok((batches.bytes, batches.next_offset)),
-        Err(fault @ LogError::Damaged { .. }) if holds.await => Err(fault.read_code()),
-        Err(LogError::Damaged { .. }) => Ok((Bytes::new(), Offset::new(ask.offset))),
+        Err(LogError::Damaged { .. }) => match holds.await {
+            Some(code) => Err(code),
+            None => Ok((Bytes::new(), Offset::new(ask.offset))),
+        },
         Err(fault) => {
             tracing::error!("cannot read: {fault}");
             Err(fault.read_code())

@@ -41,6 +41,14 @@ pub fn led_here(shard: &Shard, topic: &Topic, index: i32) -> Result<PartitionId,
     Ok(PartitionId { topic: topic.id, index })
 }
 
+/// A partition that this node has a replica of, whoever leads it, for a reader that any replica
+/// may serve (KIP-392).
+pub fn kept_here(shard: &Shard, topic: &Topic, index: i32) -> Result<PartitionId, ErrorCode> {
+    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let is_here = partition.replicas.contains(&shard.shared.config.node_id);
+    is_here.then_some(PartitionId { topic: topic.id, index }).ok_or(ErrorCode::NotLeaderOrFollower)
+}
+
 /// That there is no leader at all is told by Metadata alone, as in Kafka.
 fn check_leader(image: &Image, partition: &Partition, here: BrokerId) -> Result<(), ErrorCode> {
     match partition.leader {

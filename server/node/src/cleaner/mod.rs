@@ -25,6 +25,7 @@ mod pass;
 mod status;
 mod throttle;
 
+pub use pass::{put_in_place, remove_former};
 pub use status::{CleanerFacts, CleanerStatus};
 
 use throttle::{StopOnDrop, Throttle};

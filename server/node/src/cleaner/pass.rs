@@ -74,14 +74,20 @@ pub async fn run(
         shard.shared.cleaner.note_panic();
     }
     let id = candidate.id;
+    let (text, advice) = (fault.to_string(), advice(&fault));
     let set_aside = call_shard(shard, candidate.shard, move |shard| {
         let partition = shard.partition(id)?;
-        partition.borrow_mut().log_mut().set_uncleanable();
+        let mut partition = partition.borrow_mut();
+        partition.log_mut().set_uncleanable();
+        if let Fault::Compaction(CompactionError::Log(fault)) = &fault {
+            // Another replica may help.
+            partition.log_mut().note_suspect(fault);
+        }
         Some(())
     });
     // A partition that was deleted meanwhile has lost its files for good reason.
     if set_aside.await.is_some() {
-        report(name, &fault.to_string(), advice(&fault));
+        report(name, &text, advice);
     }
     false
 }
@@ -135,7 +141,7 @@ async fn compact(
         compaction = left;
         let Some(rewritten) = rewritten? else { break };
         let (old, new) = rewritten.bytes();
-        swap(shard, owner, id, rewritten).await?;
+        put_in_place(shard, owner, id, rewritten).await?;
         before += old;
         after += new;
     }
@@ -152,7 +158,7 @@ async fn compact(
 
 /// Removes the former segments as soon as they may go: they are as large as the log was, and the
 /// next look of retention may be far away.
-fn remove_former(shard: &Rc<Shard>, id: PartitionId) {
+pub fn remove_former(shard: &Rc<Shard>, id: PartitionId) {
     let Some(partition) = shard.partition(id) else { return };
     let delay = partition.borrow().log().config().file_delete_delay_ms;
     let delay = Duration::from_millis(u64::try_from(delay.get()).unwrap_or(0) + 1);
@@ -174,7 +180,8 @@ fn plan(shard: &Rc<Shard>, id: PartitionId) -> Result<Option<Compaction>, LogErr
     partition.log_mut().plan_compaction(high_watermark, clock::steady())
 }
 
-async fn swap(
+/// Lets a rewritten segment take its place on the shard `owner`.
+pub async fn put_in_place(
     shard: &Rc<Shard>,
     owner: usize,
     id: PartitionId,

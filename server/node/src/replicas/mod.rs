@@ -4,7 +4,7 @@
 //! connection and one fetch session ([`fetching`]): it asks for what all of them want, hands each
 //! answer to its partition ([`answers`]), and asks for more once the disk has what came. [`isr`]
 //! asks the controller for changes of who is in sync with partitions that are led here, [`throttled`]
-//! has those wait whose rate is used up.
+//! has those wait whose rate is used up, [`mending`] gets from others what the disk has lost.
 //!
 //! Not here: the rules (`core/replication`), which role a partition has (`shard`), serving other
 //! brokers' fetches (`broker/read`).
@@ -12,6 +12,7 @@
 mod answers;
 mod fetching;
 mod isr;
+mod mending;
 mod realign;
 mod throttled;
 
@@ -27,6 +28,7 @@ use types::{BrokerId, Millis};
 use crate::shard::{PartitionId, Shard, SharedPartition};
 
 pub use isr::run as run_isr;
+pub use mending::run as run_mending;
 pub use throttled::run as run_throttled;
 
 /// What a shard copies, and asks to be changed.

@@ -36,7 +36,7 @@ pub use call::{Call, Inward, Mailboxes, Reply, Sleep, call_shard};
 pub use closed::{Closed, OpenJob, measure_closed};
 pub use flush::{FlushTimer, run as run_flush_timer};
 pub use moves::{LogSize, Moves};
-pub use partition::{AppendRefused, AppendReply, Appended, Partition, PartitionId};
+pub use partition::{AppendRefused, AppendReply, Appended, Helped, Partition, PartitionId};
 pub use partitions::LeftLog;
 pub use settings::log_config;
 pub use sync::{CommitQueue, SharedPartition};
@@ -148,13 +148,22 @@ impl Shard {
     /// `KAFKA_STORAGE_ERROR` if its log could not be opened, `NOT_LEADER_OR_FOLLOWER` if this
     /// shard does not have it, or follows another node.
     pub fn served_partition(&self, id: PartitionId) -> Result<SharedPartition, ErrorCode> {
+        let partition = self.kept_partition(id)?;
+        if !partition.borrow().leads() {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        Ok(partition)
+    }
+
+    /// As [`Shard::served_partition`], whether this node leads or follows.
+    ///
+    /// # Errors
+    /// Those of [`Shard::served_partition`].
+    pub fn kept_partition(&self, id: PartitionId) -> Result<SharedPartition, ErrorCode> {
         let partition = self.partition(id).ok_or_else(|| match self.has(id) {
             true => ErrorCode::KafkaStorageError,
             false => ErrorCode::NotLeaderOrFollower,
         })?;
-        if !partition.borrow().leads() {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
         partition.borrow_mut().touch();
         Ok(partition)
     }

@@ -4,6 +4,7 @@
 
 mod appended;
 mod copied;
+mod mending;
 mod role;
 
 use std::sync::Arc;
@@ -21,10 +22,12 @@ use super::call::Reply;
 use super::settings::TopicSettings;
 use super::watchers::Watchers;
 use crate::dirs::Dirs;
+use mending::Mending;
 
 pub use appended::{AppendRefused, AppendReply, Appended};
 use copied::IsListed;
 pub use copied::Listed;
+pub use mending::Helped;
 pub use role::{Role, RoleChange};
 
 /// A partition by the id of its topic.
@@ -115,6 +118,8 @@ pub struct Partition {
     /// A write or sync found no room or no descriptor, and is to be tried again in a while.
     waits_for_room: bool,
     offline: bool,
+    /// What has been tried to get back what is damaged.
+    mending: Mending,
 }
 
 impl Partition {
@@ -152,6 +157,7 @@ impl Partition {
             idle_rounds: 0,
             waits_for_room: false,
             offline: false,
+            mending: Mending::default(),
         }
     }
 
@@ -213,20 +219,6 @@ impl Partition {
     /// The end of what is committed and in no open transaction.
     pub fn last_stable_offset(&mut self) -> Offset {
         self.log.last_stable_offset(self.role.high_watermark())
-    }
-
-    /// Compares the leader epoch that a client knows, -1 for none, with the one that holds.
-    ///
-    /// # Errors
-    /// The code that sends the client to fresh metadata, or has it wait.
-    pub fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
-        if self.offline {
-            return Err(ErrorCode::KafkaStorageError);
-        }
-        match &self.role {
-            Role::Leader(leader) => leader.check_epoch((known >= 0).then_some(LeaderEpoch(known))),
-            Role::Follower(_) => Err(ErrorCode::NotLeaderOrFollower),
-        }
     }
 
     /// Where the log of a reader, whose last record before `from` is of `last_epoch`, parts from

@@ -15,7 +15,7 @@ use crate::shard::{Shard, run_flush_timer};
 use crate::{cleaner, clock, threads};
 
 pub use checkpoints::{CheckpointOrder, write_checkpoints};
-pub use retention::remove_due;
+pub use retention::{make_roll, remove_due};
 pub use stop::{close_shards, drain_shards, mark_clean};
 
 /// How often upkeep looks for logs that nobody uses.

@@ -80,25 +80,31 @@ async fn drop_old(shard: &Rc<Shard>, partition: &SharedPartition) -> Result<bool
         let learned = threads::blocking(move || read.run()).await;
         partition.borrow_mut().log_mut().learn_ages(learned)?;
     }
-    let (deletion, rolling) = {
+    let (deletion, is_rolling) = {
         let mut partition = partition.borrow_mut();
         let high_watermark = partition.high_watermark();
         partition.log_mut().drop_old_segments(high_watermark, now)?;
-        (partition.log().deletion(), partition.log().rolling())
+        (partition.log().deletion(), partition.log().rolling().is_some())
     };
     if let Some(deletion) = deletion {
         let renamed = Arc::clone(&deletion);
         let outcome = threads::blocking(move || renamed.run()).await;
         partition.borrow_mut().log_mut().end_deletion(&deletion, outcome)?;
     }
-    let Some(rolling) = rolling else { return Ok(false) };
+    Ok(is_rolling && make_roll(shard, partition).await)
+}
+
+/// Makes the files of a roll that the log has decided on, if any. Whether they are there.
+pub async fn make_roll(shard: &Rc<Shard>, partition: &SharedPartition) -> bool {
+    let rolling = partition.borrow().log().rolling();
+    let Some(rolling) = rolling else { return true };
     let made = Arc::clone(&rolling);
     let outcome = threads::blocking(move || made.run()).await;
     let is_made = outcome.is_ok();
     partition.borrow_mut().end_roll(&rolling, outcome);
     // What was appended meanwhile goes on, or waits for room.
     shard.commits.push(partition);
-    Ok(is_made)
+    is_made
 }
 
 /// Removes what the log has deleted and kept for `file.delete.delay.ms`.

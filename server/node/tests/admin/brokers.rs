@@ -61,7 +61,10 @@ fn register(node: &TestNode, client: &mut Client, run: u8) -> Result<i64, ErrorC
     register_as(client, &registration(node, run))
 }
 
-pub fn register_as(client: &mut Client, request: &BrokerRegistrationRequest) -> Result<i64, ErrorCode> {
+pub fn register_as(
+    client: &mut Client,
+    request: &BrokerRegistrationRequest,
+) -> Result<i64, ErrorCode> {
     let answer: BrokerRegistrationResponse = client.call(ApiKey::BrokerRegistration, 4, request);
     match ErrorCode::from_wire(answer.error_code) {
         ErrorCode::None => Ok(answer.broker_epoch),

@@ -17,6 +17,7 @@ mod joining;
 mod large_fetch;
 mod log_dirs;
 mod long_poll;
+mod mending;
 mod probes;
 mod produce;
 mod producers;

@@ -25,11 +25,11 @@ use types::ErrorCode;
 use crate::client::{Client, eventually};
 use crate::cluster::{Cluster, brokers};
 
-const TOPIC: &str = "t";
+pub const TOPIC: &str = "t";
 const GROUP: &str = "g";
 
 /// Both brokers are in, and the topic has a replica on each; records need both of them.
-fn start() -> Cluster {
+pub fn start() -> Cluster {
     let cluster = Cluster::start();
     let mut client = cluster.client(2);
     eventually("both brokers to be let in", || {

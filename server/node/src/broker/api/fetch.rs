@@ -26,6 +26,9 @@ use crate::clock;
 use crate::shard::{PartitionId, Shard};
 use crate::throttles::Way;
 
+/// The first version whose consumers may be sent to followers (KIP-392).
+const ANY_REPLICA_SINCE: i16 = 11;
+
 /// The request without what only sessions care for.
 struct Wanted {
     replica: Option<Replica>,
@@ -149,7 +152,10 @@ async fn read_all(
     let mut answers: Vec<Option<Answer>> = open.targets.iter().map(|_| None).collect();
     let mut asks = Vec::with_capacity(open.targets.len());
     for (at, target) in open.targets.iter().enumerate() {
-        match locate(&context.shard, &target.key) {
+        let may_follow = context.version >= ANY_REPLICA_SINCE && bounds.replica.is_none();
+        // Without an epoch nobody could tell that this node led and follows now.
+        let any_replica = may_follow && target.want.current_leader_epoch >= 0;
+        match locate(&context.shard, &target.key, any_replica) {
             Ok(partition) => asks.push(Ask {
                 at,
                 partition,
@@ -160,6 +166,7 @@ async fn read_all(
                 log_start_offset: target.want.log_start_offset,
                 high_watermark: target.want.high_watermark,
                 is_noted: *is_noted,
+                any_replica,
             }),
             Err(code) => answers[at] = Some(Answer::refused(code)),
         }
@@ -171,13 +178,18 @@ async fn read_all(
     answers.into_iter().map(|one| one.expect("every ask is answered")).collect()
 }
 
-fn locate(shard: &Shard, key: &PartitionKey) -> Result<PartitionId, ErrorCode> {
+fn locate(shard: &Shard, key: &PartitionKey, any_replica: bool) -> Result<PartitionId, ErrorCode> {
     let named = match &key.topic {
         TopicKey::Id(id) => TopicRef::Id(*id),
         TopicKey::Name(name) => TopicRef::Name(name),
     };
     let topic = resolve::topic(&shard.image(), named)?;
-    resolve::led_here(shard, &topic, key.partition)
+    match resolve::led_here(shard, &topic, key.partition) {
+        Err(ErrorCode::NotLeaderOrFollower) if any_replica => {
+            resolve::kept_here(shard, &topic, key.partition)
+        }
+        led => led,
+    }
 }
 
 fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Response {

@@ -33,6 +33,8 @@ pub struct Ask {
     pub high_watermark: i64,
     /// Whether the follower's progress was taken note of.
     pub is_noted: bool,
+    /// Whether a follower may answer, with what it knows to be committed.
+    pub any_replica: bool,
 }
 
 /// A broker that copies a partition.

@@ -58,7 +58,11 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
     let (mut total, mut throttled_bytes) = (0, 0);
     let mut found = Vec::with_capacity(asks.len());
     for mut ask in asks {
-        let partition = match shard.served_partition(ask.partition) {
+        let served = match ask.any_replica {
+            true => shard.kept_partition(ask.partition),
+            false => shard.served_partition(ask.partition),
+        };
+        let partition = match served {
             Ok(partition) => partition,
             Err(code) => {
                 found.push((ask, Answer::refused(code), None));
@@ -132,7 +136,11 @@ fn read_one(
     limits: Option<ReadLimits>,
     (bounds, begun): (&Bounds, Answer),
 ) -> (Answer, Option<Box<ColdRead>>) {
-    if let Err(error) = partition.check_epoch(ask.current_leader_epoch) {
+    let checked = match ask.any_replica {
+        true => partition.check_epoch_of_any(ask.current_leader_epoch),
+        false => partition.check_epoch(ask.current_leader_epoch),
+    };
+    if let Err(error) = checked {
         return (Answer::refused(error), None);
     }
     let high_watermark = partition.high_watermark();
@@ -186,7 +194,7 @@ fn read_one(
             {
                 tracing::error!(partition = %partition.name(), "cannot read: {fault}");
             }
-            (Answer::refused(error.code()), None)
+            (Answer::refused(partition.read_code(&error)), None)
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Here the log and the rules (`core/replication`) meet; who asks whom and when is `replicas`.
 
+use std::cmp::Ordering;
+
 use log::{AppendError, Log};
 use replication::{
     AlterAnswer, AlterPartition, EpochEnd, FetchVerdict, Follower, Leader, LeaderAnswer, OwnLog,
@@ -54,6 +56,34 @@ impl Partition {
     /// Whether this node leads it.
     pub fn leads(&self) -> bool {
         matches!(self.role, Role::Leader(_))
+    }
+
+    /// Compares the leader epoch that a client knows, -1 for none, with the one that holds.
+    ///
+    /// # Errors
+    /// The code that sends the client to fresh metadata, or has it wait.
+    pub fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
+        if self.offline {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        match &self.role {
+            Role::Leader(leader) => leader.check_epoch((known >= 0).then_some(LeaderEpoch(known))),
+            Role::Follower(_) => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// As [`Partition::check_epoch`], for a reader that any replica may serve.
+    ///
+    /// # Errors
+    /// Those of [`Partition::check_epoch`].
+    pub fn check_epoch_of_any(&self, known: i32) -> Result<(), ErrorCode> {
+        let Role::Follower(follower) = &self.role else { return self.check_epoch(known) };
+        match LeaderEpoch(known).cmp(&follower.epoch()) {
+            _ if self.offline => Err(ErrorCode::KafkaStorageError),
+            Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
+        }
     }
 
     /// Whether other nodes have replicas, too.

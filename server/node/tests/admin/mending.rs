@@ -1,0 +1,159 @@
+//! Damage at rest to partitions with replicas on two brokers: what one has lost it gets from the
+//! other, whoever leads; what both have lost is named and takes nothing else along.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use protocol::ApiKey;
+use protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use records::{BatchBuilder, Compression, split_batches};
+use types::ErrorCode;
+
+use crate::client::{Client, eventually};
+use crate::cluster::Cluster;
+use crate::replication::{TOPIC, start, state};
+
+const BATCHES: i64 = 6;
+
+/// What the record at an offset says.
+fn value(offset: i64) -> Vec<u8> {
+    vec![u8::try_from(offset).unwrap(); 1000]
+}
+
+/// A cluster with a row of batches of one record, each of them on both brokers; and who leads.
+fn filled() -> (Cluster, i32) {
+    let cluster = start();
+    let (leader, _) = eventually("all in sync", || {
+        state(&mut cluster.client(2), TOPIC).filter(|(_, in_sync)| *in_sync == 2)
+    });
+    let mut client = cluster.client(leader);
+    for n in 0..BATCHES {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(n, None, Some(&value(n)), &[]);
+        let batch = batch.build();
+        eventually("the leader to serve", || {
+            (client.append(TOPIC, batch.clone(), 9).error_code == 0).then_some(())
+        });
+    }
+    (cluster, leader)
+}
+
+/// The log files of a broker's replica, in order.
+fn files(cluster: &Cluster, id: i32) -> Vec<PathBuf> {
+    let folder = cluster.folder(id).join(format!("{TOPIC}-0"));
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "log")).collect();
+    files.sort();
+    files
+}
+
+/// All batches of a broker's replica, one behind the other.
+fn batches(cluster: &Cluster, id: i32) -> Vec<u8> {
+    let contents = files(cluster, id).into_iter().map(|path| {
+        let content = fs::read(path).unwrap();
+        let whole = split_batches(&content).map_while(Result::ok).last();
+        content[..whole.map_or(0, |(range, _)| range.end)].to_vec()
+    });
+    contents.collect::<Vec<_>>().concat()
+}
+
+/// Flips a bit in the only record of a batch, while the broker is down.
+fn flip(cluster: &mut Cluster, id: i32, batch: usize) {
+    cluster.stop(id);
+    let file = &files(cluster, id)[0];
+    let content = fs::read(file).unwrap();
+    let (range, _) = split_batches(&content).nth(batch).unwrap().unwrap();
+    let at = range.end - 100;
+    let file = OpenOptions::new().write(true).open(file).unwrap();
+    file.write_all_at(&[content[at] ^ 4], at as u64).unwrap();
+    cluster.start_broker(id);
+    let other = 5 - id;
+    eventually("both to be in sync, led by the other", || {
+        (state(&mut cluster.client(other), TOPIC)? == (other, 2)).then_some(())
+    });
+}
+
+/// What a broker answers to a fetch: the first offset and value that it gives, or an error.
+fn fetch(client: &mut Client, offset: i64) -> Result<(i64, Vec<u8>), ErrorCode> {
+    let partition =
+        FetchPartition { fetch_offset: offset, partition_max_bytes: 1, ..Default::default() };
+    let topic =
+        FetchTopic { topic: TOPIC.to_owned(), partitions: vec![partition], ..Default::default() };
+    let request = FetchRequest {
+        max_wait_ms: 100,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        session_epoch: -1,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    let answer: FetchResponse = client.call(ApiKey::Fetch, 12, &request);
+    let partition = &answer.responses[0].partitions[0];
+    if partition.error_code != 0 {
+        return Err(ErrorCode::from_wire(partition.error_code));
+    }
+    let bytes = partition.records.clone().unwrap_or_default();
+    let batch = records::Batch::open(&bytes, records::DecompressLimits { bytes_max: 1 << 20 });
+    let batch = batch.map_err(|_| ErrorCode::None)?;
+    let record = batch.records().next().unwrap().unwrap();
+    Ok((record.offset.get(), record.value.unwrap().to_vec()))
+}
+
+/// Reads everything from the broker that leads; what is damaged is never served, and is whole
+/// sooner or later.
+fn read_all(cluster: &Cluster, leader: i32) {
+    let mut client = cluster.client(leader);
+    for n in 0..BATCHES {
+        let found = eventually("the record", || match fetch(&mut client, n) {
+            Ok(found) => Some(found),
+            Err(
+                ErrorCode::None | ErrorCode::KafkaStorageError | ErrorCode::NotLeaderOrFollower,
+            ) => None,
+            Err(other) => panic!("{other} at {n}"),
+        });
+        assert_eq!(found, (n, value(n)));
+    }
+}
+
+#[test]
+fn each_replica_gets_what_it_has_lost_from_the_other() {
+    let (mut cluster, first) = filled();
+    let second = 5 - first;
+    let before = batches(&cluster, first);
+    flip(&mut cluster, second, 1);
+    // From now on the second one leads.
+    flip(&mut cluster, first, 3);
+    assert!(batches(&cluster, first) != before);
+    read_all(&cluster, second);
+
+    cluster.stop(second);
+    cluster.start_broker(second);
+    eventually("the first to lead, with the second in sync", || {
+        (state(&mut cluster.client(first), TOPIC)? == (first, 2)).then_some(())
+    });
+    read_all(&cluster, first);
+    for id in [first, second] {
+        // Readers have it before its files have their names.
+        eventually("the same files", || (batches(&cluster, id) == before).then_some(()));
+    }
+}
+
+#[test]
+fn what_all_have_lost_is_named_and_the_rest_is_served() {
+    let (mut cluster, first) = filled();
+    let second = 5 - first;
+    flip(&mut cluster, second, 2);
+    flip(&mut cluster, first, 2);
+    let mut client = cluster.client(second);
+    let lost = eventually("nobody to have it", || match fetch(&mut client, 2) {
+        Ok(found) => panic!("{found:?} is served"),
+        Err(ErrorCode::KafkaStorageError) => None,
+        Err(code) => Some(code),
+    });
+    assert_eq!(lost, ErrorCode::CorruptMessage);
+    for n in [0, 1, 3, 4, 5] {
+        assert_eq!(fetch(&mut client, n), Ok((n, value(n))));
+    }
+}
