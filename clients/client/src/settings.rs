@@ -11,7 +11,8 @@ pub struct ClientSettings {
     pub client_id: String,
     /// For one TCP connection to stand, name look-up included.
     pub connect_timeout: Duration,
-    /// For one answer; afterwards the connection is given up.
+    /// For one answer; afterwards the connection is given up. A leader in whose place another one
+    /// leads by then is not waited for so long.
     pub request_timeout: Duration,
     /// For one call with all its retries.
     pub call_timeout: Duration,

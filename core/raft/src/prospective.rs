@@ -1,7 +1,7 @@
 //! A voter that asks whether it would be elected, so that one which was cut off does not disturb a
 //! quorum that is well (KIP-996).
 
-use types::Millis;
+use types::{BrokerId, Millis};
 
 use crate::log_view::LogView;
 use crate::message::{Request, Vote};
@@ -15,6 +15,8 @@ pub struct Prospective {
     pub(crate) tally: Tally,
     /// When it gives up.
     pub(crate) deadline: Millis,
+    /// Until then it lets a rival go first.
+    yields_until: Millis,
 }
 
 impl Raft {
@@ -23,7 +25,24 @@ impl Raft {
         let mut tally = Tally::default();
         tally.record(self.local.id, true);
         let deadline = self.election_deadline(now);
-        self.enter(Role::Prospective(Prospective { tally, deadline }));
+        self.enter(Role::Prospective(Prospective { tally, deadline, yields_until: now }));
+    }
+
+    /// A rival that stands at the same time would be elected, too. Followers hear from their leader
+    /// at the same moments, so they lose it at the same moment: each would vote for itself, and both
+    /// would wait for the next election. The one with the higher id lets the other go first.
+    pub(crate) fn yield_to(&mut self, rival: BrokerId, now: Millis) {
+        let rest = self.yield_time();
+        if let Role::Prospective(state) = &mut self.role
+            && rival < self.local.id
+        {
+            state.yields_until = now + rest;
+        }
+    }
+
+    /// Longer than a vote travels.
+    fn yield_time(&self) -> Millis {
+        Millis(self.config.election_backoff_max.get() / 4)
     }
 
     pub(crate) fn poll_prospective(&mut self, log: &impl LogView, now: Millis) -> Millis {
@@ -31,6 +50,8 @@ impl Raft {
         let voters = self.voters.latest();
         if !self.is_electable() {
             self.give_up(now);
+        } else if state.tally.is_won(voters) && state.yields_until > now {
+            return state.yields_until;
         } else if state.tally.is_won(voters) {
             self.become_candidate(now);
         } else if state.tally.is_lost(voters) || state.deadline <= now {

@@ -32,7 +32,9 @@ impl Raft {
             return self.vote_answer(ErrorCode::InvalidVoterKey, false);
         }
         let is_granted = self.would_grant(request, request.end.is_up_to_date(log.end()));
-        if is_granted && !request.is_pre_vote {
+        if is_granted && request.is_pre_vote {
+            self.yield_to(request.candidate.id, now);
+        } else if is_granted {
             self.give_vote(request.candidate, now);
         }
         self.vote_answer(ErrorCode::None, is_granted)
