@@ -1,5 +1,5 @@
-//! The features of a cluster and their levels: one table says what Kafka 4.3 has, what thalweg
-//! serves, and what a new cluster starts with.
+//! The features of a cluster and their levels: one table says what thalweg serves, and what a
+//! new cluster starts with.
 //!
 //! A level above what is served would make clients use protocols that nobody answers, so it is
 //! neither offered in ApiVersions nor accepted by UpdateFeatures. Raise `served` in the row when
@@ -32,24 +32,22 @@ pub struct Feature {
     pub name: &'static str,
     /// Lowest level of Kafka 4.3.
     pub min: i16,
-    /// Highest level of Kafka 4.3, finalized in a new cluster of 4.3.
-    pub kafka_max: i16,
     /// Highest level that thalweg serves: offered, accepted, and finalized in a new cluster.
     pub served: i16,
 }
 
 /// All features of Kafka 4.3.
 pub const FEATURES: [Feature; 7] = [
-    Feature { name: METADATA_VERSION, min: 7, kafka_max: 30, served: 30 },
-    Feature { name: KRAFT_VERSION, min: 0, kafka_max: 1, served: 1 },
+    Feature { name: METADATA_VERSION, min: 7, served: 30 },
+    Feature { name: KRAFT_VERSION, min: 0, served: 1 },
     // The records of version 2 are not served before transactions are.
-    Feature { name: TRANSACTION_VERSION, min: 0, kafka_max: 2, served: 0 },
+    Feature { name: TRANSACTION_VERSION, min: 0, served: 0 },
     // Clients look for ConsumerGroupHeartbeat in ApiVersions before they use it, and classic groups
     // are the same at both levels; tools expect a 4.3 cluster to be at 1.
-    Feature { name: GROUP_VERSION, min: 0, kafka_max: 1, served: 1 },
-    Feature { name: ELR_VERSION, min: 0, kafka_max: 1, served: 1 },
-    Feature { name: SHARE_VERSION, min: 0, kafka_max: 1, served: 0 },
-    Feature { name: STREAMS_VERSION, min: 0, kafka_max: 1, served: 0 },
+    Feature { name: GROUP_VERSION, min: 0, served: 1 },
+    Feature { name: ELR_VERSION, min: 0, served: 1 },
+    Feature { name: SHARE_VERSION, min: 0, served: 0 },
+    Feature { name: STREAMS_VERSION, min: 0, served: 0 },
 ];
 
 /// The levels of `metadata.version` that changed records so that a way back would lose some.
@@ -65,16 +63,12 @@ pub fn feature(name: &str) -> Option<&'static Feature> {
 
 /// What a node of this build can work at: name, lowest and highest level. Features of which only
 /// level 0 works are left out, as Kafka does.
+///
+/// Clients are told so in ApiVersions, and controllers of either kind when the node registers: they
+/// keep it out of a cluster at a higher level, and raise none that it does not serve.
 pub fn supported() -> impl Iterator<Item = (&'static str, i16, i16)> {
     let served = FEATURES.iter().filter(|feature| feature.served > 0);
     served.map(|feature| (feature.name, feature.min, feature.served))
-}
-
-/// What a node of this build says of itself when it registers: all levels of Kafka 4.3. A cluster
-/// that Kafka's tools have formatted is at the highest of them, and a level that is not served yet
-/// asks nothing of a broker but to leave the requests to others.
-pub fn registered() -> impl Iterator<Item = (&'static str, i16, i16)> {
-    FEATURES.iter().map(|feature| (feature.name, feature.min, feature.kafka_max))
 }
 
 /// The finalized levels for ApiVersions, as far as they are served; `kraft_version` comes from the

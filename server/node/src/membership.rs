@@ -16,6 +16,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use ::metadata::controller::{end_recovery, register_controller};
+use ::metadata::features;
 use anyhow::{Context, bail};
 use protocol::ApiKey;
 use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
@@ -384,8 +385,19 @@ fn check(role: &str, error_code: i16) -> Result<(), Refusal> {
              one of the two"
                 .to_owned(),
         )),
+        ErrorCode::UnsupportedVersion => Err(Refusal::ForGood(anyhow::anyhow!(
+            "the registration of this node as a {role} is refused: a feature of the cluster is at a \
+             level that this node does not serve. It serves {}, and level 0 of all others: lower \
+             them first (kafka-features downgrade --feature NAME=LEVEL)",
+            served()
+        ))),
         code => Err(Refusal::ForGood(anyhow::anyhow!(
             "the registration of this node as a {role} is refused: {code}"
         ))),
     }
+}
+
+fn served() -> String {
+    let served = features::supported().map(|(name, min, max)| format!("{name} {min} to {max}"));
+    served.collect::<Vec<_>>().join(", ")
 }

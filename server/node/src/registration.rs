@@ -56,7 +56,7 @@ pub fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrati
         security_protocol: one.protocol.to_wire(),
         ..Default::default()
     });
-    let features = features::registered().map(|(name, min, max)| broker_registration::Feature {
+    let features = features::supported().map(|(name, min, max)| broker_registration::Feature {
         name: name.to_owned(),
         min_supported_version: min,
         max_supported_version: max,
@@ -85,13 +85,12 @@ pub fn controller_request(shared: &Shared, incarnation_id: Uuid) -> ControllerRe
         security_protocol: one.protocol.to_wire(),
         ..Default::default()
     });
-    let features =
-        features::registered().map(|(name, min, max)| controller_registration::Feature {
-            name: name.to_owned(),
-            min_supported_version: min,
-            max_supported_version: max,
-            ..Default::default()
-        });
+    let features = features::supported().map(|(name, min, max)| controller_registration::Feature {
+        name: name.to_owned(),
+        min_supported_version: min,
+        max_supported_version: max,
+        ..Default::default()
+    });
     ControllerRegistrationRequest {
         controller_id: shared.config.node_id.0,
         incarnation_id,

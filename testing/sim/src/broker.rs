@@ -158,7 +158,7 @@ impl Broker {
 
     fn registration(&self) -> BrokerRegistrationRequest {
         let listener = Listener { name: "B".into(), host: "machine".into(), ..Default::default() };
-        let features = features::registered().map(|(name, min, max)| Feature {
+        let features = features::supported().map(|(name, min, max)| Feature {
             name: name.to_owned(),
             min_supported_version: min,
             max_supported_version: max,
