@@ -16,9 +16,12 @@ broker_under() {
   expect "settings of a broker" 'log.cleaner.threads=2' configs --describe --entity-type brokers --entity-name 2
   expect "log directories" '"partition":"one-0"' tool $TOOLS_OF.LogDirsCommand --bootstrap-server "$AT" --describe
   expect "more partitions" 'PartitionCount: 3' more_partitions one 3
+  expect "no feature is raised that thalweg does not serve" 'Invalid update version 2 for feature transaction.version' raise_is_refused
   cluster_end KILL 1; cluster_start 1
   create two --partitions 2 && use_topic two 500
   cluster_end TERM 2
 }
 
 more_partitions() { topics --alter --topic "$1" --partitions "$2"; topics --describe --topic "$1"; }
+
+raise_is_refused() { ! tool $TOOLS_OF.FeatureCommand --bootstrap-server "$AT" upgrade --feature transaction.version=2; }

@@ -40,7 +40,8 @@ three_voters() {
   BOOTSTRAP_CONTROLLERS=$(all_of controller_port) INITIAL=
   for id in 1 2 3; do
     INITIAL+=${INITIAL:+,}$id@127.0.0.1:$(controller_port $id):${ids[$((id - 1))]}
-    cluster_node $id "$kind" broker,controller "$@"
+    # Without records of an idle controller a voter that stands still for a moment lacks none; see lead().
+    cluster_node $id "$kind" broker,controller metadata.max.idle.interval.ms=0 "$@"
   done
 }
 

@@ -77,7 +77,7 @@ mixed_voters() {
   begin mixed-voters || return
   VOTERS=123 LED=0
   # Soon there is a snapshot, and what it holds is gone from the log.
-  three_voters thalweg metadata.log.max.record.bytes.between.snapshots=2000 metadata.max.retention.ms=1000
+  three_voters thalweg metadata.log.max.record.bytes.between.snapshots=500 metadata.max.retention.ms=1000
   NODE_KIND[1]=kafka
   for id in 1 2 3; do cluster_format $id --initial-controllers "$INITIAL" "${OFF[@]}" && cluster_start $id || return; done
   AT=127.0.0.1:$(client_port 1)
