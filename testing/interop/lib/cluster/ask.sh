@@ -3,9 +3,9 @@
 TOOLS_OF=org.apache.kafka.tools
 # A stopped node is given up long before the default of 30 s.
 ASK_OPTIONS="--command-config $CLUSTER/client.properties"
-# A JVM on a busy machine.
+# JVMs on a busy machine: how long a tool may be silent, and how long a node may take until it is as wanted.
 PATIENCE_S=60
-EXPECT_S=30
+EXPECT_S=60
 
 # tool CLASS ARGUMENTS... : what it says goes to $SAID; its exit status is ours.
 tool() {
