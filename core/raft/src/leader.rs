@@ -50,10 +50,19 @@ pub struct Leader {
     told: BTreeMap<BrokerId, Voter>,
 }
 
+impl Progress {
+    /// Whether the replica has read not too long ago.
+    fn is_known(&self, now: Millis) -> bool {
+        self.last_fetch.is_none_or(|at| now - at < OBSERVER_MAX)
+    }
+}
+
 impl Leader {
-    /// How far each replica is that has fetched in this epoch.
-    pub fn progress(&self) -> impl Iterator<Item = (ReplicaKey, Progress)> + '_ {
-        self.progress.iter().map(|(key, progress)| (*key, *progress))
+    /// How far each replica is that has fetched in this epoch, those left out that have not read
+    /// for long.
+    pub fn progress(&self, now: Millis) -> impl Iterator<Item = (ReplicaKey, Progress)> + '_ {
+        let known = self.progress.iter().map(|(key, progress)| (*key, *progress));
+        known.filter(move |(_, one)| one.is_known(now))
     }
 
     /// Where its epoch begins.
@@ -78,7 +87,7 @@ impl Leader {
         progress.end = Some(end);
         progress.last_fetch = Some(now);
         progress.end_at_last_fetch = leader_end;
-        self.progress.retain(|_, one| one.last_fetch.is_none_or(|at| now - at < OBSERVER_MAX));
+        self.progress.retain(|_, one| one.is_known(now));
     }
 
     /// A replica is there, but its log says nothing yet.
