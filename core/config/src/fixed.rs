@@ -26,6 +26,7 @@ pub struct Sources {
 #[derive(Clone, Debug, std::default::Default, Eq, PartialEq)]
 pub struct StaticConfig {
     values: BTreeMap<String, String>,
+    grows: bool,
 }
 
 /// A setting that is kept but does not do what its author may expect.
@@ -44,13 +45,16 @@ fn did_you_mean(nearest: &Option<&'static str>) -> String {
 }
 
 /// One combined node on its own, when there is no file and nobody says what the node is: what a
-/// first start needs and no default gives. Internal topics get one replica, of the one broker.
-const SINGLE_NODE: &[(&str, &str)] = &[
+/// first start needs and no default gives.
+pub const SINGLE_NODE: &[(&str, &str)] = &[
     ("process.roles", "broker,controller"),
     ("node.id", "1"),
     ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
     ("controller.listener.names", "CONTROLLER"),
-    ("controller.quorum.bootstrap.servers", "localhost:9093"),
+];
+
+/// What the files of single nodes say for want of a second broker.
+const USUAL_ALONE: &[(&str, &str)] = &[
     ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
@@ -85,6 +89,7 @@ impl StaticConfig {
     /// # Errors
     /// Every invalid value and every required key without one.
     pub fn new(sources: &Sources) -> Result<(Self, Vec<Warning>), ConfigErrors> {
+        let grows = says_nothing(sources);
         let given = merge(sources);
         let mut values = BTreeMap::new();
         let mut warnings = Vec::new();
@@ -107,7 +112,16 @@ impl StaticConfig {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok((Self { values }, warnings)) } else { Err(ConfigErrors(errors)) }
+        if !errors.is_empty() {
+            return Err(ConfigErrors(errors));
+        }
+        Ok((Self { values, grows }, warnings))
+    }
+
+    /// Whether nobody has said what the node is, so that it may be the first of several: sizes
+    /// that nobody has set go by the brokers that there are.
+    pub fn grows(&self) -> bool {
+        self.grows
     }
 
     /// The text that was set for a key, known or not.
@@ -121,12 +135,16 @@ impl StaticConfig {
     }
 }
 
+/// Whoever says what the node is says the rest too: its cluster may have other nodes.
+fn says_nothing(sources: &Sources) -> bool {
+    let mut set = sources.environment.iter().chain(&sources.overrides);
+    sources.file.is_none() && !set.any(|(key, _)| key == "process.roles")
+}
+
 /// The last word on each key. `broker.id` and `node.id` are two names of one number.
 fn merge(sources: &Sources) -> BTreeMap<String, String> {
     let mut given = BTreeMap::new();
-    let mut set = sources.environment.iter().chain(&sources.overrides);
-    // Whoever says what the node is says the rest too: its cluster may have other nodes.
-    if sources.file.is_none() && !set.any(|(key, _)| key == "process.roles") {
+    if says_nothing(sources) {
         given.extend(SINGLE_NODE.iter().map(|(key, value)| (key.to_string(), value.to_string())));
     }
     let file = sources.file.iter().flat_map(Properties::iter);
@@ -151,7 +169,7 @@ fn unknown(name: &str) -> Option<Warning> {
 
 /// Values that every one-node setup carries are no reason to warn.
 fn not_acting(key: &'static ConfigKey, value: &str) -> Option<Warning> {
-    let usual = key.default_text() == Some(value) || SINGLE_NODE.contains(&(key.name, value));
+    let usual = key.default_text() == Some(value) || USUAL_ALONE.contains(&(key.name, value));
     (!key.acting && !usual).then_some(Warning::NotActing { key: key.name })
 }
 
@@ -235,9 +253,21 @@ mod tests {
     }
 
     #[test]
-    fn single_node_settings_give_no_warning() {
+    fn usual_settings_of_a_single_node_give_no_warning() {
         let (_, warnings) = StaticConfig::new(&Sources::default()).unwrap();
         assert_eq!(warnings, []);
+        let overrides = pairs(USUAL_ALONE);
+        let sources = Sources { overrides, ..Sources::default() };
+        assert_eq!(StaticConfig::new(&sources).unwrap().1, []);
+    }
+
+    #[test]
+    fn a_node_grows_with_its_cluster_unless_somebody_says_what_it_is() {
+        let grows = |sources: &Sources| StaticConfig::new(sources).unwrap().0.grows();
+        assert!(grows(&Sources::default()));
+        let learned = pairs(&[("process.roles", "broker")]);
+        assert!(grows(&Sources { learned, ..Sources::default() }));
+        assert!(!grows(&Sources { file: file(NODE), ..Sources::default() }));
     }
 
     #[test]

@@ -77,10 +77,6 @@ impl<'a> BrokerLayers<'a> {
         self.text(name) == "true"
     }
 
-    pub fn short(&self, name: &str) -> i16 {
-        number(&self.text(name))
-    }
-
     pub fn int(&self, name: &str) -> i32 {
         number(&self.text(name))
     }

@@ -31,7 +31,7 @@ pub use describe::{
     describe_group, describe_topic,
 };
 pub use error::{ConfigError, ConfigErrors};
-pub use fixed::{Sources, StaticConfig, Warning};
+pub use fixed::{SINGLE_NODE, Sources, StaticConfig, Warning};
 pub use group_config::{GroupConfig, GroupTiming, OffsetReset};
 pub use key::{Check, ConfigKey, Default, Importance, Kind, Mode, Synonym};
 pub use layers::{BrokerLayers, ConfigMap};

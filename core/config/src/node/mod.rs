@@ -72,7 +72,7 @@ impl NodeConfig {
         let quorum = QuorumConfig::resolve(layers);
         let own_voter = quorum.voters.iter().find(|voter| voter.id == node_id);
         let own_voter = own_voter.map(|voter| &voter.address);
-        let node = Self {
+        let mut node = Self {
             node_id,
             roles: Roles { broker: has("broker"), controller: has("controller") },
             rack: layers.optional_text("broker.rack").map(|rack| rack.into_owned()),
@@ -90,8 +90,22 @@ impl NodeConfig {
             metrics_listener: HostPort::read(&layers.text("thalweg.metrics.listener")),
             shards: u32::try_from(layers.int("thalweg.shards")).ok().filter(|count| *count > 0),
         };
+        let quorum = &node.quorum;
+        let knows_none = quorum.bootstrap_servers.is_empty() && quorum.voters.is_empty();
+        if layers.fixed.grows() && knows_none {
+            node.lead_itself();
+        }
         rules::check(&node, layers, &mut errors);
         if errors.is_empty() { Ok(node) } else { Err(ConfigErrors(errors)) }
+    }
+
+    /// The controllers of a node that nobody has told of any: itself.
+    fn lead_itself(&mut self) {
+        let own = self.listeners.advertised_controller.first();
+        self.quorum.bootstrap_servers.extend(own.map(|listener| HostPort {
+            host: listener.host.clone().unwrap_or_else(|| "localhost".to_owned()),
+            port: listener.port,
+        }));
     }
 
     /// Refuses listeners that need TLS or SASL, for a server that speaks neither.

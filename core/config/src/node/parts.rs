@@ -129,8 +129,6 @@ pub struct GroupDefaults {
     pub offsets_retention_check_interval_ms: Millis,
     /// Partitions of `__consumer_offsets`.
     pub offsets_partitions: i32,
-    /// Replicas of `__consumer_offsets`.
-    pub offsets_replication_factor: i16,
     /// Segment size of `__consumer_offsets`.
     pub offsets_segment_bytes: u32,
 }
@@ -256,7 +254,6 @@ impl GroupDefaults {
             offsets_retention_check_interval_ms: layers
                 .millis("offsets.retention.check.interval.ms"),
             offsets_partitions: layers.int("offsets.topic.num.partitions"),
-            offsets_replication_factor: layers.short("offsets.topic.replication.factor"),
             offsets_segment_bytes: count("offsets.topic.segment.bytes"),
         }
     }

@@ -31,8 +31,23 @@ fn a_node_without_any_setting_is_broker_and_controller() {
     assert_eq!(node.roles, Roles { broker: true, controller: true });
     assert_eq!(addresses(&node.listeners.bound), "PLAINTEXT - 9092, CONTROLLER - 9093");
     assert_eq!(node.metadata_log_dir, "/tmp/kafka-logs");
-    assert_eq!(node.groups.offsets_replication_factor, 1);
+    assert_eq!(bootstrap(&[]), "localhost 9093");
     assert_eq!((node.metrics_listener, node.shards), (None, None));
+}
+
+fn bootstrap(overrides: &[(&str, &str)]) -> String {
+    let fixed = crate::fixed::started_with(overrides);
+    let node = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
+    let servers = node.quorum.bootstrap_servers.iter();
+    servers.map(|one| format!("{} {}", one.host, one.port)).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_node_without_any_setting_leads_itself_wherever_it_listens() {
+    let listeners = |text| bootstrap(&[("listeners", text)]);
+    assert_eq!(listeners("PLAINTEXT://:9192,CONTROLLER://:9193"), "localhost 9193");
+    assert_eq!(listeners("PLAINTEXT://:1,CONTROLLER://10.0.0.7:2"), "10.0.0.7 2");
+    assert_eq!(bootstrap(&[("controller.quorum.bootstrap.servers", "a:1")]), "a 1");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 
+use crate::Image;
+
 /// The topic of group memberships and offsets.
 pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
 
@@ -58,13 +60,15 @@ const INTERNAL_TOPICS: [InternalTopic; 3] = [
 /// topics may come to be this way is the caller's to know.
 pub fn auto_create_request<'a>(
     names: impl Iterator<Item = &'a str>,
+    image: &Image,
     fixed: &StaticConfig,
 ) -> CreateTopicsRequest {
-    let topics = names.map(|name| creatable(name, fixed)).collect();
+    let serving = image.brokers().filter(|broker| !broker.fenced).count();
+    let topics = names.map(|name| creatable(name, serving, fixed)).collect();
     CreateTopicsRequest { topics, ..Default::default() }
 }
 
-fn creatable(name: &str, fixed: &StaticConfig) -> CreatableTopic {
+fn creatable(name: &str, serving: usize, fixed: &StaticConfig) -> CreatableTopic {
     let Some(internal) = INTERNAL_TOPICS.iter().find(|topic| topic.name == name) else {
         return CreatableTopic {
             name: name.to_owned(),
@@ -79,16 +83,30 @@ fn creatable(name: &str, fixed: &StaticConfig) -> CreatableTopic {
         value: Some(value),
         ..Default::default()
     };
-    let fixed = internal.settings.iter().map(|&(name, value)| config(name, value.to_owned()));
+    let settings = internal.settings.iter().map(|&(name, value)| config(name, value.to_owned()));
     let segment = config("segment.bytes", layers.text(internal.segment_bytes).into_owned());
-    let min_isr =
-        internal.min_isr.map(|key| config("min.insync.replicas", layers.text(key).into_owned()));
+    let replicas = within(serving, internal.replicas, fixed);
+    let min_isr = internal.min_isr.map(|key| {
+        // One replica less than there are, so that one may be away.
+        let count = within(replicas.saturating_sub(1), key, fixed);
+        config("min.insync.replicas", count.to_string())
+    });
     CreatableTopic {
         name: name.to_owned(),
         num_partitions: layers.int(internal.partitions),
         // The key is of 16 bits.
-        replication_factor: i16::try_from(layers.int(internal.replicas)).unwrap_or(i16::MAX),
-        configs: fixed.chain([segment]).chain(min_isr).collect(),
+        replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
+        configs: settings.chain([segment]).chain(min_isr).collect(),
         ..Default::default()
+    }
+}
+
+/// A count that a key gives. Where nobody has set it and the cluster grows node by node, it is no
+/// more than there can be now, as the first group must not wait for the third broker.
+fn within(most: usize, key: &str, fixed: &StaticConfig) -> usize {
+    let count = usize::try_from(BrokerLayers::at_start(fixed).int(key)).unwrap_or(0);
+    match fixed.grows() && fixed.get(key).is_none() {
+        true => count.min(most.max(1)),
+        false => count,
     }
 }

@@ -1,8 +1,10 @@
 //! CreateTopics, automatic creation and DeleteTopics.
 
-use protocol::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+use protocol::messages::create_topics::{
+    CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
+};
 use protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use thalweg_metadata::controller::{auto_create_request, create_topics, delete_topics};
+use thalweg_metadata::controller::{Decision, auto_create_request, create_topics, delete_topics};
 use types::{ErrorCode, Uuid};
 
 use crate::world::{World, assigned, ids, setting, topic};
@@ -171,7 +173,7 @@ fn group_topic_has_kafkas_settings() {
     world.join(1, None);
     let names = ["__consumer_offsets", "plain"];
     let response = world.decide(|image, context| {
-        let request = auto_create_request(names.into_iter(), context.fixed);
+        let request = auto_create_request(names.into_iter(), image, context.fixed);
         create_topics(image, &request, context)
     });
     assert!(response.topics.iter().all(|topic| topic.error_code == 0), "{response:?}");
@@ -189,6 +191,34 @@ fn group_topic_has_kafkas_settings() {
     );
     assert_eq!(world.image().topic("plain").unwrap().partition_count(), 1);
     assert!(world.image().topic_settings("plain").is_empty());
+}
+
+#[test]
+fn internal_topics_get_what_the_brokers_allow_where_nobody_says_how_many() {
+    let three = Some(("offsets.topic.replication.factor", "3"));
+    let cases = [
+        ("alone", None, 1, (1, "1")),
+        ("two", None, 2, (2, "1")),
+        ("three", None, 3, (3, "2")),
+        ("no more than Kafka's", None, 5, (3, "2")),
+        ("as somebody says", three, 1, (3, "1")),
+    ];
+    for (name, setting, brokers, expected) in cases {
+        let mut world = World::with(setting.as_slice());
+        (1..=brokers).for_each(|id| world.join(id, None));
+        world.register(9, 9, None);
+        let request = world.decide(|image, context| {
+            let names = ["__consumer_offsets", "__transaction_state"];
+            let response = auto_create_request(names.into_iter(), image, context.fixed);
+            Decision { records: Vec::new(), response }
+        });
+        let min_isr = |topic: &CreatableTopic| {
+            let own = topic.configs.iter().find(|config| config.name == "min.insync.replicas");
+            own.and_then(|config| config.value.clone()).unwrap()
+        };
+        let found = (request.topics[0].replication_factor, &*min_isr(&request.topics[1]));
+        assert_eq!(found, expected, "{name}");
+    }
 }
 
 fn create(world: &mut World, request: &CreateTopicsRequest) -> CreateTopicsResponse {

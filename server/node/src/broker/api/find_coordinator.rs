@@ -1,6 +1,7 @@
 //! FindCoordinator: who serves a group. Creates `__consumer_offsets` when it is needed first.
 
 use ::metadata::controller::{GROUP_METADATA_TOPIC, auto_create_request};
+use protocol::messages::create_topics::CreatableTopicResult;
 use protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,
 };
@@ -56,15 +57,31 @@ async fn find(context: &Context, key_type: i8, key: String) -> Coordinator {
     }
 }
 
+/// Says what came of an internal topic; where it was made for few brokers, that it stays so.
+fn tell(topic: &CreatableTopicResult, grows: bool) {
+    let (name, replicas) = (&topic.name, topic.replication_factor);
+    match ErrorCode::from_wire(topic.error_code) {
+        // Another broker was asked for it, too.
+        ErrorCode::TopicAlreadyExists => {}
+        ErrorCode::None if grows => tracing::info!(
+            "made {name} with replication factor {replicas}, by the brokers that serve now; \
+             `thalweg cluster balance` raises it, to 3 at most, when more do"
+        ),
+        ErrorCode::None => {}
+        code => tracing::warn!("cannot create {name}: {code}"),
+    }
+}
+
 async fn find_group(context: &Context, group_id: &str) -> Result<Coordinator, ErrorCode> {
     let shared = &context.shard.shared;
-    if context.shard.image().topic(GROUP_METADATA_TOPIC).is_none() {
-        let request = auto_create_request([GROUP_METADATA_TOPIC].into_iter(), &shared.fixed);
+    let image = context.shard.image();
+    if image.topic(GROUP_METADATA_TOPIC).is_none() {
+        let names = [GROUP_METADATA_TOPIC].into_iter();
+        let request = auto_create_request(names, &image, &shared.fixed);
         let created = forward::create_topics(context, request).await;
         let response = created.ok_or(ErrorCode::CoordinatorNotAvailable)?;
-        let codes = response.topics.iter().map(|topic| ErrorCode::from_wire(topic.error_code));
-        for code in codes.filter(|code| !code.is_none()) {
-            tracing::warn!("cannot create {GROUP_METADATA_TOPIC}: {code}");
+        for topic in &response.topics {
+            tell(topic, shared.fixed.grows());
         }
     }
     let unavailable = ErrorCode::CoordinatorNotAvailable;

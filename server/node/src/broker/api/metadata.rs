@@ -101,7 +101,7 @@ async fn create_missing(
         return failed;
     }
     let fixed = &shard.shared.fixed;
-    let create = auto_create_request(missing.iter().map(String::as_str), fixed);
+    let create = auto_create_request(missing.iter().map(String::as_str), &image, fixed);
     // Without a controller the topics stay unknown, and the client asks again.
     let created = forward::create_topics(context, create).await;
     for topic in created.map_or_else(Vec::new, |response| response.topics) {
