@@ -40,6 +40,16 @@ pub(crate) struct Joined {
     pub(crate) has_picked_id: bool,
     /// Directories that nobody had formatted before.
     new_dirs: Vec<PathBuf>,
+    /// What was learned just now, and what it is called.
+    learned: Option<Learned>,
+}
+
+#[derive(Debug)]
+struct Learned {
+    file: PathBuf,
+    text: String,
+    /// What to tell of it.
+    told: String,
 }
 
 /// What a broker tells of the cluster.
@@ -85,21 +95,38 @@ pub(crate) fn prepare(
         return Ok(Joined { cluster_id: Some(id), ..Joined::default() });
     }
     let (known, has_picked_id) = learn(&cluster, sources)?;
+    let text = known.iter().map(|(key, value)| format!("{key}={value}\n")).collect::<String>();
+    let holding = known
+        .iter()
+        .map(|(key, learned)| format!("{key}={}", sources.given(key).unwrap_or(learned)));
+    let holding = holding.collect::<Vec<_>>().join(", ");
+    let learned = Learned {
+        file: learned,
+        text: format!("# Learned from {at} when this node joined; settings win.\n{text}"),
+        told: format!("joins cluster {id} of {at} with {holding}"),
+    };
     sources.learned = known;
-    let text = sources.learned.iter().map(|(key, value)| format!("{key}={value}\n"));
-    let text = text.collect::<String>();
-    fs::create_dir_all(metadata_dir)?;
-    fs::write(
-        &learned,
-        format!("# Learned from {at} when this node joined; settings win.\n{text}"),
-    )
-    .with_context(|| format!("cannot write {}", learned.display()))?;
-    tracing::info!("joins cluster {id} of {at} with {}", text.trim_end().replace('\n', ", "));
     let new_dirs = dirs(sources).into_iter().filter(|dir| !dir.join(FORMATTED_FILE).exists());
-    Ok(Joined { cluster_id: Some(id), has_picked_id, new_dirs: new_dirs.collect() })
+    Ok(Joined {
+        cluster_id: Some(id),
+        has_picked_id,
+        new_dirs: new_dirs.collect(),
+        learned: Some(learned),
+    })
 }
 
 impl Joined {
+    /// Keeps what was learned for later starts. Called once the node has its ports: one that has
+    /// none leaves its directory as it was.
+    pub(crate) fn keep(&self) -> anyhow::Result<()> {
+        let Some(Learned { file, text, told }) = &self.learned else { return Ok(()) };
+        let written = file.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = written.and_then(|()| fs::write(file, text));
+        written.with_context(|| format!("cannot write {}", file.display()))?;
+        tracing::info!("{told}");
+        Ok(())
+    }
+
     /// Runs this program anew, as if the node had never begun: another one has its id, and by now
     /// the cluster tells so. Comes back only where that fails. Each time one of the nodes that
     /// began at once has got its id, so this ends.

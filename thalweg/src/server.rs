@@ -4,15 +4,21 @@ use std::env::{var, vars_os};
 use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use config::{Properties, Sources, StaticConfig, Warning};
-use node::{IdTaken, Node, StartOptions};
+use config::{ConfigError, ConfigErrors, Properties, Sources, StaticConfig, Warning};
+use node::{Bound, IdTaken, StartOptions};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::join;
 use crate::signals::{self, Stop};
+
+/// Set for nodes that `thalweg dev` starts: nobody would be left to stop them.
+pub(crate) const ENDS_WITH_PARENT: &str = "THALWEG_ENDS_WITH_PARENT";
 
 /// Warnings about settings that are told one by one.
 const WARNINGS_MAX: usize = 5;
@@ -39,19 +45,27 @@ pub(crate) struct Options {
 /// Runs the node until a signal stops it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begin = Instant::now();
+    if var(ENDS_WITH_PARENT).is_ok() {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+    }
     start_logging()?;
     let mut sources = sources(options)?;
     let joined = join::prepare(options.join.as_deref(), cluster_id(), &mut sources)?;
-    let (fixed, warnings) = StaticConfig::new(&sources)?;
+    let (fixed, warnings) =
+        StaticConfig::new(&sources).map_err(|errors| explain(errors, &sources))?;
     for text in shortened(&warnings) {
         tracing::warn!("{text}");
     }
-    let (stop, stopped) = signals::catch(|| {})?;
+    let is_serving = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = signals::catch(Arc::clone(&is_serving), || {})?;
     let (cluster_id, has_picked_id) = (joined.cluster_id.clone(), joined.has_picked_id);
-    let mut node = match Node::start(StartOptions { fixed, cluster_id, has_picked_id }) {
+    let bound = Bound::new(StartOptions { fixed, cluster_id, has_picked_id })?;
+    joined.keep()?;
+    let mut node = match bound.start() {
         Err(error) if error.is::<IdTaken>() => return Err(joined.start_again()),
         started => started?,
     };
+    is_serving.store(true, Ordering::SeqCst);
     signals::watch(node.failure(), stop)?;
     let listeners = node.listeners().iter().map(|(name, at)| format!("{name} {at}"));
     let listeners = listeners.collect::<Vec<_>>().join(", ");
@@ -90,6 +104,23 @@ fn sources(options: &Options) -> anyhow::Result<Sources> {
         overrides: options.overrides.clone(),
         learned: Vec::new(),
     })
+}
+
+/// Adds what a file lacks that says nothing of the node itself: it is most often that.
+fn explain(errors: ConfigErrors, sources: &Sources) -> anyhow::Error {
+    let roles = |error: &ConfigError| matches!(error, ConfigError::Missing { key, .. } if key == "process.roles");
+    let Some(file) = sources.file.as_ref().filter(|_| errors.0.iter().any(roles)) else {
+        return errors.into();
+    };
+    let is_set = |key: &str| file.iter().any(|(set, _)| set == key);
+    let own = ("controller.quorum.bootstrap.servers", "localhost:9093");
+    let lacking = config::SINGLE_NODE.iter().chain([&own]).filter(|(key, _)| !is_set(key));
+    let lines = lacking.map(|(key, value)| format!("\n    {key}={value}")).collect::<String>();
+    anyhow::anyhow!(
+        "{errors}\nA file has to say what the node is. For one that begins a cluster add{lines}\n\
+         or name no file: these hold by themselves then, and --override sets the rest. For one of \
+         an existing cluster name a broker: --join HOST:PORT"
+    )
 }
 
 /// Both images of Kafka have a variable for the id of a new cluster.
@@ -134,6 +165,20 @@ mod tests {
         let lines = shortened(&warnings);
         assert_eq!(lines.len(), 6);
         assert_eq!(lines[5], "and 2 more settings that are unknown or not acted on yet");
+    }
+
+    #[test]
+    fn a_file_that_says_nothing_of_the_node_is_told_what_it_lacks() {
+        let refusal = |text: &str| {
+            let file = Some(Properties::parse(text).unwrap());
+            let sources = Sources { file, ..Sources::default() };
+            explain(StaticConfig::new(&sources).unwrap_err(), &sources).to_string()
+        };
+        let three = refusal("log.dirs=/d\nlisteners=PLAINTEXT://:1\nnode.id=7\n");
+        assert!(three.contains("process.roles=broker,controller"), "{three}");
+        assert!(three.contains("--join HOST:PORT") && !three.contains("node.id="), "{three}");
+        let other = refusal("process.roles=king\n");
+        assert!(!other.contains("--join"), "{other}");
     }
 
     #[test]

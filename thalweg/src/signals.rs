@@ -1,7 +1,9 @@
-//! SIGTERM and SIGINT: the first asks the node to stop, the second ends the process. And what else
+//! SIGTERM and SIGINT: the first asks a node that serves to stop, the second ends the process. And what else
 //! has it stop.
 
 use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -55,7 +57,11 @@ pub(crate) fn end(node: Node, why: Stop) -> anyhow::Result<()> {
 
 /// Begins to catch signals. The receiver yields at the first, and for whoever else sends; `at_exit`
 /// runs before the second ends the process.
+///
+/// The first one does so, too, while it is not serving: a start may wait for other nodes without
+/// end, and has acknowledged nothing.
 pub(crate) fn catch(
+    is_serving: Arc<AtomicBool>,
     at_exit: impl Fn() + Send + 'static,
 ) -> anyhow::Result<(Sender<Stop>, Receiver<Stop>)> {
     let (stop, stopped) = channel();
@@ -70,10 +76,14 @@ pub(crate) fn catch(
     drop(_entered);
     let wait = move || {
         runtime.block_on(async {
-            next(&mut term, &mut int).await;
-            // Nobody listens where the start has failed; the process ends then anyway.
-            _ = first.send(Stop::Asked);
-            let number = next(&mut term, &mut int).await;
+            let mut number = next(&mut term, &mut int).await;
+            if is_serving.load(Ordering::SeqCst) {
+                // Nobody listens where the start has failed; the process ends then anyway.
+                _ = first.send(Stop::Asked);
+                number = next(&mut term, &mut int).await;
+            } else {
+                tracing::info!("ended before it served");
+            }
             at_exit();
             exit(EXIT_OF_SIGNAL + number);
         });

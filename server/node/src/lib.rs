@@ -33,5 +33,5 @@ mod to_controller;
 mod upkeep;
 
 pub use membership::IdTaken;
-pub use node::{Node, StartOptions};
+pub use node::{Bound, Node, StartOptions};
 pub use registration::own_host;

@@ -1,40 +1,37 @@
 //! A node from its start to its stop: directories, metadata, shards, listeners, registration.
 
+mod bound;
+mod serving;
+
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ::metadata::Image;
-use anyhow::{Context, bail};
 use config::{BrokerLayers, NodeConfig, StaticConfig};
 use log::RealDisk;
-use net::{Inbox, Listener, ListenerCounters, ListenerOptions, Net};
+use net::{Listener, ListenerCounters, Net};
 use raft::{Endpoint, ReplicaKey, Voter};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use types::Rng;
 
+pub use bound::Bound;
+
 use crate::cleaner::CleanerStatus;
-use crate::controller::{self, Active, Controller, Found, MetadataLog, Publish};
+use crate::controller::{self, Active, Controller, Found, MetadataLog};
 use crate::dirs::Dirs;
 use crate::http::{self, Phase, Status};
 use crate::membership::Membership;
 use crate::peers::{LinkOptions, Peers};
-use crate::recovery::{self, Recovered};
-use crate::registration;
 use crate::sessions::Sessions;
-use crate::shard::{Inward, Mailboxes, Shard};
+use crate::shard::Mailboxes;
 use crate::shared::{Advertised, Shared};
 use crate::sync_threads::SyncThreads;
 use crate::throttles::Throttles;
 use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
-use crate::{
-    dir_failures, dynamic, groups, leaders, membership, peers, replicas, sessions, threads, upkeep,
-};
+use crate::{dynamic, membership, peers, registration, upkeep};
 
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -72,22 +69,23 @@ impl Node {
     /// Starts a node; it serves clients when this returns.
     ///
     /// # Errors
-    /// With the cause and, where there is one, the setting to change.
+    /// As [`Bound::new`] and [`Bound::start`].
     pub fn start(options: StartOptions) -> anyhow::Result<Self> {
-        raise_descriptor_limit();
-        let fixed = Arc::new(options.fixed);
-        let config = resolve(&fixed, options.cluster_id.as_deref())?;
+        Bound::new(options)?.start()
+    }
+
+    fn start_bound(bound: Bound) -> anyhow::Result<Self> {
+        let Bound { config, fixed, cluster_id, has_picked_id, listeners: bound, advertised } =
+            bound;
         let status = Arc::new(Status::default());
         let metrics = serve_metrics(&config, &status)?;
         let mut rng = seeded()?;
-        let id = options.cluster_id.as_deref();
+        let id = cluster_id.as_deref();
         let (mut dirs, failure) = Dirs::open(Arc::new(RealDisk), &config, id, &mut rng)?;
-        let bound = bind(&config)?;
-        let advertised = registration::advertised(&config, &bound);
         let local = local_voter(&config, &dirs, &advertised);
         let (log, found) = open_metadata(&config, &mut dirs, &local)?;
         let dirs = Arc::new(dirs);
-        let shards = shard_count(&config);
+        let shards = serving::shard_count(&config);
         let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
         let syncs = SyncThreads::start(&dirs, &mailboxes)?;
@@ -122,14 +120,14 @@ impl Node {
             advertised,
         });
         let (serving, drained) = std::sync::mpsc::channel();
-        let threads = start_shards(&shared, inboxes, receivers, serving, &mut rng)?;
+        let threads = serving::start_shards(&shared, inboxes, receivers, serving, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
         // Controllers find each other before anything else is served.
         let (for_controllers, for_clients) = by_role(&shared, bound);
-        let controllers = start_acceptor(Arc::clone(&net), for_controllers)?;
-        open_partitions(&shared, running.caught_up()?, &status)?;
-        let clients = start_acceptor(net, for_clients)?;
-        let membership = Membership::join(&shared, options.has_picked_id, &mut rng)?;
+        let controllers = serving::start_acceptor(Arc::clone(&net), for_controllers)?;
+        serving::open_partitions(&shared, running.caught_up()?, &status)?;
+        let clients = serving::start_acceptor(net, for_clients)?;
+        let membership = Membership::join(&shared, has_picked_id, &mut rng)?;
         status.show(Arc::clone(&shared));
         status.set(Phase::Serving);
         Ok(Self {
@@ -199,73 +197,9 @@ impl Node {
     }
 }
 
-/// The settings, typed, if this build can serve them.
-fn resolve(fixed: &StaticConfig, cluster_id: Option<&str>) -> anyhow::Result<NodeConfig> {
-    let config = NodeConfig::resolve(&BrokerLayers::at_start(fixed))?;
-    config.refuse_secured_listeners()?;
-    refuse_authorizer(fixed)?;
-    refuse_own_cluster(&config, cluster_id)?;
-    refuse_second_cluster(&config)?;
-    Ok(config)
-}
-
 fn serve_metrics(config: &NodeConfig, status: &Arc<Status>) -> anyhow::Result<Option<SocketAddr>> {
     let at = config.metrics_listener.as_ref();
     at.map(|at| http::serve(at, Arc::clone(status))).transpose()
-}
-
-/// Takes as many descriptors as the process may have: the usual soft limit is for programs that
-/// cannot count beyond 1,024.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        tracing::warn!("cannot raise the limit of open files: {error}");
-    }
-}
-
-/// Refuses settings that promise access control: nothing would enforce it.
-fn refuse_authorizer(fixed: &StaticConfig) -> anyhow::Result<()> {
-    for key in ["authorizer.class.name", "super.users"] {
-        if fixed.get(key).is_some_and(|value| !value.trim().is_empty()) {
-            bail!("{key} is set, but access control is not supported yet: remove the setting");
-        }
-    }
-    Ok(())
-}
-
-/// Refuses to make up a cluster's id where other nodes must have the same one.
-fn refuse_own_cluster(config: &NodeConfig, cluster_id: Option<&str>) -> anyhow::Result<()> {
-    let joins = config.quorum.auto_join || !config.roles.controller;
-    let has_others = config.quorum.voters.len() > 1 || joins;
-    let formatted = std::path::Path::new(&config.metadata_log_dir).join("meta.properties");
-    if has_others && cluster_id.is_none() && !formatted.exists() {
-        bail!(
-            "{} is not formatted, and other nodes belong to this cluster: set CLUSTER_ID to their \
-             cluster's id, or format the directory with it",
-            config.metadata_log_dir
-        );
-    }
-    Ok(())
-}
-
-/// Refuses to begin a cluster of its own where the settings name several controllers: each of them
-/// would, and they would never find each other.
-fn refuse_second_cluster(config: &NodeConfig) -> anyhow::Result<()> {
-    let quorum = &config.quorum;
-    let begins = config.roles.controller && quorum.voters.is_empty() && !quorum.auto_join;
-    let formatted = std::path::Path::new(&config.metadata_log_dir).join("meta.properties");
-    if begins && quorum.bootstrap_servers.len() > 1 && !formatted.exists() {
-        bail!(
-            "{} is not formatted, and controller.quorum.bootstrap.servers names other controllers: \
-             format it as the first one or as one of them (kafka-storage format), or set \
-             controller.quorum.auto.join.enable on all but the first",
-            config.metadata_log_dir
-        );
-    }
-    Ok(())
 }
 
 /// Seeds from the operating system; everything random in the node comes from here.
@@ -323,14 +257,6 @@ fn open_metadata(
     Ok((log, found))
 }
 
-/// Has every shard serve what it owns of the cluster, and act on what changes from here on.
-fn open_partitions(shared: &Arc<Shared>, image: Arc<Image>, status: &Status) -> anyhow::Result<()> {
-    let recovered = Arc::new(recovery::run(shared, &image, status.recovery())?);
-    open_shards(shared, &image, &recovered)?;
-    shared.controller.publish(image, publish(shared.mailboxes.clone()));
-    Ok(())
-}
-
 /// What the node does when its controller cannot go on.
 fn fail(dirs: Arc<Dirs>) -> controller::Fail {
     Box::new(move |fault: &anyhow::Error| {
@@ -339,142 +265,4 @@ fn fail(dirs: Arc<Dirs>) -> controller::Fail {
         }
         dirs.end_node(format!("the metadata log has failed: {fault:#}"));
     })
-}
-
-/// Lets every shard act on a new image.
-fn publish(mailboxes: Mailboxes) -> Publish {
-    Box::new(move |image, changes| {
-        if !changes.topics_deleted.is_empty() {
-            // On all shards first: a new topic of the same name takes the same folders, and other
-            // shards may own its partitions.
-            let changes = Arc::clone(changes);
-            on_all_shards(&mailboxes, move |shard| shard.delete_topics(&changes));
-        }
-        let (next, made) = (Arc::clone(image), Arc::clone(changes));
-        on_all_shards(&mailboxes, move |shard| shard.apply(&next, &made));
-    })
-}
-
-/// Runs `work` on every shard and waits until all have done it or have stopped.
-fn on_all_shards(mailboxes: &Mailboxes, work: impl Fn(&Rc<Shard>) + Clone + Send + 'static) {
-    let (done, all_done) = std::sync::mpsc::channel::<()>();
-    for shard in 0..mailboxes.shards() {
-        let (work, done) = (work.clone(), done.clone());
-        mailboxes.post(shard, move |shard| {
-            work(shard);
-            drop(done);
-        });
-    }
-    drop(done);
-    // Ends when every shard has dropped its sender, also one that has stopped.
-    _ = all_done.recv();
-}
-
-fn bind(config: &NodeConfig) -> anyhow::Result<Vec<Listener>> {
-    let limits = &config.limits;
-    let bytes = |bytes: Option<u32>| bytes.map(|bytes| bytes as usize);
-    let listeners = config.listeners.bound.iter().map(|listener| {
-        Listener::bind(&ListenerOptions {
-            name: listener.name.clone(),
-            host: listener.host.clone().unwrap_or_default(),
-            port: listener.port,
-            backlog: u32::try_from(limits.backlog).unwrap_or(0),
-            send_buffer_bytes: bytes(limits.send_buffer_bytes),
-            receive_buffer_bytes: bytes(limits.receive_buffer_bytes),
-            needs_authentication: false,
-        })
-    });
-    Ok(listeners.collect::<Result<_, _>>()?)
-}
-
-fn shard_count(config: &NodeConfig) -> usize {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    config.shards.map_or(cores, |count| count as usize)
-}
-
-fn start_shards(
-    shared: &Arc<Shared>,
-    inboxes: Vec<Inbox>,
-    receivers: Vec<Inward>,
-    serving: Sender<()>,
-    rng: &mut Rng,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let mut threads = Vec::new();
-    for (index, (inbox, mailbox)) in inboxes.into_iter().zip(receivers).enumerate() {
-        let (shared, serving) = (Arc::clone(shared), serving.clone());
-        let rng = Rng::new(rng.next_u64());
-        let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            let runtime = match threads::local_runtime(mailbox.sleep()) {
-                Ok(runtime) => runtime,
-                Err(error) => return tracing::error!("shard {index}: {error:#}"),
-            };
-            runtime.block_on(async move {
-                let shard = Shard::new(index, shared, Arc::default(), rng);
-                let handler = Rc::clone(&shard);
-                tokio::task::spawn_local(async move {
-                    inbox.serve(handler).await;
-                    drop(serving);
-                });
-                shard.run(mailbox).await;
-            });
-        });
-        threads.push(thread.context("cannot start a shard's thread")?);
-    }
-    Ok(threads)
-}
-
-/// Gives every shard the partitions that it owns, and begins what it does by itself.
-fn open_shards(
-    shared: &Arc<Shared>,
-    image: &Arc<Image>,
-    recovered: &Arc<Recovered>,
-) -> anyhow::Result<()> {
-    let (opened, all_opened) = std::sync::mpsc::channel();
-    for index in 0..shared.mailboxes.shards() {
-        let (image, recovered) = (Arc::clone(image), Arc::clone(recovered));
-        let opened = opened.clone();
-        shared.mailboxes.post(index, move |shard| {
-            shard.open_all(&image, &recovered);
-            tokio::task::spawn_local(groups::run_timers(Rc::clone(shard)));
-            tokio::task::spawn_local(upkeep::run(Rc::clone(shard)));
-            tokio::task::spawn_local(replicas::run_isr(Rc::clone(shard)));
-            tokio::task::spawn_local(replicas::run_throttled(Rc::clone(shard)));
-            tokio::task::spawn_local(replicas::run_mending(Rc::clone(shard)));
-            if shard.index == 0 {
-                // What was changed before the last stop; the limits are the node's, not a shard's.
-                dynamic::put_in_force(&shard.shared, &image);
-                tokio::task::spawn_local(dir_failures::run(Rc::clone(shard)));
-                tokio::task::spawn_local(sessions::run(Rc::clone(shard)));
-                tokio::task::spawn_local(leaders::run(Rc::clone(shard)));
-            }
-            // Fails where the start was given up.
-            _ = opened.send(());
-        });
-    }
-    drop(opened);
-    if all_opened.iter().count() < shared.mailboxes.shards() {
-        bail!("a shard has died at its start");
-    }
-    if let Some(reason) = shared.dirs.lost() {
-        bail!("{reason}");
-    }
-    Ok(())
-}
-
-fn start_acceptor(net: Arc<Net>, bound: Vec<Listener>) -> anyhow::Result<JoinHandle<()>> {
-    let runtime = threads::runtime()?;
-    let run = move || {
-        runtime.block_on(async move {
-            let mut tasks = tokio::task::JoinSet::new();
-            for listener in bound {
-                tasks.spawn(Arc::clone(&net).accept(listener));
-            }
-            while let Some(ended) = tasks.join_next().await {
-                if let Err(error) = ended.expect("accepting does not panic") {
-                    tracing::error!("a listener has failed: {error}");
-                }
-            }
-        });
-    };
-    thread::Builder::new().name("acceptor".to_owned()).spawn(run).context("cannot start a thread")
 }

@@ -1,6 +1,9 @@
 //! A cluster made by one command per machine: `thalweg server --join`.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -142,4 +145,60 @@ fn a_node_of_another_cluster_does_not_join() -> anyhow::Result<()> {
     let (status, output) = other.spawn()?.wait_end()?;
     ensure!(!status.success() && output.contains("choose other log.dirs"), "{output}");
     Ok(())
+}
+
+#[test]
+fn a_node_without_a_port_of_its_own_leaves_no_trace() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let first = NodeSpec::new(&folder.path().join("first"))?.start()?;
+    let mut second = NodeSpec::joining(&folder.path().join("second"), first.address())?;
+    let own = second.properties["listeners"].clone();
+    let taken = format!("PLAINTEXT://{},CONTROLLER://127.0.0.1:0", first.address());
+    second = second.with("listeners", &taken);
+    let (status, output) = second.spawn()?.wait_end()?;
+    let is_told = output.contains("in use") && output.contains("Change listeners");
+    ensure!(!status.success() && is_told, "{output}");
+    ensure!(!second.data().exists(), "{output}");
+    // The next try begins as if there had been none.
+    second.with("listeners", &own).start()?;
+    wait_for("two brokers", LIMIT, || Ok(Eyes::on(&first)?.brokers()? == [1, 2]))
+}
+
+#[test]
+fn a_node_that_waits_for_a_majority_ends_when_it_is_asked_to() -> anyhow::Result<()> {
+    let Three { folder, first, joined, .. } = three()?;
+    first.kill()?;
+    let mut specs = Vec::new();
+    for (spec, node) in joined {
+        node.kill()?;
+        specs.push(spec);
+    }
+    let alone = specs[0].spawn()?;
+    wait_for("it listens", LIMIT, || Ok(TcpStream::connect(alone.address()).is_ok()))?;
+    alone.stop()?;
+    drop(folder);
+    Ok(())
+}
+
+#[test]
+fn a_first_node_that_has_lost_its_disk_hears_of_its_former_cluster() -> anyhow::Result<()> {
+    let Three { folder, first, joined, .. } = three()?;
+    first.kill()?;
+    let mut spec = NodeSpec::new(&folder.path().join("first"))?;
+    spec.properties = properties(&folder.path().join("first"))?;
+    fs::remove_dir_all(spec.data())?;
+    let anew = spec.spawn()?;
+    wait_for("what to do", LIMIT, || {
+        let output = anew.output();
+        Ok(output.contains("another cluster") && output.contains("--join"))
+    })?;
+    drop((folder, joined));
+    Ok(())
+}
+
+/// The settings of a node that was started in a folder.
+fn properties(folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = fs::read_to_string(folder.join("server.properties"))?;
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    Ok(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
 }

@@ -80,12 +80,15 @@ fn a_listener_that_cannot_be_secured_yet_is_refused() -> anyhow::Result<()> {
 }
 
 #[test]
-fn one_of_several_controllers_does_not_begin_a_cluster_of_its_own() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
+fn a_node_that_names_another_controller_does_not_begin_a_cluster() -> anyhow::Result<()> {
     let servers = "controller.quorum.bootstrap.servers";
-    let spec = NodeSpec::new(folder.path())?.with(servers, "127.0.0.1:9,127.0.0.1:10");
-    let output = refusal(&spec)?;
-    ensure!(output.contains(servers) && output.contains("not formatted"), "{output}");
+    for named in ["127.0.0.1:9,127.0.0.1:10", "127.0.0.1:9", "nowhere.invalid:9"] {
+        let folder = tempfile::tempdir()?;
+        let spec = NodeSpec::new(folder.path())?.with(servers, named);
+        let output = refusal(&spec)?;
+        let is_told = [servers, "not formatted", "--join"].iter().all(|one| output.contains(one));
+        ensure!(is_told && !spec.data().exists(), "{named}: {output}");
+    }
     Ok(())
 }
 
