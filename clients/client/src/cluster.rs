@@ -20,7 +20,7 @@ use crate::consumer::{Consumer, ConsumerSettings};
 use crate::error::ClientError;
 use crate::metadata::{Broker, TopicMetadata};
 use crate::producer::{Producer, ProducerSettings};
-use crate::retry::Retry;
+use crate::retry::{Retry, noticed};
 use crate::settings::ClientSettings;
 
 /// A broker serves one request of a connection at a time, so what may wait there for long has a
@@ -225,7 +225,8 @@ impl Client {
             let answer = async {
                 let connection = self.connection(None, Lane::General).await?;
                 let call = connection.call(api, &versions, request, limit);
-                match timeout(patience, call).await {
+                let what = || format!("{} has not answered {api} yet", connection.address());
+                match timeout(patience, noticed(call, what)).await {
                     Ok(answer) => answer,
                     Err(_) => Err(self.leave(&connection, api, patience)),
                 }

@@ -171,7 +171,14 @@ fn refusal(api: ApiKey, subject: &str, code: ErrorCode, message: Option<&str>) -
         text.push_str(": ");
         text.push_str(message.trim_end_matches('.'));
     }
-    if let Some(cure) = cure(code) {
+    let cure = match api {
+        // The same code has another cause elsewhere.
+        ApiKey::DescribeQuorum if code == ErrorCode::NotLeaderOrFollower => {
+            Some("no controller leads: most of them are down or cut off, or just elect one")
+        }
+        _ => cure(code),
+    };
+    if let Some(cure) = cure {
         text.push_str("; ");
         text.push_str(cure);
     }
@@ -236,6 +243,14 @@ mod tests {
              create the topic first, or check its spelling"
         );
         assert!(error.is_retriable());
+    }
+
+    #[test]
+    fn a_quorum_without_a_leader_is_told_from_a_partition_without_one() {
+        let code = ErrorCode::NotLeaderOrFollower;
+        let text = |api| refusal(api, "", code, None);
+        assert!(text(ApiKey::DescribeQuorum).contains("no controller leads"));
+        assert!(!text(ApiKey::Produce).contains("controller"));
     }
 
     #[test]

@@ -13,6 +13,24 @@ pub(crate) struct Retry {
     deadline: Instant,
     pause: Duration,
     pause_max: Duration,
+    /// When to say what is waited for, once: whoever sits before it wants to know.
+    tell_at: Option<Instant>,
+}
+
+/// Waits that are shorter are not worth a word.
+const UNTOLD_MAX: Duration = Duration::from_secs(3);
+
+/// Waits for an answer, and says so once when it takes long.
+pub(crate) async fn noticed<T>(
+    answer: impl Future<Output = T>,
+    what: impl FnOnce() -> String,
+) -> T {
+    tokio::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => return answer,
+        () = sleep(UNTOLD_MAX) => tracing::warn!("still waiting: {}", what()),
+    }
+    answer.await
 }
 
 impl Retry {
@@ -22,6 +40,15 @@ impl Retry {
             deadline: Instant::now() + limit,
             pause: settings.retry_pause,
             pause_max: settings.retry_pause_max,
+            tell_at: Some(Instant::now() + UNTOLD_MAX),
+        }
+    }
+
+    /// Says once why it is tried again, when that goes on for long.
+    pub(crate) fn tell(&mut self, error: &ClientError) {
+        if self.tell_at.is_some_and(|at| Instant::now() >= at) {
+            self.tell_at = None;
+            tracing::warn!("still trying: {error}");
         }
     }
 
@@ -34,6 +61,7 @@ impl Retry {
         if !error.is_retriable() || Instant::now() + pause > self.deadline {
             return Err(error);
         }
+        self.tell(&error);
         tracing::debug!(%error, pause_ms = pause.as_millis() as u64, "trying again");
         sleep(pause).await;
         Ok(())

@@ -9,6 +9,7 @@ use protocol::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogD
 use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, ReplicaState, TopicData,
 };
+use protocol::messages::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 use protocol::messages::update_features::{
     FeatureUpdateKey, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
@@ -146,6 +147,28 @@ impl Admin {
         let include_fenced_brokers = true;
         let request = DescribeClusterRequest { include_fenced_brokers, ..Default::default() };
         self.ask_cluster(2..=2, &request).await
+    }
+
+    /// The controllers, where the client's bootstrap servers are controllers, too.
+    ///
+    /// # Errors
+    /// `MISMATCHED_ENDPOINT_TYPE` where a broker was asked, and whatever keeps them away.
+    pub async fn describe_controllers(&self) -> Result<Vec<Broker>, ClientError> {
+        const CONTROLLERS: i8 = 2;
+        let request = DescribeClusterRequest { endpoint_type: CONTROLLERS, ..Default::default() };
+        Ok(self.ask_cluster(1..=2, &request).await?.brokers)
+    }
+
+    /// Forgets a broker that does not run.
+    ///
+    /// # Errors
+    /// `BROKER_ID_NOT_REGISTERED` where there is none of this id.
+    pub async fn unregister_broker(&self, id: i32) -> Result<(), ClientError> {
+        let api = ApiKey::UnregisterBroker;
+        let request = UnregisterBrokerRequest { broker_id: id, ..Default::default() };
+        let answer: UnregisterBrokerResponse = self.client.call_any(api, 0..=0, &request).await?;
+        let subject = || format!("broker {id}");
+        ClientError::check(api, subject, answer.error_code, answer.error_message.as_ref())
     }
 
     async fn ask_cluster(

@@ -290,6 +290,7 @@ async fn identify(cluster: Client) -> Event {
         if !error.is_retriable() {
             return Event::Identified(Err(error));
         }
+        retry.tell(&error);
         sleep(retry.next_pause()).await;
     }
 }
