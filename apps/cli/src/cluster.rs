@@ -1,14 +1,21 @@
 //! `thalweg cluster`: brokers, health, feature levels, log directories, the quorum.
 
+mod voters;
+
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 use client::{Admin, QuorumReplica, TopicDescription};
 use serde::Serialize;
+use tokio::time::timeout;
 
-use crate::balance;
+use crate::balance::{self, Goal};
 use crate::connect::Common;
 use crate::output::{Format, Table, or_dash, print};
+
+/// How long the leader of the quorum is looked for where everything else is known.
+const LEADER_WAIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -30,7 +37,12 @@ enum Action {
     Logdirs,
     /// Tells about the metadata quorum
     Quorum,
+    /// Adds nodes to those that vote in the metadata quorum, or takes them away
+    Voters(voters::Arguments),
     /// Evens out replicas, bytes and leaders among the brokers
+    ///
+    /// Kafka's own topics get the replicas that they should have, where they were made when the
+    /// cluster had fewer brokers.
     ///
     /// Copies a few partitions at a time and shows how far it is. Ctrl-C takes back the moves that
     /// are under way; the same command goes on later.
@@ -60,6 +72,8 @@ struct Health {
     partitions: usize,
     without_leader: Vec<String>,
     under_replicated: Vec<String>,
+    /// Kafka's own topics that were made for fewer brokers than there are.
+    few_replicas: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,13 +121,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Action::Features => features(&admin, output).await?,
         Action::Logdirs => log_dirs(&admin, output).await?,
         Action::Quorum => quorum(&admin, output).await?,
-        Action::Balance(options) => return balance::run(&admin, output, None, options).await,
+        Action::Voters(arguments) => voters::run(&admin, arguments).await?,
+        Action::Balance(options) => {
+            return balance::run(&admin, output, Goal::Even, options).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn info(admin: &Admin, output: Format) -> anyhow::Result<()> {
     let cluster = admin.describe_cluster().await?;
+    // Brokers name one of themselves as the controller, as any of them hands on what is for it.
+    let quorum = timeout(LEADER_WAIT, admin.describe_quorum()).await;
+    let leader = quorum.map_or(-1, |quorum| quorum.map_or(-1, |quorum| quorum.leader));
     let brokers = cluster.brokers.into_iter().map(|broker| InfoBroker {
         id: broker.id,
         host: broker.host,
@@ -122,7 +142,7 @@ async fn info(admin: &Admin, output: Format) -> anyhow::Result<()> {
     });
     let info = Info {
         id: cluster.id,
-        controller: (cluster.controller >= 0).then_some(cluster.controller),
+        controller: (leader >= 0).then_some(leader),
         brokers: brokers.collect(),
     };
     print(output, &info, || {
@@ -136,8 +156,11 @@ async fn info(admin: &Admin, output: Format) -> anyhow::Result<()> {
 }
 
 async fn health(admin: &Admin, output: Format) -> anyhow::Result<ExitCode> {
-    let brokers = admin.describe_cluster().await?.brokers.len();
-    let health = assess(brokers, &admin.list_topics().await?);
+    let brokers = admin.describe_cluster().await?.brokers;
+    let brokers: Vec<i32> = brokers.iter().map(|broker| broker.id).collect();
+    let topics = admin.list_topics().await?;
+    let few_replicas = balance::short_topics(admin, &topics, &brokers).await?;
+    let health = Health { few_replicas, ..assess(brokers.len(), &topics) };
     print(output, &health, || text(&health))?;
     Ok(if health.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -161,6 +184,7 @@ fn assess(brokers: usize, topics: &[TopicDescription]) -> Health {
         partitions: topics.iter().map(|topic| topic.partitions.len()).sum(),
         without_leader,
         under_replicated,
+        few_replicas: Vec::new(),
     }
 }
 
@@ -175,6 +199,12 @@ fn text(health: &Health) -> String {
     ];
     for (what, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         text.push_str(&format!("{what}: {}\n", list.join(" ")));
+    }
+    if !health.few_replicas.is_empty() {
+        let topics = health.few_replicas.join(" ");
+        text.push_str(&format!(
+            "made for fewer brokers: {topics}; thalweg cluster balance adds replicas\n"
+        ));
     }
     text
 }
@@ -295,5 +325,7 @@ mod tests {
         let expected = "unhealthy  brokers 1  topics 1  partitions 2\n\
                         without a leader: t:1\nwith replicas missing: t:0\n";
         assert_eq!(text(&ill), expected);
+        let few = Health { few_replicas: vec!["__consumer_offsets".to_owned()], ..well };
+        assert!(text(&few).contains("fewer brokers: __consumer_offsets; thalweg cluster balance"));
     }
 }

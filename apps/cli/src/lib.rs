@@ -28,7 +28,7 @@ use clap::Subcommand;
 /// What can be done with a cluster.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Creates, lists, describes, changes and deletes topics
+    /// Creates, lists, describes, changes, moves and deletes topics
     Topic(topic::Arguments),
     /// Writes lines from standard input or a file as records
     Produce(produce::Arguments),
@@ -38,9 +38,9 @@ pub enum Command {
     Group(group::Arguments),
     /// Describes, sets and deletes configuration of topics, brokers and groups
     Config(config::Arguments),
-    /// Tells about the cluster itself
+    /// Tells about the cluster itself, balances it, changes who votes
     Cluster(cluster::Arguments),
-    /// Takes a broker out of service
+    /// Takes a broker out of service and out of the cluster
     Broker(broker::Arguments),
 }
 
@@ -80,7 +80,7 @@ pub fn run(command: Command) -> ExitCode {
 
 async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Topic(arguments) => topic::run(arguments).await?,
+        Command::Topic(arguments) => return topic::run(arguments).await,
         Command::Produce(arguments) => produce::run(arguments).await?,
         Command::Consume(arguments) => consume::run(arguments).await?,
         Command::Group(arguments) => group::run(arguments).await?,

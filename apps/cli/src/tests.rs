@@ -44,6 +44,11 @@ fn what_people_type_is_understood() {
         ("config set topic a retention.ms=5 cleanup.policy=compact", "kind: Topic"),
         ("config describe broker default --all", "all: true"),
         ("cluster health", "Health"),
+        ("cluster voters add 4", "Add { id: 4 }"),
+        ("cluster voters remove 4", "directory: None"),
+        ("broker remove 4", "Remove { id: 4 }"),
+        ("topic reassign a b:7 --to 1,2 -r 2", r#"[("a", None), ("b", Some(7))], to: [1, 2]"#),
+        ("topic reassign --status", "status: true"),
     ];
     for (line, expected) in cases {
         let parsed = parse(line).unwrap();
@@ -87,6 +92,12 @@ fn what_cannot_be_meant_is_refused() {
         "config set topic a",
         "config describe planet a",
         "cluster",
+        "cluster voters add",
+        "topic reassign a:b --to 1",
+        "topic reassign a --to one",
+        "topic reassign a --cancel --status",
+        "topic reassign a --cancel --to 1",
+        "topic reassign a --replicas 3",
     ];
     for line in cases {
         assert!(parse(line).is_err(), "{line}");

@@ -1,4 +1,8 @@
-//! `thalweg topic`: create, list, describe, alter, delete.
+//! `thalweg topic`: create, list, describe, alter, reassign, delete.
+
+mod reassign;
+
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use client::{
@@ -64,6 +68,17 @@ enum Action {
         #[arg(short, long = "delete-config", value_name = "KEY")]
         deleted: Vec<String>,
     },
+    /// Moves partitions to other brokers, or gives them more or fewer replicas
+    ///
+    /// Prints the plan, copies a few partitions at a time and shows how far it is. Ctrl-C takes
+    /// back the moves that are under way.
+    #[command(after_help = "Examples:\n  \
+        thalweg topic reassign orders --to 1,2,3 --dry-run\n  \
+        thalweg topic reassign orders:0 orders:7 --to 4,5\n  \
+        thalweg topic reassign orders --to 1,2,3 --replicas 3\n  \
+        thalweg topic reassign --status\n  \
+        thalweg topic reassign orders --cancel")]
+    Reassign(reassign::Arguments),
     /// Deletes topics with all their records
     Delete {
         /// Names of the topics
@@ -116,10 +131,11 @@ struct Changed {
     result: &'static str,
 }
 
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.common.connect.client().admin();
     let output = arguments.common.output;
-    match arguments.action {
+    let done = match arguments.action {
+        Action::Reassign(arguments) => return reassign::run(&admin, arguments, output).await,
         Action::Create { names, partitions, replicas, configs, if_not_exists } => {
             let topic = |name: &String| NewTopic {
                 name: name.clone(),
@@ -139,7 +155,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             all(admin.delete_topics(&names).await?)?;
             changed(names.into_iter().map(|name| (name, "deleted")), output)
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 async fn create(

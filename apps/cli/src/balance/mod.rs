@@ -1,24 +1,27 @@
-//! What `thalweg cluster balance` and `thalweg broker drain` share: the cluster is looked at, the
-//! plan is printed, and carried out.
+//! What `thalweg cluster balance`, `thalweg broker drain` and `thalweg topic reassign` share: the
+//! cluster is looked at, the plan is printed, and carried out.
 
+mod internal;
 mod moves;
 mod plan;
+mod throttles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use client::{Admin, TopicPartition};
+use client::{Admin, TopicDescription, TopicPartition};
 use serde::Serialize;
 
 use crate::output::{Format, Table, list, or_dash, print};
+pub(crate) use internal::short_topics;
 use plan::{Broker, Load, Move, Partition};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Prints the plan and does nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Bytes per second that each broker copies at most
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(i64).range(1..))]
     throttle: Option<i64>,
@@ -55,18 +58,40 @@ struct PlannedMove {
     bytes: u64,
 }
 
-/// Empties one broker, or without one evens out all.
+/// What the cluster is to look like.
+#[derive(Debug)]
+pub(crate) enum Goal {
+    /// All brokers have alike, and internal topics the replicas that they should have.
+    Even,
+    /// One broker has nothing.
+    Drained(i32),
+    /// Some partitions lie on these brokers alone.
+    Placed(Place),
+}
+
+/// Where partitions are to lie.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The topics, with one partition or all.
+    pub(crate) partitions: Vec<(String, Option<i32>)>,
+    pub(crate) brokers: Vec<i32>,
+    /// How many replicas each is to have; as before if none is given.
+    pub(crate) replicas: Option<usize>,
+}
+
+/// Brings the cluster to where it should be.
 pub(crate) async fn run(
     admin: &Admin,
     output: Format,
-    drained: Option<i32>,
+    goal: Goal,
     options: Options,
 ) -> anyhow::Result<ExitCode> {
     if !options.dry_run {
         moves::wait_for_others(admin).await?;
+        throttles::remove_leftovers(admin).await?;
     }
-    let (brokers, partitions) = look(admin, drained).await?;
-    let moves = plan::plan(&brokers, &partitions, drained.is_some())?;
+    let (brokers, partitions) = look(admin, &goal).await?;
+    let moves = plan::plan(&brokers, &partitions, !matches!(goal, Goal::Even))?;
     let shown = describe(&brokers, &partitions, &moves);
     print(output, &shown, || text(&shown))?;
     if options.dry_run || moves.is_empty() {
@@ -75,12 +100,33 @@ pub(crate) async fn run(
     moves::carry_out(admin, &moves, options.throttle).await
 }
 
-/// The brokers that serve, and all partitions.
-async fn look(
-    admin: &Admin,
-    drained: Option<i32>,
-) -> anyhow::Result<(Vec<Broker>, Vec<Partition>)> {
+/// The brokers that serve, and the partitions that the goal is about.
+async fn look(admin: &Admin, goal: &Goal) -> anyhow::Result<(Vec<Broker>, Vec<Partition>)> {
     let cluster = admin.describe_cluster().await?;
+    let topics = admin.list_topics().await?;
+    let mut brokers: Vec<_> = cluster
+        .brokers
+        .into_iter()
+        .map(|one| Broker { is_drained: goal.empties(one.id), id: one.id, rack: one.rack })
+        .collect();
+    let mut partitions = partitions(admin, &topics).await?;
+    match goal {
+        Goal::Even => {
+            let serving = brokers.len();
+            let factors = internal::factors(admin, &topics, brokers.first().map(|one| one.id));
+            let factors = factors.await?;
+            for one in &mut partitions {
+                let factor = factors.get(&*one.name.topic).copied().unwrap_or(0);
+                one.wanted = one.wanted.max(factor.min(serving));
+            }
+        }
+        Goal::Drained(id) => add_drained(*id, &mut brokers, &partitions)?,
+        Goal::Placed(place) => place.choose(&mut brokers, &mut partitions)?,
+    }
+    Ok((brokers, partitions))
+}
+
+async fn partitions(admin: &Admin, topics: &[TopicDescription]) -> anyhow::Result<Vec<Partition>> {
     let mut bytes: BTreeMap<TopicPartition, u64> = BTreeMap::new();
     for dir in admin.describe_log_dirs().await? {
         for replica in dir.replicas.into_iter().filter(|replica| !replica.is_future) {
@@ -89,25 +135,75 @@ async fn look(
         }
     }
     let mut partitions = Vec::new();
-    for topic in admin.list_topics().await? {
+    for topic in topics {
         partitions.extend(topic.partitions.iter().map(|one| {
             let name = TopicPartition::new(&*topic.name, one.index);
             let bytes = bytes.get(&name).copied().unwrap_or(0);
-            Partition { name, replicas: one.replicas.clone(), bytes }
+            let (replicas, wanted) = (one.replicas.clone(), one.replicas.len());
+            Partition { name, replicas, bytes, wanted }
         }));
     }
     partitions.sort_by(|a, b| a.name.cmp(&b.name));
-    let serving = cluster.brokers.into_iter();
-    let mut brokers: Vec<_> = serving
-        .map(|one| Broker { id: one.id, rack: one.rack, is_drained: drained == Some(one.id) })
-        .collect();
-    if let Some(id) = drained.filter(|id| brokers.iter().all(|broker| broker.id != *id)) {
+    Ok(partitions)
+}
+
+/// A broker that is drained may be down.
+fn add_drained(id: i32, brokers: &mut Vec<Broker>, partitions: &[Partition]) -> anyhow::Result<()> {
+    if brokers.iter().all(|broker| broker.id != id) {
         if partitions.iter().all(|one| !one.replicas.contains(&id)) {
             bail!("no broker {id} serves, and no partition has a replica there");
         }
         brokers.push(Broker { id, rack: None, is_drained: true });
     }
-    Ok((brokers, partitions))
+    Ok(())
+}
+
+impl Goal {
+    fn empties(&self, id: i32) -> bool {
+        match self {
+            Self::Even => false,
+            Self::Drained(drained) => *drained == id,
+            Self::Placed(place) => !place.brokers.contains(&id),
+        }
+    }
+}
+
+impl Place {
+    /// Leaves the partitions that are named, and sees that they can lie where they are to.
+    fn choose(
+        &self,
+        brokers: &mut Vec<Broker>,
+        partitions: &mut Vec<Partition>,
+    ) -> anyhow::Result<()> {
+        if let Some(id) = self.brokers.iter().find(|id| brokers.iter().all(|one| one.id != **id)) {
+            bail!("no broker {id} serves");
+        }
+        let names = |(topic, index): &(String, Option<i32>), one: &Partition| {
+            *topic == *one.name.topic && index.is_none_or(|index| index == one.name.partition)
+        };
+        let is_there = |named| partitions.iter().any(|one| names(named, one));
+        if let Some((topic, index)) = self.partitions.iter().find(|named| !is_there(named)) {
+            let index = index.map(|index| format!(":{index}")).unwrap_or_default();
+            bail!("there is no {topic}{index}");
+        }
+        partitions.retain(|one| self.partitions.iter().any(|named| names(named, one)));
+        for one in partitions.iter_mut() {
+            one.wanted = self.replicas.unwrap_or(one.wanted);
+            if one.wanted > self.brokers.len() {
+                let (name, wanted, count) = (&one.name, one.wanted, self.brokers.len());
+                bail!("{name} is to have {wanted} replicas, and {count} brokers are named");
+            }
+        }
+        // Replicas may be on brokers that are down.
+        let holders: BTreeSet<i32> =
+            partitions.iter().flat_map(|one| one.replicas.iter().copied()).collect();
+        for id in holders {
+            if brokers.iter().all(|broker| broker.id != id) {
+                brokers.push(Broker { id, rack: None, is_drained: true });
+            }
+        }
+        Ok(())
+    }
 }
 
 fn describe(brokers: &[Broker], partitions: &[Partition], moves: &[Move]) -> Plan {

@@ -1,6 +1,6 @@
 //! Which replicas go where, so that brokers have alike: pure, and the same for the same cluster.
 //!
-//! Replicas leave brokers that are to be emptied; then they go from brokers with many replicas or
+//! Partitions get as many replicas as they should have. Replicas leave brokers that are to be emptied; then they go from brokers with many replicas or
 //! bytes to those with few, as long as that evens out more than [`TOLERANCE`]; then leaders are
 //! evened out by another order of the replicas, which copies nothing. A partition never gets fewer
 //! racks than it had, and each move is the one that helps most, so that they are few.
@@ -29,6 +29,8 @@ pub(super) struct Partition {
     /// Preferred leader first.
     pub(super) replicas: Vec<i32>,
     pub(super) bytes: u64,
+    /// How many replicas it is to have, as far as there are brokers.
+    pub(super) wanted: usize,
 }
 
 /// Other replicas, or another order of them, for one partition.
@@ -72,7 +74,7 @@ pub(super) fn loads(brokers: &[Broker], partitions: &[Partition]) -> BTreeMap<i3
     loads
 }
 
-/// The moves; with `only_drain` those alone that empty brokers.
+/// The moves; with `only_drain` those alone that empty brokers or change how many replicas there are.
 ///
 /// # Errors
 /// If a replica has to go and cannot.
@@ -88,7 +90,9 @@ pub(super) fn plan(
         drained: brokers.iter().filter(|one| one.is_drained).map(|one| one.id).collect(),
         partitions: partitions.to_vec(),
     };
+    planner.trim();
     planner.drain()?;
+    planner.fill();
     if !only_drain {
         planner.spread();
         planner.spread_leaders();
@@ -117,11 +121,48 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
+    /// Takes replicas away where there are too many: those that would have to move, then the last.
+    fn trim(&mut self) {
+        for at in 0..self.partitions.len() {
+            let partition = &mut self.partitions[at];
+            while partition.replicas.len() > partition.wanted.max(1) {
+                let drained = partition.replicas.iter().rposition(|id| self.drained.contains(id));
+                let gone = drained.unwrap_or(partition.replicas.len() - 1);
+                let id = partition.replicas.remove(gone);
+                let load = self.loads.entry(id).or_default();
+                load.replicas -= 1;
+                load.leaders -= u64::from(gone == 0);
+                load.bytes -= partition.bytes;
+                if gone == 0 {
+                    self.loads.entry(partition.replicas[0]).or_default().leaders += 1;
+                }
+            }
+        }
+    }
+
+    /// Adds replicas where there are too few.
+    fn fill(&mut self) {
+        for at in 0..self.partitions.len() {
+            while self.partitions[at].replicas.len() < self.partitions[at].wanted {
+                let Some(target) = self.refuge(at, None) else { break };
+                let partition = &mut self.partitions[at];
+                partition.replicas.push(target);
+                let load = self.loads.entry(target).or_default();
+                load.replicas += 1;
+                load.bytes += partition.bytes;
+            }
+        }
+    }
+
     fn drain(&mut self) -> Result<(), NoPlace> {
         for at in 0..self.partitions.len() {
             for broker in self.drained.clone() {
                 if self.partitions[at].replicas.contains(&broker) {
-                    let target = self.refuge(at, broker)?;
+                    let partition = &self.partitions[at];
+                    let target = self.refuge(at, Some(broker)).ok_or_else(|| NoPlace {
+                        partition: partition.name.clone(),
+                        replicas: partition.replicas.len(),
+                    })?;
                     self.relocate(at, broker, target);
                 }
             }
@@ -129,8 +170,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Where a replica goes that has to: the most racks first, then the least load.
-    fn refuge(&self, at: usize, from: i32) -> Result<i32, NoPlace> {
+    /// Where a replica goes that has to, or a new one: the most racks first, then the least load.
+    fn refuge(&self, at: usize, from: Option<i32>) -> Option<i32> {
         let partition = &self.partitions[at];
         let free = self.open.iter().copied().filter(|id| !partition.replicas.contains(id));
         let (replicas, bytes) = self.averages();
@@ -138,22 +179,16 @@ impl Planner<'_> {
             let load = self.loads[&id];
             load.replicas as f64 / replicas + load.bytes as f64 / bytes
         };
-        let racks = |id: i32| self.racks_of(partition, Some((from, id)));
+        let racks = |id: i32| self.racks_of(partition, from, Some(id));
         let better =
             |a: &i32, b: &i32| racks(*b).cmp(&racks(*a)).then(burden(*a).total_cmp(&burden(*b)));
-        free.min_by(better).ok_or_else(|| NoPlace {
-            partition: partition.name.clone(),
-            replicas: partition.replicas.len(),
-        })
+        free.min_by(better)
     }
 
-    /// How many racks a partition is in, as it is or with one replica elsewhere.
-    fn racks_of(&self, partition: &Partition, change: Option<(i32, i32)>) -> usize {
-        let placed = partition.replicas.iter().map(|id| match change {
-            Some((from, to)) if from == *id => to,
-            Some(_) | None => *id,
-        });
-        placed.filter_map(|id| self.racks.get(&id)).collect::<BTreeSet<_>>().len()
+    /// How many racks a partition is in, without one of its replicas and with another one.
+    fn racks_of(&self, partition: &Partition, without: Option<i32>, with: Option<i32>) -> usize {
+        let kept = partition.replicas.iter().copied().filter(|id| Some(*id) != without);
+        kept.chain(with).filter_map(|id| self.racks.get(&id)).collect::<BTreeSet<_>>().len()
     }
 
     fn relocate(&mut self, at: usize, from: i32, to: i32) {
@@ -199,8 +234,8 @@ impl Planner<'_> {
                 for &to in self.open.iter().filter(|id| !partition.replicas.contains(id)) {
                     let gain = self.gain(partition.bytes, (from, to), averages);
                     let is_better = gain > best.map_or(0.0, |(gain, _)| gain);
-                    let racks = |change| self.racks_of(partition, change);
-                    if is_better && racks(Some((from, to))) >= racks(None) {
+                    let racks = |from, to| self.racks_of(partition, from, to);
+                    if is_better && racks(Some(from), Some(to)) >= racks(None, None) {
                         best = Some((gain, (at, from, to)));
                     }
                 }

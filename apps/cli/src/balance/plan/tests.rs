@@ -15,7 +15,8 @@ fn broker(id: i32, racks: i32) -> Broker {
 }
 
 fn partition(index: i32, replicas: &[i32], bytes: u64) -> Partition {
-    Partition { name: TopicPartition::new("t", index), replicas: replicas.to_vec(), bytes }
+    let name = TopicPartition::new("t", index);
+    Partition { name, replicas: replicas.to_vec(), bytes, wanted: replicas.len() }
 }
 
 impl World {
@@ -151,4 +152,26 @@ fn what_has_no_place_is_named() {
     brokers[1].is_drained = true;
     let refusal = plan(&brokers, &[partition(0, &[1, 2], 1)], true).unwrap_err().to_string();
     assert!(refusal.starts_with("t-0 has 2 replicas"), "{refusal}");
+}
+
+#[test]
+fn partitions_get_as_many_replicas_as_they_should_have() {
+    type Ids = &'static [i32];
+    let cases: [(&str, Ids, Ids, usize, Ids); 6] = [
+        ("more", &[1], &[], 3, &[1, 2, 3]),
+        ("as many as there are brokers", &[1], &[], 5, &[1, 2, 3]),
+        ("less", &[3, 1, 2], &[], 2, &[3, 1]),
+        ("less, and where it has to go", &[3, 1, 2], &[1], 2, &[3, 2]),
+        ("less, and another leader", &[3, 1, 2], &[3], 2, &[1, 2]),
+        ("one at least", &[2, 1], &[], 0, &[2]),
+    ];
+    for (name, replicas, drained, wanted, expected) in cases {
+        let is_drained = |one: &Broker| drained.contains(&one.id);
+        let brokers = (1..=3).map(|id| broker(id, 0));
+        let brokers: Vec<_> =
+            brokers.map(|one| Broker { is_drained: is_drained(&one), ..one }).collect();
+        let one = Partition { wanted, ..partition(0, replicas, 7) };
+        let moves = plan(&brokers, &[one], true).unwrap();
+        assert_eq!(moves[0].to, expected, "{name}");
+    }
 }
