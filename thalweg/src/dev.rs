@@ -1,8 +1,15 @@
-//! `thalweg dev`: a node for one's own machine, without a word of configuration.
+//! `thalweg dev`: a node, or a cluster of some, for one's own machine, without a word of
+//! configuration.
+
+mod cluster;
+mod control;
+mod relay;
 
 use std::io::IsTerminal;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use std::{env, fs, process};
 
@@ -16,26 +23,53 @@ use crate::signals;
 /// Kafka's port; another one where it is taken.
 const PORT: u16 = 9092;
 
-/// Runs a node on this machine for development and tests
+/// Runs a node on this machine for development and tests, or several
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    thalweg dev                   one node on port 9092\n  \
+    thalweg dev --brokers 3       three nodes on ports 9092, 9192 and 9292, and from another terminal:\n  \
+    thalweg dev kill 2            how a cluster takes the loss of a node\n  \
+    thalweg dev start 2           and its return")]
 pub(crate) struct Options {
-    /// Where data is kept [default: ~/.local/share/thalweg/dev]
-    #[arg(long)]
+    /// Where data is kept [default: ~/.local/share/thalweg/dev, or dev-cluster for several nodes]
+    #[arg(long, global = true)]
     dir: Option<PathBuf>,
     /// Keeps data in memory, and only until the node stops
     #[arg(long, conflicts_with = "dir")]
     in_memory: bool,
     /// Port to listen on [default: 9092, or a free one where that is taken]
+    ///
+    /// That of the first of several nodes; the next ones have it plus 100, plus 200 and so on, and
+    /// each takes the four ports behind it.
     #[arg(long)]
     port: Option<u16>,
+    /// Number of nodes, each a process that ends with this one
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=9))]
+    brokers: Option<u16>,
+    #[command(subcommand)]
+    drill: Option<control::Drill>,
 }
 
 /// Runs the node until a signal stops it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let begin = Instant::now();
+    if let Some(drill) = options.drill {
+        return control::ask(&DataDir::path(options, true)?, drill);
+    }
+    start_logging();
+    match options.brokers {
+        Some(count) => cluster::run(options, count),
+        None => run_one(options),
+    }
+}
+
+fn start_logging() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
     log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+}
+
+fn run_one(options: &Options) -> anyhow::Result<()> {
+    let begin = Instant::now();
     let data = DataDir::choose(options)?;
     let port = match options.port {
         Some(port) => port,
@@ -44,9 +78,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let sources = Sources { overrides: settings(port, &data.path)?, ..Sources::default() };
     let (fixed, _) = StaticConfig::new(&sources)?;
     let temporary = data.is_temporary.then(|| data.path.clone());
-    let (stop, stopped) = signals::catch(move || _ = temporary.as_ref().map(fs::remove_dir_all))?;
+    let is_serving = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = signals::catch(Arc::clone(&is_serving), move || {
+        _ = temporary.as_ref().map(fs::remove_dir_all);
+    })?;
     let mut node = Node::start(StartOptions { fixed, cluster_id: None, has_picked_id: false })
         .context("cannot start; --port and --dir or --in-memory make room for a second node")?;
+    is_serving.store(true, Ordering::SeqCst);
     signals::watch(node.failure(), stop)?;
     let address = node.listeners().first().map_or(format!("127.0.0.1:{port}"), |l| l.1.to_string());
     let took = begin.elapsed().as_millis();
@@ -97,17 +135,25 @@ fn greeting(address: &str, data: &DataDir, took: u128) -> String {
 struct DataDir {
     path: PathBuf,
     is_temporary: bool,
+    /// Whether everybody finds it without a word.
+    is_default: bool,
 }
 
 impl DataDir {
     fn choose(options: &Options) -> anyhow::Result<Self> {
-        let path = match &options.dir {
-            Some(dir) => std::path::absolute(dir)?,
-            None if options.in_memory => in_memory(),
-            None => home_data()?.join("thalweg").join("dev"),
-        };
+        let path = Self::path(options, options.brokers.is_some())?;
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self { path, is_temporary: options.in_memory })
+        let is_default = options.dir.is_none() && !options.in_memory;
+        Ok(Self { path, is_temporary: options.in_memory, is_default })
+    }
+
+    fn path(options: &Options, is_cluster: bool) -> anyhow::Result<PathBuf> {
+        let folder = if is_cluster { "dev-cluster" } else { "dev" };
+        match &options.dir {
+            Some(dir) => Ok(std::path::absolute(dir)?),
+            None if options.in_memory => Ok(in_memory()),
+            None => Ok(home_data()?.join("thalweg").join(folder)),
+        }
     }
 }
 
@@ -141,7 +187,7 @@ mod tests {
 
     #[test]
     fn commands_name_the_server_unless_it_is_the_usual_one() {
-        let data = DataDir { path: "/data".into(), is_temporary: false };
+        let data = DataDir { path: "/data".into(), is_temporary: false, is_default: false };
         assert!(greeting("127.0.0.1:9092", &data, 1).contains("thalweg produce greetings"));
         let other = greeting("127.0.0.1:4711", &data, 1);
         assert!(other.contains("thalweg produce -b 127.0.0.1:4711 greetings"));

@@ -7,6 +7,7 @@ mod attacks;
 mod clusters;
 mod crash;
 mod damage;
+mod dev;
 mod disk_moves;
 mod disks;
 mod files;
