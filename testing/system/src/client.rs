@@ -4,6 +4,7 @@
 //! here: several requests in flight (`load`).
 
 pub mod admin;
+pub mod groups;
 
 use std::net::SocketAddr;
 use std::thread;

@@ -2,11 +2,14 @@
 //! code, so that what a test demands is known to be what a cluster of this kind can give.
 //!
 //! A [`Cluster`] lives inside `sandbox::in_own_network`. Its parts: [`network`] cuts, [`member`] kills
-//! and pauses, [`flow`] and [`user`] produce and read through all of it, [`history`] and [`replicas`] judge.
+//! and pauses, [`flow`], [`user`] and [`foreign`] produce and read through all of it, [`history`] and
+//! [`replicas`] judge.
 //! Not here: one node by itself (`process`, `load`, `verdict`).
 
+pub mod clock;
 pub mod drill;
 pub mod flow;
+pub mod foreign;
 pub mod history;
 pub mod member;
 pub mod network;
@@ -38,6 +41,8 @@ pub struct Cluster {
     pub network: Network,
     pub layout: Layout,
     members: BTreeMap<u8, Member>,
+    /// What a drill wants compared in the end, too.
+    also: Vec<drill::Kept>,
 }
 
 /// Who leads a partition.
@@ -60,8 +65,8 @@ impl Cluster {
         let network = Network::new(layout.nodes, layout.have_cables)?;
         let ids = 1..=layout.nodes;
         let members = ids.map(|id| Ok((id, Member::new(kind, id, layout, folder)?)));
-        let mut cluster =
-            Self { network, layout, members: members.collect::<anyhow::Result<_>>()? };
+        let members = members.collect::<anyhow::Result<_>>()?;
+        let mut cluster = Self { network, layout, members, also: Vec::new() };
         for id in 1..=layout.nodes - layout.spares {
             cluster.member(id).start()?;
         }

@@ -99,6 +99,22 @@ impl Disk {
         run(Command::new("python3").args(["-c", SHUT_DOWN]).arg(victim))
     }
 
+    /// Whoever writes waits: so many times for so long, with rests in between. Returns when it is
+    /// over. One shell does it all, so that nothing but its end leaves the disk as it is.
+    ///
+    /// # Errors
+    /// If the file system cannot be frozen.
+    pub fn hang(&self, times: u32, hang_ms: u32, rest_ms: u32) -> anyhow::Result<()> {
+        let seconds = |ms: u32| format!("{}.{:03}", ms / 1000, ms % 1000);
+        let (hang, rest) = (seconds(hang_ms), seconds(rest_ms));
+        let script = format!(
+            "for turn in $(seq {times}); do
+                fsfreeze -f \"$0\" && sleep {hang} && fsfreeze -u \"$0\" && sleep {rest} || exit 1
+            done"
+        );
+        run(Command::new("sh").args(["-c", &script]).arg(&self.inner))
+    }
+
     /// Takes all the room.
     ///
     /// # Errors

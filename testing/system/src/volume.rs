@@ -41,6 +41,19 @@ impl Volume {
         Ok(Self { image, path })
     }
 
+    /// The same with room for so many files and folders.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn with_inodes(folder: &Path, inodes: u32) -> anyhow::Result<Self> {
+        let volume = Self::new(folder, "small", 64)?;
+        let count = inodes.to_string();
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-m", "0", "-N", &count])
+            .arg(&volume.image))?;
+        Ok(volume)
+    }
+
     /// Has a node mount the volume before it starts.
     #[must_use]
     pub fn mounted_by(&self, mut spec: NodeSpec) -> NodeSpec {

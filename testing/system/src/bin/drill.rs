@@ -3,7 +3,8 @@
 //!     drill thalweg=BINARY|kafka=FOLDER NODES DRILL [SEED]
 //!
 //! FOLDER holds the jars of Apache Kafka. THALWEG_ROUNDS says how often what is done again and again, THALWEG_PREVIOUS names the
-//! binary that a rolling upgrade begins with. Runs as root in namespaces of its own and leaves nothing, but what the nodes had in the
+//! binary that a rolling upgrade begins with, THALWEG_BESIDE has a client of others produce, too: `java=FOLDER`, or `librdkafka=PYTHON`
+//! with the Python that has `confluent_kafka`. Runs as root in namespaces of its own and leaves nothing, but what the nodes had in the
 //! folder KEEP, where that is set and the drill fails.
 
 use std::path::{Path, PathBuf};

@@ -10,21 +10,30 @@ use protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, ReassignablePartition,
     ReassignableTopic,
 };
+use protocol::messages::create_topics::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+    CreateTopicsResponse,
+};
 use protocol::messages::delete_topics::{
     DeleteTopicState, DeleteTopicsRequest, DeleteTopicsResponse,
 };
 use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumResponse, PartitionData, ResponsePartitionData, TopicData,
 };
+use protocol::messages::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderPartition,
+    OffsetForLeaderTopic,
+};
 use protocol::messages::unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
 
-use super::{Client, only, refused};
+use super::{CREATE_TOPICS_VERSION, Client, only, refused};
 use crate::wire::Connection;
 
 const DESCRIBE_QUORUM_VERSION: i16 = 2;
 const DELETE_TOPICS_VERSION: i16 = 6;
 const REASSIGN_VERSION: i16 = 0;
 const UNREGISTER_VERSION: i16 = 0;
+const EPOCH_END_VERSION: i16 = 4;
 const TIMEOUT_MS: i32 = 10_000;
 
 /// What a node hears from the active controller about the quorum.
@@ -46,10 +55,76 @@ pub fn describe_quorum(at: SocketAddr) -> anyhow::Result<ResponsePartitionData> 
 }
 
 impl Client {
-    /// Deletes a topic.
+    /// Creates a topic of one partition with its replicas on these brokers.
     ///
     /// # Errors
     /// [`super::Refused`], as all methods here.
+    pub fn create_topic_on(
+        &mut self,
+        name: &str,
+        brokers: &[u8],
+        configs: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let configs = configs.iter().map(|(name, value)| CreatableTopicConfig {
+            name: (*name).to_owned(),
+            value: Some((*value).to_owned()),
+            ..CreatableTopicConfig::default()
+        });
+        let assignment = CreatableReplicaAssignment {
+            partition_index: 0,
+            broker_ids: brokers.iter().copied().map(i32::from).collect(),
+            ..CreatableReplicaAssignment::default()
+        };
+        let topic = CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: vec![assignment],
+            configs: configs.collect(),
+            ..CreatableTopic::default()
+        };
+        let question = CreateTopicsRequest {
+            topics: vec![topic],
+            timeout_ms: TIMEOUT_MS,
+            ..CreateTopicsRequest::default()
+        };
+        let answer: CreateTopicsResponse =
+            self.connection.ask(ApiKey::CreateTopics, CREATE_TOPICS_VERSION, &question)?;
+        refused("CreateTopics", only(&answer.topics)?.error_code)
+    }
+
+    /// Where a leader epoch ended, as a consumer asks that wants to know whether what it has read
+    /// is still there.
+    ///
+    /// # Errors
+    /// [`super::Refused`].
+    pub fn end_of_epoch(&mut self, topic: &str, epoch: i32) -> anyhow::Result<i64> {
+        let partition = OffsetForLeaderPartition {
+            current_leader_epoch: -1,
+            leader_epoch: epoch,
+            ..OffsetForLeaderPartition::default()
+        };
+        let topic = OffsetForLeaderTopic {
+            topic: topic.to_owned(),
+            partitions: vec![partition],
+            ..OffsetForLeaderTopic::default()
+        };
+        let question = OffsetForLeaderEpochRequest {
+            replica_id: -1,
+            topics: vec![topic],
+            ..OffsetForLeaderEpochRequest::default()
+        };
+        let answer: OffsetForLeaderEpochResponse =
+            self.connection.ask(ApiKey::OffsetForLeaderEpoch, EPOCH_END_VERSION, &question)?;
+        let partition = only(&only(&answer.topics)?.partitions)?;
+        refused("OffsetForLeaderEpoch", partition.error_code)?;
+        Ok(partition.end_offset)
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Errors
+    /// [`super::Refused`].
     pub fn delete_topic(&mut self, name: &str) -> anyhow::Result<()> {
         let topic = DeleteTopicState { name: Some(name.to_owned()), ..DeleteTopicState::default() };
         let question = DeleteTopicsRequest {

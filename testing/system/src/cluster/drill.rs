@@ -3,11 +3,14 @@
 //! Every drill ends the same way: the failure is undone, all replicas come back into sync, the load is
 //! settled, the log is read and judged, the nodes are killed and their files compared. The same code
 //! drills Apache Kafka, which is how the drills themselves are known to be fair. What fails is below:
-//! [`nodes`], [`links`], [`disks`].
+//! [`nodes`], [`links`], [`disks`], [`changes`], [`topics`], [`groups`].
 
+mod changes;
 mod disks;
+mod groups;
 mod links;
 mod nodes;
+mod topics;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,7 +21,9 @@ use anyhow::{Context, bail};
 
 use crate::client::admin::describe_quorum;
 use crate::client::{Client, LATEST};
+use crate::cluster::drill::topics::values;
 use crate::cluster::flow::{Flow, Notes, batch_epochs};
+use crate::cluster::foreign::{self, Foreign, ForeignFlow};
 use crate::cluster::member::{Kind, Layout, address};
 use crate::cluster::network::Place;
 use crate::cluster::{Cluster, history, replicas};
@@ -26,6 +31,9 @@ use crate::load::read_back;
 use crate::verdict::judge_log;
 
 const TOPIC: &str = "drill";
+/// What foreign clients write to.
+const BESIDE: &str = "beside";
+const FOREIGN_RECORDS: usize = 100;
 const PRODUCERS: u32 = 3;
 /// Enough to be in the middle of things.
 const SOME_RECORDS: i64 = 300;
@@ -93,24 +101,65 @@ pub enum Drill {
     Upgrade,
     /// The active one of three controllers that are no brokers is killed and comes back.
     LoseController,
+    /// Brokers join, take their share, are drained and leave; at first there are three.
+    Grow,
+    /// The partition moves about, and nodes are killed meanwhile; best with four nodes or more.
+    ReassignAndKill,
+    /// A topic is deleted while it is written to, and made again by the same name.
+    Recreate,
+    /// All nodes are killed with many partitions on them.
+    KillMany,
+    /// All in-sync replicas of two partitions are gone: one may be led by another, one may not.
+    Unclean,
+    /// A static member commits offsets, and the node that coordinates its group is killed.
+    KillCoordinator,
+    /// The disk of the leader hangs for a while.
+    HangLeader,
+    /// The disk of the leader hangs a little, all the time.
+    SlowDisk,
+    /// The wall clocks of one node and of all jump ahead by a year, and back by a day.
+    StepClocks,
+}
+
+/// The drill's partitions beside the one under load, whose replicas must be the same in the end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    topic: &'static str,
+    copies: usize,
+    end: i64,
 }
 
 impl Drill {
     fn layout(self, nodes: u8) -> Layout {
         let layout = Layout::combined(nodes);
         match self {
-            Self::CutLeader | Self::CutTwo | Self::CutAll | Self::FillLeader => {
-                Layout { have_disks: true, ..layout }
-            }
+            Self::CutLeader
+            | Self::CutTwo
+            | Self::CutAll
+            | Self::FillLeader
+            | Self::HangLeader
+            | Self::SlowDisk => Layout { have_disks: true, ..layout },
             Self::Lossy | Self::Wretched => Layout { have_cables: true, ..layout },
+            Self::StepClocks => Layout { have_clocks: true, ..layout },
             Self::LoseController => Layout { voters: 3, only_controllers: 3, ..layout },
+            Self::Grow => Layout { voters: 3, spares: nodes.saturating_sub(3), ..layout },
+            Self::ReassignAndKill => Layout { voters: nodes.min(3), ..layout },
             _ => layout,
+        }
+    }
+
+    /// What the drill's topic is created with.
+    fn configs(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            // A broker whose clock is behind takes all records for ones of the future.
+            Self::StepClocks => &[("message.timestamp.after.max.ms", "9223372036854775807")],
+            _ => &[],
         }
     }
 }
 
 /// All drills, by the names that [`FromStr`] knows.
-pub const DRILLS: [(&str, Drill); 27] = [
+pub const DRILLS: [(&str, Drill); 36] = [
     ("calm", Drill::Calm),
     ("kill-leader", Drill::KillLeader),
     ("stop-leader", Drill::StopLeader),
@@ -138,6 +187,15 @@ pub const DRILLS: [(&str, Drill); 27] = [
     ("roll-again", Drill::RollAgain),
     ("upgrade", Drill::Upgrade),
     ("lose-controller", Drill::LoseController),
+    ("grow", Drill::Grow),
+    ("reassign-and-kill", Drill::ReassignAndKill),
+    ("recreate", Drill::Recreate),
+    ("kill-many", Drill::KillMany),
+    ("unclean", Drill::Unclean),
+    ("kill-coordinator", Drill::KillCoordinator),
+    ("hang-leader", Drill::HangLeader),
+    ("slow-disk", Drill::SlowDisk),
+    ("step-clocks", Drill::StepClocks),
 ];
 
 impl FromStr for Drill {
@@ -189,17 +247,21 @@ pub struct Plan {
     pub rounds: u32,
     /// The other version of a rolling upgrade; the same one where there is none.
     pub previous: Option<PathBuf>,
+    /// Who produces beside the drill's own clients.
+    pub beside: Option<Foreign>,
 }
 
 impl Plan {
-    /// As the environment says: `THALWEG_ROUNDS`, `THALWEG_PREVIOUS`.
+    /// As the environment says: `THALWEG_ROUNDS`, `THALWEG_PREVIOUS`, `THALWEG_BESIDE`.
     ///
     /// # Errors
-    /// If that is no number.
+    /// If that is no number, or no client.
     pub fn new(kind: Kind, nodes: u8, drill: Drill, seed: u64) -> anyhow::Result<Self> {
         let rounds = std::env::var("THALWEG_ROUNDS").ok().map(|text| text.parse()).transpose()?;
         let previous = std::env::var_os("THALWEG_PREVIOUS").map(PathBuf::from);
-        Ok(Self { kind, nodes, drill, seed, rounds: rounds.unwrap_or(ROUNDS), previous })
+        let beside = std::env::var("THALWEG_BESIDE").ok().map(|text| text.parse()).transpose()?;
+        let rounds = rounds.unwrap_or(ROUNDS);
+        Ok(Self { kind, nodes, drill, seed, rounds, previous, beside })
     }
 
     /// What the nodes are at first.
@@ -222,11 +284,13 @@ pub fn run(plan: &Plan, folder: &Path) -> anyhow::Result<Outcome> {
     let layout = plan.drill.layout(plan.nodes);
     let mut cluster = Cluster::start(&plan.first_kind(), layout, folder)?;
     let copies = layout.copies();
-    cluster.create_topic(TOPIC, 1, i16::from(copies), &[])?;
+    cluster.create_topic(TOPIC, 1, i16::from(copies), plan.drill.configs())?;
     let flow = Flow::start(cluster.addresses(), TOPIC, PRODUCERS, plan.seed)?;
     flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)?;
     let leader = cluster.lead(TOPIC, 0)?.leader;
     let led_quorum = describe_quorum(address(leader))?.leader_id == i32::from(leader);
+    let beside = plan.beside.as_ref();
+    let foreign = beside.map(|foreign| cluster.start_beside(foreign, folder)).transpose()?;
     let suffered = cluster.suffer(plan, &flow);
     suffered.with_context(|| format!("in the middle of {:?}", plan.drill))?;
     cluster.wait_until_whole()?;
@@ -235,7 +299,9 @@ pub fn run(plan: &Plan, folder: &Path) -> anyhow::Result<Outcome> {
     let acknowledged = flow.acknowledged();
     let notes = flow.finish()?;
     let (longest_gap, longest_gap_of_user) = (notes.longest_gap, notes.longest_gap_of_user);
-    let faults = cluster.judge(notes, usize::from(copies))?;
+    let strange = foreign.map_or(Ok(Vec::new()), |foreign| cluster.judge_beside(foreign))?;
+    let mut faults = cluster.judge(notes, usize::from(copies))?;
+    faults.extend(strange);
     Ok(Outcome { acknowledged, longest_gap, longest_gap_of_user, led_quorum, faults })
 }
 
@@ -286,7 +352,38 @@ impl Cluster {
             Drill::CutTwo => self.cut_power(&[leader, self.follower(leader)?]),
             Drill::CutAll => self.cut_power(&ids),
             Drill::FillLeader => self.fill_leader(leader),
+            Drill::HangLeader => self.hang(leader, disks::ONCE, flow),
+            Drill::SlowDisk => self.hang(leader, disks::ALL_THE_TIME, flow),
+            Drill::StepClocks => self.step_clocks(leader, flow),
+            Drill::Grow => self.grow(plan, flow),
+            Drill::ReassignAndKill => self.reassign_and_kill(plan, flow),
+            Drill::Recreate => self.recreate(plan.rounds),
+            Drill::KillMany => self.kill_many(),
+            Drill::Unclean => self.unclean(),
+            Drill::KillCoordinator => self.kill_coordinator(plan.rounds, flow),
         }
+    }
+
+    fn start_beside(&self, foreign: &Foreign, folder: &Path) -> anyhow::Result<ForeignFlow> {
+        self.create_topic(BESIDE, 1, i16::from(self.layout.copies()), &[])?;
+        let flow = ForeignFlow::start(foreign, &self.addresses(), BESIDE, folder)?;
+        flow.wait_for_more(FOREIGN_RECORDS)?;
+        Ok(flow)
+    }
+
+    /// All that is wrong with what a foreign producer was told, once it gets on again.
+    fn judge_beside(&mut self, flow: ForeignFlow) -> anyhow::Result<Vec<String>> {
+        flow.wait_for_more(FOREIGN_RECORDS)?;
+        let said = flow.finish()?;
+        let copies = usize::from(self.layout.copies());
+        self.wait_until_in_sync(BESIDE, 0, copies)?;
+        let mut client = Client::connect(address(self.lead(BESIDE, 0)?.leader))?;
+        let log = values(&mut client, BESIDE)?;
+        println!("beside it {} of {} acknowledged", said.acknowledged.len(), log.len());
+        let end = log.last().map_or(0, |(offset, _)| offset + 1);
+        self.also.push(Kept { topic: BESIDE, copies, end });
+        let mismatches = foreign::judge(&log, &said.acknowledged);
+        Ok(mismatches.iter().map(ToString::to_string).chain(said.errors).collect())
     }
 
     /// A node that has a copy of the drill's partition and does not lead it.
@@ -317,13 +414,24 @@ impl Cluster {
         faults.extend(log.iter().map(ToString::to_string));
         faults.extend(history::judge(&notes.seen).iter().map(ToString::to_string));
         self.kill()?;
-        let folders = self.replicas(TOPIC, 0);
+        let main = Kept { topic: TOPIC, copies, end };
+        for kept in self.also.iter().chain([&main]) {
+            faults.extend(self.differences(*kept)?);
+        }
+        Ok(faults)
+    }
+
+    /// How the replicas of a partition differ, in words. The nodes must be down.
+    fn differences(&self, kept: Kept) -> anyhow::Result<Vec<String>> {
+        let Kept { topic, copies, end } = kept;
+        let folders = self.replicas(topic, 0);
+        let mut faults = Vec::new();
         // A follower that never fetched has none, and would not be missed by the comparison.
         if folders.len() != copies {
-            faults.push(format!("{} of {copies} replicas have files", folders.len()));
+            faults.push(format!("{} of {copies} replicas of {topic} have files", folders.len()));
         }
         let differences = replicas::compare(&folders, end)?;
-        faults.extend(differences.iter().map(ToString::to_string));
+        faults.extend(differences.iter().map(|difference| format!("{topic}: {difference}")));
         Ok(faults)
     }
 }

@@ -303,7 +303,7 @@ pub fn batch_epochs(client: &mut Client, topic: &str) -> anyhow::Result<Vec<Seen
 ///
 /// # Errors
 /// Any other, or that there is no answer in time.
-fn patiently<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub(super) fn patiently<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let give_up = Instant::now() + SETTLE_MAX;
     loop {
         match ask() {
@@ -315,7 +315,7 @@ fn patiently<T>(mut ask: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<T>
 }
 
 /// That a node is down, silent or no leader any more passes; all else is an error. Pauses then.
-fn passing(result: anyhow::Result<()>) -> anyhow::Result<()> {
+pub(super) fn passing(result: anyhow::Result<()>) -> anyhow::Result<()> {
     let Err(error) = result else { return Ok(()) };
     thread::sleep(PAUSE);
     let is_refused = error.downcast_ref::<Refused>().is_some_and(|refused| {

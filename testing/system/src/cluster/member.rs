@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 
+use crate::cluster::clock::Clock;
 use crate::cluster::network::Place;
 use crate::power::{Cut, Disk};
 
@@ -46,6 +47,8 @@ pub struct Layout {
     pub have_disks: bool,
     /// Whether their links can be made bad (`network::Quality`).
     pub have_cables: bool,
+    /// Whether each has a wall clock of its own (`clock`).
+    pub have_clocks: bool,
 }
 
 /// A node that may run or not. Dropping it kills the process.
@@ -58,6 +61,8 @@ pub struct Member {
     child: Option<Child>,
     /// A disk of its own, where the drill is about that.
     disk: Option<Disk>,
+    /// The same for its wall clock.
+    clock: Option<Clock>,
 }
 
 /// Where a node listens for clients.
@@ -69,13 +74,19 @@ impl Layout {
     /// All nodes run, and each is controller and broker.
     pub fn combined(nodes: u8) -> Self {
         let (only_controllers, spares) = (0, 0);
-        let (have_disks, have_cables) = (false, false);
-        Self { nodes, voters: nodes, only_controllers, spares, have_disks, have_cables }
+        let (have_disks, have_cables, have_clocks) = (false, false, false);
+        let voters = nodes;
+        Self { nodes, voters, only_controllers, spares, have_disks, have_cables, have_clocks }
     }
 
     /// The ids of the brokers that run at first.
     pub fn brokers(self) -> impl Iterator<Item = u8> {
         self.only_controllers + 1..=self.nodes - self.spares
+    }
+
+    /// The ids of those that do not run at first.
+    pub fn spares(self) -> impl Iterator<Item = u8> {
+        self.nodes - self.spares + 1..=self.nodes
     }
 
     /// How many replicas a partition has.
@@ -93,7 +104,8 @@ impl Member {
         let folder = folder.join(format!("node{id}"));
         fs::create_dir_all(&folder)?;
         let disk = layout.have_disks.then(|| Disk::of_size(&folder, DISK_BYTES)).transpose()?;
-        let member = Self { kind: kind.clone(), id, layout, folder, child: None, disk };
+        let clock = layout.have_clocks.then(|| Clock::new(&folder)).transpose()?;
+        let member = Self { kind: kind.clone(), id, layout, folder, child: None, disk, clock };
         fs::create_dir(member.data())?;
         fs::write(member.properties_file(), member.properties())?;
         member.format()?;
@@ -136,9 +148,13 @@ impl Member {
              default.replication.factor={copies}\n\
              offsets.topic.replication.factor={copies}\n\
              offsets.topic.num.partitions=5\n\
+             {often}\
              group.initial.rebalance.delay.ms=0\n",
             id = self.id,
             voters = voters.collect::<Vec<_>>().join(","),
+            // Else nobody would look at the clock in time.
+            often =
+                if self.clock.is_some() { "log.retention.check.interval.ms=1000\n" } else { "" },
             data = self.data().display(),
             in_sync = copies.div_ceil(2),
         )
@@ -183,6 +199,9 @@ impl Member {
                 command
             }
         };
+        if let Some(clock) = &self.clock {
+            command.envs(clock.environment());
+        }
         command.arg(self.properties_file()).stdin(Stdio::null());
         command.stdout(output.try_clone()?).stderr(output);
         self.child = Some(command.spawn().with_context(|| format!("cannot run {command:?}"))?);
@@ -270,6 +289,14 @@ impl Member {
     /// If it was not given one.
     pub fn disk(&self) -> anyhow::Result<&Disk> {
         self.disk.as_ref().with_context(|| format!("node {} has no disk of its own", self.id))
+    }
+
+    /// Its own wall clock.
+    ///
+    /// # Errors
+    /// If it was not given one.
+    pub fn clock(&self) -> anyhow::Result<&Clock> {
+        self.clock.as_ref().with_context(|| format!("node {} has no clock of its own", self.id))
     }
 
     /// Takes the power from its disk and from itself. What is left is there at once: it may start.

@@ -325,6 +325,45 @@ fn a_node_whose_metadata_disk_fails_stops_with_the_reason() -> anyhow::Result<()
 }
 
 #[test]
+fn a_node_without_inodes_serves_what_it_has_and_takes_topics_once_some_are_free()
+-> anyhow::Result<()> {
+    const INODES: u32 = 300;
+    if !can_mount() {
+        eprintln!("skipped: no right to mount");
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let volume = Volume::with_inodes(folder.path(), INODES)?;
+    let data = volume.path.join("data").display().to_string();
+    let spec = NodeSpec::new(folder.path())?.with("log.dirs", &data);
+    let node = volume.mounted_by(spec).start()?;
+    let mut client = Client::connect(node.address())?;
+    let mut topic = Topic::create(&mut client, "t")?;
+    topic.produce_some(&mut client)?;
+    // All inodes that are left, at once: topics would come to their end in their own way each.
+    volume.act(&node, "mkdir many; i=0; while touch many/$i 2>&-; do i=$((i + 1)); done")?;
+    topic.produce_some(&mut client)?;
+    _ = client.create_topic("more", 1, &[]);
+    topic.produce_some(&mut client)?;
+    volume.act(&node, "rm -r many")?;
+    let mut attempts = 0;
+    wait_for("a topic that takes records", NOTICED_MAX, || {
+        attempts += 1;
+        let name = format!("later-{attempts}");
+        let batch = || {
+            let mut batch = BatchBuilder::new(Compression::None);
+            batch.append(1_700_000_000_000, None, Some(b"v"), &[]);
+            batch.build()
+        };
+        _ = client.create_topic(&name, 1, &[]);
+        Ok(client.produce(&name, 0, batch()).is_ok())
+    })?;
+    topic.verify(&mut client)?;
+    ensure!(node.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn a_node_without_descriptors_keeps_some_for_its_files() -> anyhow::Result<()> {
     const LIMIT: usize = 200;
     let folder = tempfile::tempdir()?;

@@ -4,9 +4,22 @@ use std::thread;
 use std::time::Duration;
 
 use crate::cluster::Cluster;
+use crate::cluster::flow::Flow;
 
 /// Long enough for every producer to meet it.
 const FULL_FOR: Duration = Duration::from_secs(5);
+/// A disk that hangs once for so many milliseconds, and then is well.
+pub(super) const ONCE: Hangs = Hangs { times: 1, hang_ms: 15_000, rest_ms: 0 };
+/// A disk that is slow: most calls meet it when it hangs.
+pub(super) const ALL_THE_TIME: Hangs = Hangs { times: 60, hang_ms: 200, rest_ms: 50 };
+
+/// How often a disk hangs, how long, and how long it is well in between.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hangs {
+    pub times: u32,
+    pub hang_ms: u32,
+    pub rest_ms: u32,
+}
 
 impl Cluster {
     /// These nodes lose power at once, and come back.
@@ -22,6 +35,14 @@ impl Cluster {
         thread::sleep(FULL_FOR);
         self.member(leader).disk()?.make_room()?;
         self.member(leader).revive()
+    }
+
+    /// Whoever writes to the disk of the leader waits, and cannot even be killed. That somebody takes
+    /// over meanwhile is not asked: Kafka's leader keeps its session, and the partition waits.
+    pub(super) fn hang(&mut self, leader: u8, hangs: Hangs, flow: &Flow) -> anyhow::Result<()> {
+        let Hangs { times, hang_ms, rest_ms } = hangs;
+        self.member(leader).disk()?.hang(times, hang_ms, rest_ms)?;
+        self.get_on(flow)
     }
 
     /// A follower comes back with an empty disk.

@@ -1,10 +1,19 @@
-//! Drills of processes: killed, stopped, paused, and started as another version.
+//! Drills of processes: killed, stopped, paused, started as another version, with clocks that jump.
+
+use std::thread;
+use std::time::Duration;
 
 use crate::client::admin::describe_quorum;
-use crate::cluster::Cluster;
 use crate::cluster::drill::{Plan, TOPIC};
 use crate::cluster::flow::Flow;
 use crate::cluster::member::Kind;
+use crate::cluster::{CALM_MAX, Cluster};
+use crate::process::wait_for;
+
+const YEAR_SECONDS: i64 = 365 * DAY_SECONDS;
+const DAY_SECONDS: i64 = 24 * 60 * 60;
+/// Some looks at what is too old, and more than a heartbeat.
+const CLOCK_PAUSE: Duration = Duration::from_secs(4);
 
 impl Cluster {
     /// A node is killed; once the others get on, it is started.
@@ -75,11 +84,28 @@ impl Cluster {
         self.member(active).kill()?;
         self.get_on(flow)?;
         // Only another active controller can tell of itself.
-        crate::process::wait_for("another controller", crate::cluster::CALM_MAX, || {
+        wait_for("another controller", CALM_MAX, || {
             let found = describe_quorum(broker);
             Ok(found.is_ok_and(|quorum| quorum.leader_id != i32::from(active)))
         })?;
         self.member(active).start()
+    }
+
+    /// No clock is to be believed: neither data nor sessions may depend on it. Kafka deletes what is
+    /// too old by such a clock.
+    pub(super) fn step_clocks(&mut self, leader: u8, flow: &Flow) -> anyhow::Result<()> {
+        for seconds in [YEAR_SECONDS, -DAY_SECONDS, 0] {
+            self.member(leader).clock()?.step(seconds)?;
+            thread::sleep(CLOCK_PAUSE);
+            self.get_on(flow)?;
+        }
+        for seconds in [YEAR_SECONDS, -DAY_SECONDS, 0] {
+            let mut ids = self.network.nodes();
+            ids.try_for_each(|id| self.member(id).clock()?.step(seconds))?;
+            thread::sleep(CLOCK_PAUSE);
+            self.get_on(flow)?;
+        }
+        Ok(())
     }
 
     fn restart(&mut self, id: u8) -> anyhow::Result<()> {
