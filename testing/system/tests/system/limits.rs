@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use protocol::ApiKey;
-use protocol::messages::fetch::FetchResponse;
 use records::{BatchBuilder, Compression};
 use thalweg_system::client::{Client, FETCH_VERSION, fetch_request};
 use thalweg_system::process::{Node, NodeSpec, wait_for};
@@ -108,13 +107,29 @@ fn a_request_larger_than_the_limit_closes_its_connection_alone() -> anyhow::Resu
 #[test]
 fn readers_that_do_not_read_cost_bounded_memory_and_nobody_else_waits() -> anyhow::Result<()> {
     const READERS: usize = 100;
+    const ASKED_EACH: usize = 3;
     const GROWTH_BYTES_MAX: u64 = 256 << 20;
     let folder = tempfile::tempdir()?;
     let node = start(&folder, &[("queued.max.request.bytes", "16777216")])?;
     let mut client = admitted(node.address())?;
-    fill_slow_topic(&mut client)?;
+    client.create_topic("slow", 1, &[("retention.ms", "-1")])?;
+    for _ in 0..8 {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(1_700_000_000_000, None, Some(&[b'x'; 900_000]), &[]);
+        client.produce("slow", 0, batch.build())?;
+    }
     let before = node.resident_bytes_peak()?;
-    let _readers = readers_that_do_not_read(node.address(), READERS)?;
+    let mut readers = Vec::new();
+    for number in 0..READERS {
+        let mut reader = Connection::open(node.address())?;
+        // From the beginning the kernel sends the file; from within, the node has to read it.
+        let from = i64::from(number % 2 == 1);
+        for _ in 0..ASKED_EACH {
+            reader.send(ApiKey::Fetch, FETCH_VERSION, &fetch_request("slow", 0, from))?;
+        }
+        readers.push(reader);
+    }
+    thread::sleep(SILENCE);
     let growth = node.resident_bytes_peak()? - before;
     println!("{READERS} readers that do not read: {} KiB more", growth >> 10);
     let begun = Instant::now();
@@ -123,71 +138,6 @@ fn readers_that_do_not_read_cost_bounded_memory_and_nobody_else_waits() -> anyho
     ensure!(growth < GROWTH_BYTES_MAX, "{growth} bytes\n{}", node.output());
     ensure!(waited < NOTICED_MAX, "a good client waits for {waited:?}");
     Ok(())
-}
-
-/// The kernel ends a node that wants more memory than its cgroup has.
-#[test]
-fn a_node_lives_on_within_its_memory_when_1000_readers_want_much() -> anyhow::Result<()> {
-    const READERS: usize = 1_000;
-    const LIMIT_BYTES: u64 = 256 << 20;
-    const CGROUPS: &str = "/sys/fs/cgroup/memory";
-    let probe = format!("{CGROUPS}/thalweg-probe-{}", std::process::id());
-    let may = std::fs::create_dir(&probe).and_then(|()| std::fs::remove_dir(&probe));
-    if let Err(error) = may {
-        eprintln!("skipped: no memory cgroup can be made in {CGROUPS}: {error}");
-        return Ok(());
-    }
-    let folder = tempfile::tempdir()?;
-    // The node's own limit is for machines with more.
-    let mut spec = NodeSpec::new(folder.path())?.with("queued.max.request.bytes", "67108864");
-    // The shell becomes the node, so its id is the node's.
-    spec.prelude = format!(
-        "g={CGROUPS}/thalweg-$$; mkdir $g && echo {LIMIT_BYTES} > $g/memory.limit_in_bytes && \
-         echo $$ > $g/cgroup.procs || exit 99\n"
-    );
-    let node = spec.start()?;
-    let cgroup = format!("{CGROUPS}/thalweg-{}", node.pid());
-    let mut client = admitted(node.address())?;
-    fill_slow_topic(&mut client)?;
-    let readers = readers_that_do_not_read(node.address(), READERS)?;
-    client.topics()?;
-    // Those who do read get all that they asked for.
-    for mut reader in readers.into_iter().step_by(100) {
-        let answer: FetchResponse = reader.receive(ApiKey::Fetch, FETCH_VERSION)?;
-        ensure!(answer.error_code == 0, "{}", answer.error_code);
-    }
-    println!("{READERS} readers: {} KiB resident at most", node.resident_bytes_peak()? >> 10);
-    ensure!(node.stop()?.success());
-    std::fs::remove_dir(cgroup)?;
-    Ok(())
-}
-
-/// Nearly 8 MiB of records, which one answer may have all of.
-fn fill_slow_topic(client: &mut Client) -> anyhow::Result<()> {
-    client.create_topic("slow", 1, &[("retention.ms", "-1")])?;
-    for _ in 0..8 {
-        let mut batch = BatchBuilder::new(Compression::None);
-        batch.append(1_700_000_000_000, None, Some(&[b'x'; 900_000]), &[]);
-        client.produce("slow", 0, batch.build())?;
-    }
-    Ok(())
-}
-
-/// Each has asked for all of the topic three times.
-fn readers_that_do_not_read(at: SocketAddr, readers: usize) -> anyhow::Result<Vec<Connection>> {
-    const ASKED_EACH: usize = 3;
-    let connections = (0..readers).map(|number| {
-        let mut reader = Connection::open(at)?;
-        // From the beginning the kernel sends the file; from within, the node has to read it.
-        let from = i64::from(number % 2 == 1);
-        for _ in 0..ASKED_EACH {
-            reader.send(ApiKey::Fetch, FETCH_VERSION, &fetch_request("slow", 0, from))?;
-        }
-        Ok(reader)
-    });
-    let connections = connections.collect::<anyhow::Result<_>>()?;
-    thread::sleep(SILENCE);
-    Ok(connections)
 }
 
 #[test]
