@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use protocol::ApiKey;
-use protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
 use protocol::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use protocol::messages::produce::ProduceRequest;
 use records::{Batch, BatchBuilder, Compression, DecompressLimits, split_batches};
@@ -243,13 +242,7 @@ fn a_topic_can_be_deleted_on_a_full_disk_and_makes_room() -> anyhow::Result<()> 
     topic.produce_some(&mut client)?;
     volume.fill(&node)?;
     topic.produce_until_refused(&mut client)?;
-    let question = DeleteTopicsRequest {
-        topic_names: vec!["large".to_owned()],
-        timeout_ms: 10_000,
-        ..Default::default()
-    };
-    let answer: DeleteTopicsResponse = client.connection.ask(ApiKey::DeleteTopics, 5, &question)?;
-    ensure!(answer.responses[0].error_code == 0, "{answer:?}\n{}", node.output());
+    client.delete_topic("large")?;
     let again = || Ok(code(topic.produce(&mut client, 1000))?.is_none());
     wait_for("records to be taken again", NOTICED_MAX, again)?;
     topic.produce_some(&mut client)?;
@@ -350,13 +343,10 @@ fn a_node_without_inodes_serves_what_it_has_and_takes_topics_once_some_are_free(
     wait_for("a topic that takes records", NOTICED_MAX, || {
         attempts += 1;
         let name = format!("later-{attempts}");
-        let batch = || {
-            let mut batch = BatchBuilder::new(Compression::None);
-            batch.append(1_700_000_000_000, None, Some(b"v"), &[]);
-            batch.build()
-        };
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(1_700_000_000_000, None, Some(b"v"), &[]);
         _ = client.create_topic(&name, 1, &[]);
-        Ok(client.produce(&name, 0, batch()).is_ok())
+        Ok(client.produce(&name, 0, batch.build()).is_ok())
     })?;
     topic.verify(&mut client)?;
     ensure!(node.stop()?.success());
