@@ -281,9 +281,15 @@ impl Client {
     /// The broker that coordinates a group; asked for again once [`Client::forget_coordinator`]
     /// was called.
     pub(crate) async fn coordinator(&self, group: &str) -> Result<i32, ClientError> {
-        if let Some(id) = self.state().coordinators.get(group) {
-            return Ok(*id);
+        let known = self.state().coordinators.get(group).copied();
+        match known {
+            Some(id) => Ok(id),
+            None => self.find_coordinator(group).await,
         }
+    }
+
+    /// The broker that coordinates a group now.
+    pub(crate) async fn find_coordinator(&self, group: &str) -> Result<i32, ClientError> {
         let request = FindCoordinatorRequest {
             key_type: 0,
             coordinator_keys: vec![group.to_owned()],

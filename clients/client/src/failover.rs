@@ -7,15 +7,17 @@
 //! Not here: what is sent again afterwards (`producer`, `consumer`).
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::{ApiKey, Message};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use types::TopicPartition;
 
-use crate::cluster::Client;
+use crate::cluster::{Client, Lane};
 use crate::connection::Connection;
 use crate::error::ClientError;
 
@@ -87,6 +89,34 @@ impl Client {
         }
     }
 
+    /// Asks a group's coordinator, unless others name another one while its answer is overdue.
+    pub(crate) async fn call_coordinator<Q: Message, R: Message>(
+        &self,
+        (group, lane): (&str, Lane),
+        (api, versions): (ApiKey, RangeInclusive<i16>),
+        request: &Q,
+        limit: Duration,
+    ) -> Result<R, ClientError> {
+        let broker = self.coordinator(group).await?;
+        let mut call = pin!(async {
+            let connection = self.connection(Some(broker), lane).await?;
+            connection.call(api, &versions, request, limit).await
+        });
+        loop {
+            if let Ok(answer) = timeout(OVERDUE, &mut call).await {
+                return answer;
+            }
+            let other = async { self.find_coordinator(group).await.is_ok_and(|id| id != broker) };
+            tokio::select! {
+                biased;
+                answer = &mut call => return answer,
+                has_moved = other => if has_moved {
+                    return Err(self.leave_silent(broker, lane, api));
+                }
+            }
+        }
+    }
+
     /// Asks who leads. Whoever waits for the same topic shares the answer.
     async fn look_again(&self, led: &Led) {
         let topics: BTreeSet<_> =
@@ -134,7 +164,7 @@ impl Client {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use protocol::ApiKey;
+    use protocol::messages::delete_groups::{DeletableGroupResult, DeleteGroupsResponse};
     use protocol::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
     use protocol::messages::init_producer_id::InitProducerIdResponse;
     use protocol::messages::produce::{
@@ -145,7 +175,7 @@ mod tests {
     use types::Uuid;
 
     use super::*;
-    use crate::testing::{Script, metadata, run, serve_all, versions};
+    use crate::testing::{Script, coordinator, metadata, run, serve_all, versions};
     use crate::{ClientSettings, ConsumerSettings, ProducerRecord, ProducerSettings, StartAt};
 
     const ID: [u8; 16] = [7; 16];
@@ -182,12 +212,15 @@ mod tests {
             if id == 1 && has_moved {
                 return vec![];
             }
+            let (leader, epoch) = if has_moved { (2, 6) } else { (1, 5) };
             vec![match request.api {
                 ApiKey::ApiVersions => versions(request),
-                ApiKey::Metadata => {
-                    let (leader, epoch) = if has_moved { (2, 6) } else { (1, 5) };
-                    request.answer(&metadata(&ports, leader, epoch))
+                ApiKey::Metadata => request.answer(&metadata(&ports, leader, epoch)),
+                ApiKey::FindCoordinator => {
+                    let port = if has_moved { ports[1] } else { ports[0] };
+                    request.answer(&coordinator(leader, port))
                 }
+                ApiKey::DeleteGroups => request.answer(&deleted()),
                 ApiKey::InitProducerId => request.answer(&InitProducerIdResponse::default()),
                 ApiKey::Produce => request.answer(&produced()),
                 ApiKey::Fetch => request.answer(&fetched()),
@@ -220,6 +253,19 @@ mod tests {
             ..Default::default()
         };
         FetchResponse { responses: vec![topic], ..Default::default() }
+    }
+
+    fn deleted() -> DeleteGroupsResponse {
+        let result = DeletableGroupResult { group_id: "g".to_owned(), ..Default::default() };
+        DeleteGroupsResponse { results: vec![result], ..Default::default() }
+    }
+
+    #[test]
+    fn a_coordinator_that_says_nothing_is_left_once_others_name_another() {
+        run(async {
+            let client = cluster(ApiKey::DeleteGroups).await;
+            client.admin().delete_group("g").await.unwrap();
+        });
     }
 
     #[test]

@@ -118,16 +118,7 @@ fn usual(request: &Request, port: u16) -> Option<Action> {
     let action = match request.api {
         ApiKey::ApiVersions => versions(request),
         ApiKey::Metadata => request.answer(&metadata(&[port], 1, 0)),
-        ApiKey::FindCoordinator => {
-            let coordinator = Coordinator {
-                node_id: 1,
-                host: "127.0.0.1".to_owned(),
-                port: port.into(),
-                ..Default::default()
-            };
-            let coordinators = vec![coordinator];
-            request.answer(&FindCoordinatorResponse { coordinators, ..Default::default() })
-        }
+        ApiKey::FindCoordinator => request.answer(&coordinator(1, port)),
         _ => return None,
     };
     Some(action)
@@ -143,6 +134,13 @@ pub(crate) fn versions(request: &Request) -> Action {
     };
     let api_keys = ApiKey::ALL.into_iter().map(row).collect();
     request.answer(&ApiVersionsResponse { api_keys, ..Default::default() })
+}
+
+/// Who coordinates all groups.
+pub(crate) fn coordinator(node_id: i32, port: u16) -> FindCoordinatorResponse {
+    let host = "127.0.0.1".to_owned();
+    let found = Coordinator { node_id, host, port: port.into(), ..Default::default() };
+    FindCoordinatorResponse { coordinators: vec![found], ..Default::default() }
 }
 
 /// Brokers with ids from 1 on, and who of them leads the one partition of topic `t`.

@@ -63,11 +63,9 @@ impl Admin {
     ) -> Result<T, ClientError> {
         let mut retry = self.client.retry();
         loop {
-            let answer = async {
-                let broker = self.client.coordinator(group).await?;
-                let lane = Lane::General;
-                self.client.call_broker(broker, lane, api, versions.clone(), request).await
-            };
+            let (whom, limit) = ((group, Lane::General), self.client.request_timeout());
+            let asked = (api, versions.clone());
+            let answer = self.client.call_coordinator(whom, asked, request, limit);
             let error = match answer.await.and_then(&read) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,

@@ -30,9 +30,8 @@ pub(crate) async fn commit(
         let instance = instance.clone().filter(|_| id != NO_GENERATION);
         let request = commit_request(group, id, &member, instance, offsets);
         let answer = async {
-            let broker = client.coordinator(group).await?;
-            let lane = Lane::General;
-            let call = client.call_broker(broker, lane, api, 7..=9, &request);
+            let (whom, limit) = ((group, Lane::General), client.request_timeout());
+            let call = client.call_coordinator(whom, (api, 7..=9), &request, limit);
             let answer: OffsetCommitResponse = call.await?;
             commit_results(group, answer)
         };

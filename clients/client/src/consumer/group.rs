@@ -398,9 +398,8 @@ impl Member {
         request: &Q,
         limit: Duration,
     ) -> Result<R, ClientError> {
-        let broker = self.client.coordinator(&self.group).await?;
-        let connection = self.client.connection(Some(broker), Lane::Group).await?;
-        connection.call(api, &versions, request, limit).await
+        let whom = (self.group.as_str(), Lane::Group);
+        self.client.call_coordinator(whom, (api, versions), request, limit).await
     }
 
     fn check(&self, api: ApiKey, code: i16) -> Result<(), ClientError> {
