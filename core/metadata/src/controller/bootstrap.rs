@@ -5,7 +5,7 @@ use protocol::internal::metadata::{
 };
 
 use super::{Context, MIN_ISR};
-use crate::features::{ELR_VERSION, FEATURES, KRAFT_VERSION, METADATA_VERSION};
+use crate::features::{ELR_VERSION, FEATURES, KRAFT_VERSION, METADATA_VERSION, feature};
 use crate::image::ConfigResource;
 use crate::record::MetadataRecord;
 
@@ -40,5 +40,20 @@ pub fn bootstrap_records(context: &Context<'_>) -> Vec<MetadataRecord> {
         records.push(record.into());
     }
     records.push(EndTransactionRecord::default().into());
+    records
+}
+
+/// What a tool has formatted a new cluster with, less the levels of features that are not served:
+/// Kafka's tool takes the highest of each, nobody has used them yet, and no node of this build could
+/// come in.
+pub fn formatted_records(mut records: Vec<MetadataRecord>) -> Vec<MetadataRecord> {
+    for record in &mut records {
+        if let MetadataRecord::FeatureLevel(record) = record
+            && record.name != METADATA_VERSION
+            && let Some(feature) = feature(&record.name)
+        {
+            record.feature_level = record.feature_level.min(feature.served);
+        }
+    }
     records
 }

@@ -2,7 +2,7 @@
 
 use protocol::internal::metadata::FeatureLevelRecord;
 use protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
-use thalweg_metadata::controller::{FeatureUpdate, update_features};
+use thalweg_metadata::controller::{FeatureUpdate, formatted_records, update_features};
 use thalweg_metadata::features;
 use thalweg_metadata::image::ConfigResource;
 use types::{BrokerId, ErrorCode};
@@ -51,6 +51,18 @@ fn new_cluster_has_the_served_levels() {
     assert_eq!(levels, expected);
     assert_eq!(features::finalized(world.image(), 1).last().unwrap().0, "kraft.version");
     assert_eq!(features::finalized(world.image(), 0).len(), 3);
+}
+
+#[test]
+fn a_format_by_kafka_begins_at_the_served_levels() {
+    let level = |name: &str, feature_level| {
+        FeatureLevelRecord { name: name.to_owned(), feature_level, ..Default::default() }.into()
+    };
+    let made =
+        vec![level("metadata.version", 29), level("share.version", 1), level("group.version", 1)];
+    let expected =
+        [level("metadata.version", 29), level("share.version", 0), level("group.version", 1)];
+    assert_eq!(formatted_records(made), expected);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the driver does while this node leads: it decides, begins an epoch, and keeps an idle log
 //! moving. Not here: who leads (`core/raft`), what is decided (`core/metadata`).
 
-use ::metadata::controller::{Context, bootstrap_records};
+use ::metadata::controller::{Context, bootstrap_records, formatted_records};
 use ::metadata::{Loader, MetadataRecord, batches};
 use anyhow::Context as _;
 use protocol::internal::metadata::{AbortTransactionRecord, NoOpRecord};
@@ -97,7 +97,7 @@ impl Driver {
             let Desk { rng, fixed, node } = &mut self.desk;
             let context = Context { rng, fixed, node: *node };
             let made = || bootstrap_records(&context);
-            let records = self.formatted.clone().unwrap_or_else(made);
+            let records = self.formatted.clone().map_or_else(made, formatted_records);
             let mut loader = Loader::new(self.images.deciding().clone());
             for record in &records {
                 loader.apply(record).context("the first records of the cluster do not fit")?;
