@@ -1,10 +1,15 @@
 """Three nodes of either kind in one cluster on loopback, and what happens to them."""
+import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
+
+from confluent_kafka.admin import NewTopic
 
 import loads
 from machine import touch
@@ -17,6 +22,11 @@ FAILOVER_S = 24
 RATE = 1000
 IDLE_PARTITIONS = 1000
 IDLE_S = 10
+# Created as so many topics: a controller takes only so many records in one decision.
+MANY_TOPICS, MANY_PARTITIONS = 10, 1000
+MANY_USABLE_S = 600
+CREATE_TOPICS_KEY, CREATE_TOPICS_VERSION = 19, 2
+CONTROLLER_S = 60
 # Three cold JVMs on two cores spend their time compiling: the first seconds cost twenty times what later ones do.
 # So a load runs again and again, until two successive runs cost nearly the same.
 SETTLED = 0.15
@@ -222,3 +232,55 @@ def idle(cluster):
     figures = {"resident_mib": cluster.resident_mib(), "cores": (cluster.cpu_s() - before) / IDLE_S}
     loads.drop_topic(cluster, topic)
     return figures
+
+
+def many(cluster):
+    """10,000 partitions with three replicas each: how long until all can be used, and what a lost controller costs then."""
+    client, names, began = loads.admin(cluster), [f"many-{at}-{time.time_ns()}" for at in range(MANY_TOPICS)], time.time()
+    before = cluster.cpu_s()
+    for name in names:
+        topic = NewTopic(name, MANY_PARTITIONS, NODES)
+        client.create_topics([topic], request_timeout=CONTROLLER_S)[name].result()
+    figures = {"acknowledged_ms": (time.time() - began) * 1000}
+    for name in names:
+        loads.wait_until_usable(client, name, MANY_PARTITIONS, MANY_USABLE_S)
+    figures.update(usable_ms=(time.time() - began) * 1000, cpu_s=cluster.cpu_s() - before)
+    time.sleep(IDLE_S)
+    figures["failover_ms"] = lose_controller(cluster)
+    cluster.revive()
+    for name in names:
+        loads.drop_topic(cluster, name)
+    return figures
+
+
+def lose_controller(cluster):
+    """Milliseconds from SIGKILL of the active controller until another one has created a topic."""
+    ask = [os.environ["THALWEG_BIN"], "cluster", "quorum", "--output", "json", "--bootstrap-server", ",".join(cluster.addresses)]
+    quorum = json.loads(subprocess.run(ask, check=True, capture_output=True, text=True).stdout)
+    lost = quorum["leader_id"]
+    survivor = next(port for id, port in cluster.ports.items() if id != lost)
+    os.kill(dict(cluster.pids())[lost], signal.SIGKILL)
+    began = time.time()
+    while not creates_topic(survivor, f"after-{time.time_ns()}"):
+        if time.time() > began + CONTROLLER_S:
+            raise TimeoutError("no other controller creates a topic")
+        time.sleep(0.01)
+    return (time.time() - began) * 1000
+
+
+def creates_topic(port, name):
+    """Asks one broker, as it is: a client library would go about its own retries."""
+    text = lambda value: struct.pack(">h", len(value)) + value.encode()
+    topic = text(name) + struct.pack(">ihii", 1, 1, 0, 0)
+    body = struct.pack(">hhi", CREATE_TOPICS_KEY, CREATE_TOPICS_VERSION, 1) + text("bench")
+    body += struct.pack(">i", 1) + topic + struct.pack(">i?", 1000 * CONTROLLER_S, False)
+    try:
+        with socket.create_connection(("127.0.0.1", port), CONTROLLER_S) as stream:
+            stream.sendall(struct.pack(">i", len(body)) + body)
+            read = stream.makefile("rb").read
+            answer = read(struct.unpack(">i", read(4))[0])
+    except (OSError, struct.error):
+        return False
+    # Correlation id, throttle time, one topic, its name, the error code.
+    (error,) = struct.unpack_from(">h", answer, 12 + 2 + len(name))
+    return error == 0

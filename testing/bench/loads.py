@@ -45,14 +45,19 @@ def make_topic(node, name, partitions, configs=None):
     client = admin(node)
     topic = NewTopic(name, partitions, node.replicas, config={"retention.ms": "-1", **(configs or {})})
     client.create_topics([topic], request_timeout=60)[name].result()
-    left, end = list(range(partitions)), time.time() + USABLE_S
+    wait_until_usable(client, name, partitions)
+    return name
+
+
+def wait_until_usable(client, name, partitions, wait_s=USABLE_S):
+    """Until each partition of a topic answers."""
+    left, end = list(range(partitions)), time.time() + wait_s
     while left:
         asked = client.list_offsets({TopicPartition(name, at): OffsetSpec.latest() for at in left}, request_timeout=60)
         left = [one.partition for one, future in asked.items() if future.exception() is not None]
         if left and time.time() > end:
             raise TimeoutError(f"{len(left)} partitions of {name} cannot be used")
         time.sleep(0.05)
-    return name
 
 
 def drop_topic(node, name):

@@ -123,6 +123,11 @@ def cluster_groups():
             Row("rate, the same", "MB/s", "mbps", 3, more_is_better=True),
             Row("end to end with 3 replicas at 1,000/s: p99", "ms", "p99", 1 / 3),
         ], is_cluster=True),
+        Group("cluster many", cluster.many, [
+            Row("create 10,000 partitions with 3 replicas, until all can be used", "ms", "usable_ms", 1 / 5),
+            Row("the same: all brokers", "s", "cpu_s", 1 / 5),
+            Row("kill -9 of the active controller with 10,000 partitions: until a topic is created", "ms", "failover_ms", 1 / 4),
+        ], is_cluster=True, disk_gb=10),
         Group("cluster kill", cluster.failover("kill"), [
             Row("kill -9 of the leader: longest time without an acknowledgement", "ms", "longest_ack_gap", 1500 / 9000),
         ], mode="sync", is_cluster=True),

@@ -64,6 +64,12 @@ impl Peer {
         }
     }
 
+    /// All that this connection will ask for is known to lead to `shard`: it moves there as soon as
+    /// it rests. Gives whether it does; each connection only once.
+    pub fn belongs_to(&self, shard: usize) -> bool {
+        self.pull.decide_for(shard)
+    }
+
     /// The shard holds something for this connection that does not go with it.
     pub fn stays(&self) {
         self.pull.stays.set(true);
@@ -107,6 +113,15 @@ impl Pull {
         self.votes.set(votes);
     }
 
+    fn decide_for(&self, shard: usize) -> bool {
+        let is_open = self.moves == 0 && self.votes.get() < VOTES_TO_MOVE && !self.stays.get();
+        if is_open {
+            self.shard.set(shard);
+            self.votes.set(VOTES_TO_MOVE);
+        }
+        is_open
+    }
+
     fn vote_to_stay(&self) {
         self.votes.set(self.votes.get().saturating_sub(1));
     }
@@ -126,6 +141,16 @@ mod tests {
             });
             assert_eq!(needed, Some(expected), "after {moves}");
         }
+    }
+
+    #[test]
+    fn a_connection_is_told_once_where_it_belongs() {
+        let pull = Pull::default();
+        pull.vote_for(1);
+        assert!(pull.decide_for(2));
+        assert_eq!(pull.won_by(), Some(2));
+        assert!(!pull.decide_for(1), "it is about to move");
+        assert!(!Pull::after(1).decide_for(2), "it has moved");
     }
 
     #[test]

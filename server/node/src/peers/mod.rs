@@ -1,8 +1,9 @@
 //! The way to other nodes: connections that this node opens.
 //!
-//! One thread serves them all, so that neither shards nor the controller wait for a socket. A
-//! [`Link`] is one connection to one address, opened when something is first sent and opened again
-//! when it has broken; whoever must not wait behind another's requests takes a link of its own.
+//! One thread serves them, so that neither shards nor the controller wait for a socket, except for
+//! those on which a shard copies records, which it serves itself. A [`Link`] is one connection to
+//! one address, opened when something is first sent and opened again when it has broken; whoever
+//! must not wait behind another's requests takes a link of its own.
 //! Requests of a link are pipelined, in the order they were given. Each gets one answer, an error
 //! included; nothing is sent twice, since only the caller knows whether that is safe.
 //!
@@ -113,6 +114,28 @@ impl Peers {
     /// # Errors
     /// [`PeerError::Secured`] where TLS or SASL is spoken.
     pub fn link(&self, endpoint: &Endpoint, options: &LinkOptions) -> Result<Link, PeerError> {
+        let (link, serve) = self.prepare(endpoint, options)?;
+        self.runtime.spawn(serve);
+        Ok(link)
+    }
+
+    /// As [`Peers::link`], but served by the runtime that this is called on: for much that goes to
+    /// and fro, where waking another thread each time would cost more than the socket.
+    ///
+    /// # Errors
+    /// [`PeerError::Secured`] where TLS or SASL is spoken.
+    pub fn link_here(&self, endpoint: &Endpoint, options: &LinkOptions) -> Result<Link, PeerError> {
+        let (link, serve) = self.prepare(endpoint, options)?;
+        tokio::task::spawn_local(serve);
+        Ok(link)
+    }
+
+    /// A link and what serves it.
+    fn prepare(
+        &self,
+        endpoint: &Endpoint,
+        options: &LinkOptions,
+    ) -> Result<(Link, impl Future<Output = ()> + Send + 'static), PeerError> {
         let address: Arc<str> = format!("{}:{}", endpoint.host, endpoint.port).into();
         if endpoint.protocol != SecurityProtocol::Plaintext {
             return Err(PeerError::Secured { address, protocol: endpoint.protocol.name() });
@@ -121,8 +144,8 @@ impl Peers {
         let (ended, ends) = watch::channel(());
         let target = self.target(endpoint, options);
         let rng = Rng::new(self.seeds.fetch_add(1, Ordering::Relaxed));
-        self.runtime.spawn(link::run(target, queue, ended, rng));
-        Ok(Link { requests, address, request_timeout: options.request_timeout, ends })
+        let link = Link { requests, address, request_timeout: options.request_timeout, ends };
+        Ok((link, link::run(target, queue, ended, rng)))
     }
 
     /// Whether somebody serves at `endpoint`: a connection of its own is opened and ApiVersions asked.

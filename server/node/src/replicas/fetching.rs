@@ -1,5 +1,6 @@
 //! One leader's broker: asks it for all that is followed from it, again and again.
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use protocol::messages::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, ForgottenTopic, ReplicaState,
 };
 use replication::{FetchPlan, TopicIdPartition, Want};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use types::{BrokerId, Uuid};
 
 use super::{Pair, answers, state_of};
@@ -32,8 +33,9 @@ pub(super) type Connected = Option<(Endpoint, Link)>;
 pub(super) async fn run(shard: Rc<Shard>, leader: BrokerId, pair: Rc<Pair>) {
     let mut connected: Connected = None;
     let mut told = false;
+    let mut alarm = pin!(sleep(DISK_MAX));
     loop {
-        wait_for_disk(&pair).await;
+        wait_for_disk(&pair, alarm.as_mut()).await;
         let plan = pair.fetcher.borrow_mut().next(clock::monotonic());
         let Some(plan) = plan else {
             rest(&pair).await;
@@ -70,12 +72,20 @@ pub(super) async fn run(shard: Rc<Shard>, leader: BrokerId, pair: Rc<Pair>) {
 }
 
 /// Waits for the disk, as all that came with one answer is synced together.
-async fn wait_for_disk(pair: &Pair) {
+///
+/// `alarm` may ring too early: to set it for each wait would cost more, as the disk is mostly done
+/// before.
+async fn wait_for_disk(pair: &Pair, mut alarm: Pin<&mut Sleep>) {
     let until = Instant::now() + DISK_MAX;
     while !pair.held.borrow().is_empty() {
         tokio::select! {
             () = pair.wake.notified() => {}
-            () = sleep_until(until) => return,
+            () = alarm.as_mut() => {
+                if until <= Instant::now() {
+                    return;
+                }
+                alarm.as_mut().reset(until);
+            }
         }
     }
 }
@@ -125,7 +135,7 @@ pub(super) fn link(
         // One batch comes whole, however little was asked for.
         response_bytes_max: i32::MAX as usize,
     };
-    let link = shard.shared.peers.link(&endpoint, &options).map_err(|why| why.to_string())?;
+    let link = shard.shared.peers.link_here(&endpoint, &options).map_err(|why| why.to_string())?;
     *connected = Some((endpoint, link.clone()));
     Ok(link)
 }

@@ -9,6 +9,9 @@ use protocol::messages::create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
     CreateTopicsResponse,
 };
+use protocol::messages::fetch::{
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, ReplicaState,
+};
 use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
 use protocol::messages::list_groups::{ListGroupsRequest, ListGroupsResponse};
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
@@ -20,7 +23,7 @@ use protocol::messages::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponse,
 };
 use records::{BatchBuilder, Compression};
-use types::ErrorCode;
+use types::{ErrorCode, Uuid};
 
 use crate::client::{Client, eventually};
 use crate::cluster::{Cluster, brokers};
@@ -51,6 +54,13 @@ pub fn start() -> Cluster {
     let answer: CreateTopicsResponse = client.call(ApiKey::CreateTopics, 7, &request);
     assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
     cluster
+}
+
+fn topic_id(client: &mut Client) -> Uuid {
+    let topic = MetadataRequestTopic { name: Some(TOPIC.to_owned()), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
+    let answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
+    answer.topics[0].topic_id
 }
 
 /// Leader and number of replicas in sync of the topic's partition, as a broker knows them.
@@ -89,6 +99,45 @@ fn records_are_refused_while_too_few_replicas_are_in_sync() {
         (state(&mut leads, TOPIC)? == (leader, 2)).then_some(())
     });
     eventually("records to be taken again", || append(&mut leads).is_none().then_some(()));
+}
+
+#[test]
+fn a_follower_hears_of_a_high_watermark_though_no_record_comes() {
+    let mut cluster = start();
+    let leader = eventually("a leader", || state(&mut cluster.client(2), TOPIC)).0;
+    let follower = 5 - leader;
+    let mut leads = cluster.client(leader);
+    eventually("the leader to serve", || append(&mut leads).is_none().then_some(()));
+    let topic_id = topic_id(&mut leads);
+    cluster.stop(follower);
+
+    // It has the one record, does not know that it is committed, and would wait for ever.
+    let partition = FetchPartition {
+        fetch_offset: 1,
+        current_leader_epoch: -1,
+        last_fetched_epoch: -1,
+        high_watermark: 0,
+        partition_max_bytes: 1 << 20,
+        ..Default::default()
+    };
+    let topic = FetchTopic { topic_id, partitions: vec![partition], ..Default::default() };
+    let request = FetchRequest {
+        replica_state: ReplicaState {
+            replica_id: follower,
+            replica_epoch: -1,
+            ..Default::default()
+        },
+        max_wait_ms: i32::MAX,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        topics: vec![topic],
+        ..Default::default()
+    };
+    // One of them on the shard of the partition, the other not.
+    for mut client in [cluster.client(leader), cluster.client(leader)] {
+        let answer: FetchResponse = client.call(ApiKey::Fetch, 18, &request);
+        assert_eq!(answer.responses[0].partitions[0].high_watermark, 1);
+    }
 }
 
 /// The broker that serves the group, as another one says.

@@ -91,7 +91,13 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
     let forgotten: Vec<_> = forgotten.collect();
     let shard = &context.shard;
     let session = (request.session_id, request.session_epoch);
-    let (now, fresh_id) = (clock::monotonic(), shard.random_id());
+    let replica = replica_of(&request);
+    let is_first = request.session_epoch == 0;
+    // A session would keep the connection here: it gets one where it is at home.
+    let home = if replica.is_some() && is_first { home_of(shard, &targets) } else { None };
+    let moves = home.is_some_and(|home| context.peer.belongs_to(home));
+    let fresh_id = if moves { 0 } else { shard.random_id() };
+    let now = clock::monotonic();
     let open = shard.sessions.borrow_mut().open(session, targets, &forgotten, now, fresh_id);
     if open.as_ref().is_ok_and(|open| open.session_id != 0) {
         // The session is this shard's.
@@ -100,13 +106,26 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
     let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
     let bytes_max = shard.shared.config.fetch.response_bytes_max as usize;
     let wanted = Wanted {
-        replica: replica_of(&request),
+        replica,
         read_committed: request.isolation_level == 1,
         wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         bytes_min: limit(request.min_bytes),
         bytes_max: limit(request.max_bytes).min(bytes_max),
     };
     Ok((wanted, open.map_err(|refused| refused.code())))
+}
+
+/// The other shard that owns all of the partitions: that of a follower with as many shards.
+fn home_of(shard: &Shard, targets: &[FetchTarget]) -> Option<usize> {
+    let owner_of = |target: &FetchTarget| match target.key.topic {
+        TopicKey::Id(topic) => {
+            Some(shard.owner_of(PartitionId { topic, index: target.key.partition }))
+        }
+        TopicKey::Name(_) => None,
+    };
+    let home = owner_of(targets.first()?)?;
+    let is_home = home != shard.index && targets.iter().all(|one| owner_of(one) == Some(home));
+    is_home.then_some(home)
 }
 
 /// The broker that asks, where it is one: in the body since version 15.
@@ -120,7 +139,7 @@ fn replica_of(request: &FetchRequestView<'_>) -> Option<Replica> {
 async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
     let waits = !wanted.wait.is_zero() && wanted.bytes_min > 0 && !open.targets.is_empty();
     let until = Instant::now() + wanted.wait;
-    let bounds = Bounds {
+    let mut bounds = Bounds {
         read_committed: wanted.read_committed && wanted.replica.is_none(),
         replica: wanted.replica,
         bytes_max: wanted.bytes_max,
@@ -133,10 +152,13 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
         let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
         let enough = bytes >= bounds.bytes_min || answers.iter().any(Answer::is_urgent);
         let goes_on = !enough && !context.shard.is_draining();
-        let Some(wait) = bounds.wait.as_ref().filter(|_| goes_on) else {
+        let Some(wait) = bounds.wait.as_mut().filter(|_| goes_on) else {
             return respond(&context, &open, answers);
         };
-        if tokio::time::timeout_at(until, wait.notify.notified()).await.is_err() {
+        if answers.iter().any(|answer| answer.tells_more) {
+            wait.hasten();
+        }
+        if tokio::time::timeout_at(wait.until, wait.notify.notified()).await.is_err() {
             return respond(&context, &open, answers);
         }
     }

@@ -1,6 +1,7 @@
 //! What a fetch asks of a partition, and what that answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{AbortedLookup, AbortedTxn};
 use net::InFlight;
@@ -11,6 +12,10 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
 use super::records::Records;
 use crate::shard::PartitionId;
 use crate::throttles::Copied;
+
+/// How long a high watermark that a follower does not know yet waits for records to go with it.
+/// While records keep coming a follower thus hears of it without a fetch of its own.
+const HIGH_WATERMARK_DELAY_MAX: Duration = Duration::from_millis(5);
 
 /// One partition to read.
 #[derive(Clone, Debug)]
@@ -70,6 +75,13 @@ pub struct Wait {
     pub until: Instant,
 }
 
+impl Wait {
+    /// There is news for a follower: it goes soon, whether records come or not.
+    pub fn hasten(&mut self) {
+        self.until = self.until.min(Instant::now() + HIGH_WATERMARK_DELAY_MAX);
+    }
+}
+
 /// What one partition answers.
 #[derive(Debug)]
 pub struct Answer {
@@ -84,7 +96,9 @@ pub struct Answer {
     /// The end of what the reader may have.
     pub(super) until: Option<Offset>,
     /// Whether a follower learns from it that the high watermark has moved.
-    pub(super) tells_more: bool,
+    pub tells_more: bool,
+    /// Whether that has waited for records long enough.
+    pub(super) is_due: bool,
     /// Whole batches.
     pub records: Records,
     /// Whether the log has more behind the records: a limit or the end of a segment cut them, and
@@ -105,7 +119,7 @@ pub struct Answer {
 impl Answer {
     /// Whether the reader must hear of it at once, however little it brings.
     pub fn is_urgent(&self) -> bool {
-        !self.error.is_none() || self.diverging.is_some() || self.is_cut || self.tells_more
+        !self.error.is_none() || self.diverging.is_some() || self.is_cut || self.is_due
     }
 
     /// Takes the records that the device gave, which were counted by their limit so far.
@@ -134,6 +148,7 @@ impl Answer {
             log_start: None,
             until: None,
             tells_more: false,
+            is_due: false,
             records: Records::default(),
             is_cut: false,
             diverging: None,

@@ -10,7 +10,7 @@ use crate::shard::{Shard, SharedPartition};
 
 /// How a follower's fetch goes on.
 pub(super) enum Copying {
-    /// By reading; `tells_more` if it is to be answered at once, as its high watermark is old.
+    /// By reading; `tells_more` if its high watermark is old.
     Goes { tells_more: bool },
     /// With an answer that has no records.
     Ends(Answer),

@@ -28,13 +28,19 @@ pub(super) async fn wait_here(
     shard: Rc<Shard>,
     mut found: Vec<Found>,
     bounds: Bounds,
-    wait: Wait,
+    mut wait: Wait,
     mut reply: Reply<Vec<Found>>,
 ) {
     while !is_enough(&found, &bounds) && !shard.is_draining() {
+        if found.iter().any(|(_, answer, _)| answer.tells_more) {
+            wait.hasten();
+        }
         tokio::select! {
             () = wait.notify.notified() => {}
-            () = sleep_until(wait.until) => break,
+            () = sleep_until(wait.until) => {
+                found.iter_mut().for_each(|(_, answer, _)| answer.is_due = answer.tells_more);
+                break;
+            }
             () = reply.closed() => return,
         }
         let asks = found.into_iter().map(|(ask, _, _)| ask).collect();
