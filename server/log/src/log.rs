@@ -36,6 +36,9 @@ pub struct Opening {
     pub compacted_end: Offset,
     /// Whether the directory was stopped cleanly: then no data is read.
     pub is_clean: bool,
+    /// Whether the log ends where it is damaged, with all that is behind: others have it, and
+    /// nobody counts on this replica.
+    pub cuts_damage: bool,
 }
 
 impl Opening {
@@ -45,6 +48,7 @@ impl Opening {
         recovery_point: Offset::ZERO,
         compacted_end: Offset::ZERO,
         is_clean: false,
+        cuts_damage: false,
     };
 }
 

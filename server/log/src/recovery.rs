@@ -149,8 +149,12 @@ impl Log {
             self.start = self.start.max(first.base);
         }
         let point = opening.recovery_point;
-        // One that ends at the point has been synced, but for its indexes.
-        let first_unsynced = segments.partition_point(|s| s.base < point).saturating_sub(1);
+        // One that ends at the point has been synced, but for its indexes. Where damage is to be
+        // cut, it may be anywhere.
+        let first_unsynced = match opening.cuts_damage {
+            true => 0,
+            false => segments.partition_point(|s| s.base < point).saturating_sub(1),
+        };
         if !opening.is_clean
             && let Some(first) = segments.get(first_unsynced)
         {
@@ -170,7 +174,7 @@ impl Log {
                 continue;
             }
             let active = if must_scan {
-                self.scan_segment(&segment, point, &mut segments, now)?
+                self.scan_segment(&segment, opening, &mut segments, now)?
             } else {
                 self.load_segment(&segment, segments.is_empty(), now)?
             };

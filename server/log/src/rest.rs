@@ -80,6 +80,7 @@ impl Rested {
             recovery_point: self.end_offset,
             compacted_end: self.compacted_end,
             is_clean: true,
+            cuts_damage: false,
         }
     }
 }

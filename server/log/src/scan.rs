@@ -62,6 +62,16 @@ impl<'a> Scanner<'a> {
         self.buffer.clear();
     }
 
+    /// Whether the batch behind the one that was stepped over last denies what that says of its
+    /// offsets, which no CRC covers.
+    pub fn is_denied(&mut self, header: &BatchHeader) -> io::Result<bool> {
+        let at = self.at;
+        let behind = self.step()?;
+        self.at = at;
+        let is_before = |next: BatchHeader| next.base_offset() < header.next_offset();
+        Ok(behind.and_then(Result::ok).is_some_and(|(_, next)| is_before(next)))
+    }
+
     /// How many of the bytes that were read once were not in memory before.
     pub fn cold_bytes(&self) -> u64 {
         self.cold_bytes

@@ -96,12 +96,7 @@ impl World {
                 let log = self.log.take().unwrap();
                 let start_offset = log.start_offset();
                 let recovery_point = log.close().unwrap();
-                self.open(Opening {
-                    start_offset,
-                    recovery_point,
-                    compacted_end: Offset::ZERO,
-                    is_clean: true,
-                });
+                self.open(Opening { start_offset, recovery_point, is_clean: true, ..Opening::NEW });
             }
             1 => {
                 let loss = [Loss::Process, Loss::Whole, Loss::Sectors, Loss::Pages];
@@ -109,12 +104,7 @@ impl World {
                 let log = self.log.take().unwrap();
                 let (start_offset, recovery_point) = (log.start_offset(), log.durable_end());
                 self.disk.crash(loss);
-                self.open(Opening {
-                    start_offset,
-                    recovery_point,
-                    compacted_end: Offset::ZERO,
-                    is_clean: false,
-                });
+                self.open(Opening { start_offset, recovery_point, ..Opening::NEW });
                 assert!(self.log().end_offset() >= recovery_point);
             }
             2 => {

@@ -105,6 +105,7 @@ impl Assigning<'_> {
         let acceptable = |id| id != leaving && can_lead(image, partition, id);
         let rules = self.rulebook.rules(topic);
         let change = PartitionChange::new(partition, rules, rules.online(), &acceptable);
-        change.without(leaving).record(image, topic, index).unwrap_or(nothing)
+        // What lies there can have no mark of a clean stop.
+        change.without_data_of(leaving).record(image, topic, index).unwrap_or(nothing)
     }
 }

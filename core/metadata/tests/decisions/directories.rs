@@ -80,6 +80,7 @@ fn a_replica_in_a_failed_directory_leaves() {
         let after = only(&world);
         assert_eq!(after.directory_of(BrokerId(1)), Some(lost));
         assert_eq!((after.leader, ids(&after.isr)), (Some(BrokerId(2)), vec![2]));
+        assert_eq!(ids(&after.elr), [0; 0], "it lost what it had");
         assert!(world.image().is_active(BrokerId(1)));
     }
 }

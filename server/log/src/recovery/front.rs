@@ -11,6 +11,7 @@ use types::{Millis, Offset};
 use crate::Log;
 use crate::disk::DiskFile;
 use crate::error::{IoContext, LogError};
+use crate::log::Opening;
 use crate::scan::{Scanner, order_fault};
 use crate::segment::{self, ActiveSegment, LOG, Segment};
 
@@ -21,9 +22,10 @@ impl Log {
         &mut self,
         segment: &Segment,
         file: &Arc<dyn DiskFile>,
-        point: Offset,
+        opening: Opening,
         now: Millis,
     ) -> Result<(ActiveSegment, Offset), LogError> {
+        let point = opening.recovery_point;
         let path = segment::path(&self.dir, segment.base, LOG);
         let mut front = ActiveSegment::empty(segment.base, Arc::clone(file), now);
         let mut next = segment.base;
@@ -32,7 +34,8 @@ impl Log {
         }
         let mut scanner = Scanner::headers(file.as_ref(), segment.bytes);
         while let Some(Ok((_, header))) = scanner.step().context("read", &path)? {
-            let is_odd = order_fault(&header, next, segment.base).is_some();
+            let is_odd = order_fault(&header, next, segment.base).is_some()
+                || (opening.cuts_damage && scanner.is_denied(&header).context("read", &path)?);
             if is_odd || header.base_offset() >= point {
                 break;
             }

@@ -265,6 +265,29 @@ fn gap_that_compaction_left_between_segments_stays() {
 }
 
 #[test]
+fn damage_is_cut_where_nobody_counts_on_the_replica() {
+    let spoils: [(&str, &dyn Fn(&mut Vec<u8>), i64); 4] = [
+        ("records", &|bytes| *bytes.last_mut().unwrap() ^= 1, 4),
+        ("a magic number", &|bytes| bytes[16] ^= 1, 0),
+        ("an offset", &|bytes| bytes[7] ^= 8, 0),
+        ("an end", &|bytes| bytes.truncate(bytes.len() - 1), 4),
+    ];
+    for (what, spoil, end) in spoils {
+        // All of it was synced, what was not, and behind that.
+        for point in [10, 0] {
+            let recovery_point = Offset::new(point);
+            let opening = Opening { recovery_point, cuts_damage: true, ..Opening::NEW };
+            let (log, files) = open_spoiled(spoil, opening);
+            let log = log.unwrap();
+            // Of what was synced, only headers are looked at: reads find the rest.
+            let is_unseen = what == "records" && point == 10;
+            let expected = if is_unseen { (10, 2) } else { (end, 1) };
+            assert_eq!((log.end_offset().get(), files), expected, "{what} from {point}");
+        }
+    }
+}
+
+#[test]
 fn broken_batch_before_another_segment_is_damage() {
     let (opened, files) = open_spoiled(|bytes| *bytes.last_mut().unwrap() ^= 1, Opening::NEW);
     let error = opened.unwrap_err();

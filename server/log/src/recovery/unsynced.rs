@@ -16,6 +16,7 @@ use crate::Log;
 use crate::ahead::Ahead;
 use crate::disk::{DiskFile, OpenMode, remove_if_exists};
 use crate::error::{IoContext, LogError};
+use crate::log::Opening;
 use crate::lost_sectors::Loss;
 use crate::scan::{Scanner, order_fault};
 use crate::segment::{self, ActiveSegment, LOG, OFFSET_INDEX, Segment, TIME_INDEX, TXN_INDEX};
@@ -27,13 +28,14 @@ impl Log {
     pub(super) fn scan_segment(
         &mut self,
         segment: &Segment,
-        point: Offset,
+        opening: Opening,
         behind: &mut VecDeque<Segment>,
         now: Millis,
     ) -> Result<ActiveSegment, LogError> {
+        let point = opening.recovery_point;
         let path = segment::path(&self.dir, segment.base, LOG);
         let file = self.disk.open(&path, OpenMode::Write).context("open", &path)?;
-        let (rebuilt, fault) = self.scan_batches(segment, &file, point, now)?;
+        let (rebuilt, fault) = self.scan_batches(segment, &file, opening, now)?;
         let next = self.end;
         let position = rebuilt.bytes;
         let Some(reason) = fault else {
@@ -42,7 +44,7 @@ impl Log {
             let may_have_gaps = self.config.compact || next < self.compacted_end;
             let gap = behind.front().filter(|next_one| next_one.base > next && !may_have_gaps);
             if let Some(next_one) = gap {
-                if next < point {
+                if next < point && !opening.cuts_damage {
                     let file = segment::path(&self.dir, next_one.base, LOG);
                     let reason = format!("the segment before it ends at offset {next}");
                     return Err(LogError::Damaged { file, position: 0, reason });
@@ -65,7 +67,7 @@ impl Log {
                 Loss::Nothing => behind.iter().any(|later| later.bytes > 0) || valid_behind()?,
             }
         };
-        if is_damage {
+        if is_damage && !opening.cuts_damage {
             return Err(LogError::Damaged { file: path, position, reason });
         }
         self.drop_behind(&path, &reason, behind)?;
@@ -89,11 +91,11 @@ impl Log {
         &mut self,
         segment: &Segment,
         file: &Arc<dyn DiskFile>,
-        point: Offset,
+        opening: Opening,
         now: Millis,
     ) -> Result<(ActiveSegment, Option<String>), LogError> {
         let path = segment::path(&self.dir, segment.base, LOG);
-        let (mut rebuilt, mut next) = self.synced_front(segment, file, point, now)?;
+        let (mut rebuilt, mut next) = self.synced_front(segment, file, opening, now)?;
         if rebuilt.bytes < segment.bytes {
             self.scanned.segments += 1;
             self.scanned.bytes += segment.bytes - rebuilt.bytes;
@@ -111,6 +113,9 @@ impl Log {
             let batch = scanner.batch(position, &header).context("read", &path)?;
             if let Some(reason) = fault_of(batch, &header, next, segment.base) {
                 break Some(reason);
+            }
+            if opening.cuts_damage && scanner.is_denied(&header).context("read", &path)? {
+                break Some("the batch behind has smaller offsets".to_owned());
             }
             rebuilt.note(&header, self.config.index_interval_bytes);
             self.note_epoch(&header);

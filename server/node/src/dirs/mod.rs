@@ -87,6 +87,7 @@ impl Dir {
             recovery_point: known(&self.recovery_points).unwrap_or(Offset::ZERO),
             compacted_end: known(&self.compacted_ends).unwrap_or(Offset::ZERO),
             is_clean: self.is_clean(),
+            cuts_damage: false,
         }
     }
 

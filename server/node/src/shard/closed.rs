@@ -28,6 +28,10 @@ pub struct Closed {
     known: Known,
     /// How far it is committed, where that may be less than all of it.
     high_watermark: Option<Offset>,
+    /// Whether it is damaged so that it cannot be opened.
+    pub is_damaged: bool,
+    /// Whether it is to end where it is damaged.
+    cuts_damage: bool,
 }
 
 /// How much is known of a closed log.
@@ -52,18 +56,26 @@ pub struct OpenJob {
 impl Closed {
     /// A partition without any data; its folder is made when it is opened.
     pub fn new(name: TopicPartition, dir: usize) -> Self {
-        Self { name, dir, known: Known::New, high_watermark: None }
+        Self::of(name, dir, Known::New)
     }
 
     /// A partition whose log was put to rest.
     pub fn rested(name: TopicPartition, dir: usize, rested: Rested) -> Self {
-        Self { name, dir, known: Known::Rested(rested), high_watermark: None }
+        Self::of(name, dir, Known::Rested(rested))
     }
 
     /// A partition that was found at the start.
     pub fn found(name: TopicPartition, dir: usize, opening: log::Opening) -> Self {
-        let known = Known::Checkpoints { opening, size: None };
-        Self { name, dir, known, high_watermark: None }
+        Self::of(name, dir, Known::Checkpoints { opening, size: None })
+    }
+
+    fn of(name: TopicPartition, dir: usize, known: Known) -> Self {
+        Self { name, dir, known, high_watermark: None, is_damaged: false, cuts_damage: false }
+    }
+
+    /// The same, to be opened up to where it is damaged.
+    pub fn cutting_damage(self) -> Self {
+        Self { is_damaged: false, cuts_damage: true, ..self }
     }
 
     /// The same, of which no more is known to be committed than this.
@@ -122,11 +134,13 @@ impl Closed {
     }
 
     fn opening(&self) -> log::Opening {
-        match &self.known {
+        let opening = match &self.known {
             Known::New => Rested::EMPTY.opening(),
             Known::Checkpoints { opening, .. } => *opening,
             Known::Rested(rested) => rested.opening(),
-        }
+        };
+        let cuts_damage = self.cuts_damage;
+        log::Opening { cuts_damage, is_clean: opening.is_clean && !cuts_damage, ..opening }
     }
 }
 

@@ -176,6 +176,7 @@ impl Shard {
             recovery_point: log.end_offset(),
             compacted_end: log.compacted_end(),
             is_clean: false,
+            cuts_damage: false,
         };
         // What holds if the log cannot be closed in order.
         let closed = Closed::found(name, dir, opening);

@@ -182,13 +182,14 @@ impl Shard {
     }
 
     /// Takes a partition offline that cannot be opened.
-    pub(super) fn note_unopened(&self, id: PartitionId, closed: Closed, fault: &LogError) {
+    pub(super) fn note_unopened(&self, id: PartitionId, mut closed: Closed, fault: &LogError) {
         let name = &closed.name;
         self.shared.dirs.report(fault);
         // One line says it for all partitions of a directory that is offline.
         if !matches!(fault, LogError::Offline { .. }) {
             tracing::error!(partition = %name, "partition is offline, cannot open its log: {fault}");
         }
+        closed.is_damaged = matches!(fault, LogError::Damaged { .. });
         self.unopened.borrow_mut().insert(id, closed);
     }
 

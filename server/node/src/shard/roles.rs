@@ -14,6 +14,7 @@ use replication::{Leader, Term};
 use types::{BrokerId, ErrorCode, Millis, Offset, TopicPartition};
 
 use super::Shard;
+use super::closed::Closed;
 use super::partition::{PartitionId, Role, RoleChange};
 use crate::dirs::Dir;
 
@@ -84,10 +85,39 @@ impl Shard {
     fn learn_role(self: &Rc<Self>, id: PartitionId, replica: &Replica, image: &Image) {
         if replica.replicas.len() > 1 {
             if self.heeds(image) {
+                self.give_up_damage(id, replica);
                 self.when_open(id, move |shard| shard.take_role(id));
             }
         } else if self.partition(id).is_some() {
             self.take_role(id);
+        }
+    }
+
+    /// What is done about a log that is damaged so that it cannot be opened, where others have it:
+    /// the cluster is told that this replica is lost, so that it is in no ISR and leads nothing;
+    /// once it says so, the log ends where it is damaged and follows from there.
+    fn give_up_damage(self: &Rc<Self>, id: PartitionId, replica: &Replica) {
+        let here = self.shared.config.node_id;
+        let mut unopened = self.unopened.borrow_mut();
+        let Some(closed) = unopened.get(&id).filter(|closed| closed.is_damaged) else { return };
+        let (name, at) = (closed.name.clone(), closed.dir);
+        if may_lead(replica, here) {
+            let mut others = replica.isr.iter().chain(&*replica.elr);
+            let is_told = replica.directory_of(here) == Some(directory::LOST);
+            if !is_told && others.any(|other| *other != here) {
+                tracing::warn!(partition = %name, "giving up a damaged replica, which others have");
+                self.note_assigned((id, directory::LOST));
+                self.tell_assigned();
+            }
+        } else if replica.leader.is_some_and(|leader| leader != here) {
+            tracing::warn!(partition = %name, "a damaged replica follows from where it is damaged");
+            let closed = unopened.remove(&id).map(Closed::cutting_damage);
+            self.closed.borrow_mut().extend(closed.map(|closed| (id, closed)));
+            let dir = self.shared.dirs.data()[at].id;
+            if replica.directory_of(here) != Some(dir) {
+                self.note_assigned((id, dir));
+                self.tell_assigned();
+            }
         }
     }
 

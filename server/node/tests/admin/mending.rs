@@ -61,11 +61,16 @@ fn batches(cluster: &Cluster, id: i32) -> Vec<u8> {
 
 /// Flips a bit in the only record of a batch, while the broker is down.
 fn flip(cluster: &mut Cluster, id: i32, batch: usize) {
+    flip_at(cluster, id, batch, 900);
+}
+
+/// The same at a byte of the batch.
+fn flip_at(cluster: &mut Cluster, id: i32, batch: usize, byte: usize) {
     cluster.stop(id);
     let file = &files(cluster, id)[0];
     let content = fs::read(file).unwrap();
     let (range, _) = split_batches(&content).nth(batch).unwrap().unwrap();
-    let at = range.end - 100;
+    let at = range.start + byte;
     let file = OpenOptions::new().write(true).open(file).unwrap();
     file.write_all_at(&[content[at] ^ 4], at as u64).unwrap();
     cluster.start_broker(id);
@@ -155,5 +160,19 @@ fn what_all_have_lost_is_named_and_the_rest_is_served() {
     assert_eq!(lost, ErrorCode::CorruptMessage);
     for n in [0, 1, 3, 4, 5] {
         assert_eq!(fetch(&mut client, n), Ok((n, value(n))));
+    }
+}
+
+/// Byte 16 of a batch is its version; the headers of the last batches are looked at even after a
+/// stop in good order.
+#[test]
+fn a_replica_that_cannot_be_opened_is_given_up_and_follows_anew() {
+    let (mut cluster, first) = filled();
+    let before = batches(&cluster, first);
+    for id in [5 - first, first] {
+        // It has stopped in good order, and so would be one to lead.
+        flip_at(&mut cluster, id, 5, 16);
+        read_all(&cluster, 5 - id);
+        eventually("the same files", || (batches(&cluster, id) == before).then_some(()));
     }
 }
