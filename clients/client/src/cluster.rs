@@ -12,7 +12,7 @@ use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, Metada
 use protocol::{ApiKey, Message};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
-use types::{ErrorCode, Uuid};
+use types::{ErrorCode, TopicPartition, Uuid};
 
 use crate::admin::Admin;
 use crate::connection::Connection;
@@ -142,6 +142,31 @@ impl Client {
 
     pub(crate) fn looking(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.looking
+    }
+
+    /// Takes the leader of a partition, by id and epoch, from a refusal of `asked` (KIP-951). Whether
+    /// another broker is known to lead by now, so that it can be asked at once.
+    pub(crate) fn learn_leader(
+        &self,
+        partition: &TopicPartition,
+        (leader, leader_epoch): (i32, i32),
+        asked: i32,
+    ) -> bool {
+        if leader < 0 || leader_epoch < 0 {
+            return false;
+        }
+        let mut state = self.state();
+        let Some((topic, _)) = state.topics.get_mut(&partition.topic) else { return false };
+        let known = topic.partition(partition.partition);
+        if known.is_some_and(|known| known.leader_epoch < leader_epoch) {
+            Arc::make_mut(topic).set_leader(partition.partition, leader, leader_epoch);
+        }
+        topic.leader(partition.partition).is_ok_and(|leader| leader != asked)
+    }
+
+    /// Takes the addresses of brokers that an answer names.
+    pub(crate) fn learn_brokers(&self, brokers: impl Iterator<Item = Broker>) {
+        self.state().brokers.extend(brokers.map(|broker| (broker.id, broker)));
     }
 
     pub(crate) fn forget_topic(&self, name: &str) {

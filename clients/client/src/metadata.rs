@@ -85,6 +85,13 @@ impl TopicMetadata {
         self.partitions.get(usize::try_from(index).ok()?)
     }
 
+    pub(crate) fn set_leader(&mut self, index: i32, leader: i32, leader_epoch: i32) {
+        let at = usize::try_from(index).ok();
+        if let Some(partition) = at.and_then(|at| self.partitions.get_mut(at)) {
+            (partition.leader, partition.leader_epoch) = (Some(leader), leader_epoch);
+        }
+    }
+
     /// The broker that leads a partition.
     ///
     /// # Errors

@@ -80,6 +80,12 @@ pub(crate) async fn broker(mut script: Script) -> Client {
     })
 }
 
+/// Host and port of the broker that a client was made for.
+pub(crate) fn address_of(client: &Client) -> (String, u16) {
+    let (host, port) = client.settings().bootstrap[0].rsplit_once(':').unwrap();
+    (host.to_owned(), port.parse().unwrap())
+}
+
 /// Serves `script` and nothing else.
 pub(crate) fn serve_all(listener: TcpListener, script: Script) {
     let script = Arc::new(Mutex::new(script));

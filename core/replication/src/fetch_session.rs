@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use types::{ErrorCode, Millis, Offset, Uuid};
 
+use crate::news::Readable;
+
 /// A session that was not used for this long may make room for a new one.
 const EVICTION_AGE: Millis = Millis(120_000);
 
@@ -54,10 +56,17 @@ pub struct FetchPartition {
 }
 
 impl FetchPartition {
-    /// Whether a follower says that it knows less of what is committed than it could.
-    fn is_behind(&self, high_watermark: Option<Offset>) -> bool {
-        let could_know = high_watermark.map(|end| end.get().min(self.fetch_offset));
-        self.high_watermark >= 0 && could_know.is_some_and(|end| self.high_watermark < end)
+    /// What a follower says that it knows.
+    pub fn known(&self) -> Readable {
+        Readable {
+            log_start: Offset::from_wire(self.log_start_offset),
+            high_watermark: Offset::from_wire(self.high_watermark),
+        }
+    }
+
+    /// Whether a follower says that it knows less than it could.
+    fn is_behind(&self, here: &Readable) -> bool {
+        here.is_news_to(&self.known(), Offset::new(self.fetch_offset.max(0)))
     }
 }
 
@@ -79,7 +88,7 @@ pub struct Answered {
     pub high_watermark: Option<Offset>,
     /// The log start, `None` where unknown.
     pub log_start: Option<Offset>,
-    /// Whether records come along, or a message of divergence.
+    /// Whether records come along, or word of where the logs part or of a nearer replica.
     pub has_data: bool,
 }
 
@@ -248,7 +257,9 @@ impl FetchSessions {
         let Some(&at) = session.index.get(key) else { return true };
         let now_told = (answered.error, answered.high_watermark, answered.log_start);
         // What was told once may have been ignored: a follower drops answers to former questions.
-        let is_behind = session.entries[at].target.want.is_behind(answered.high_watermark);
+        let here =
+            Readable { log_start: answered.log_start, high_watermark: answered.high_watermark };
+        let is_behind = session.entries[at].target.want.is_behind(&here);
         let changed = is_behind || session.entries[at].told != Some(now_told);
         session.entries[at].told = Some(now_told);
         if answered.has_data {

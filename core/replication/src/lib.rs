@@ -6,14 +6,17 @@
 //! controller's side of the ISR (`core/metadata`).
 
 mod divergence;
+mod epoch;
 mod fetch_session;
 mod fetcher;
 mod follower;
 mod leader;
+mod news;
 mod purgatory;
 mod quota;
 
 pub use divergence::{EpochEnd, divergence};
+pub use epoch::check_epoch;
 pub use fetch_session::{
     Answered, FetchPartition, FetchRefused, FetchSessions, FetchTarget, OpenFetch, PartitionKey,
     TopicKey,
@@ -21,5 +24,6 @@ pub use fetch_session::{
 pub use fetcher::{FetchPlan, Fetcher, TopicIdPartition, Want};
 pub use follower::{Follower, LeaderAnswer, Learned, OwnLog, Realign, Step};
 pub use leader::{AlterAnswer, AlterPartition, FetchVerdict, Leader, Poll, ReplicaFetch, Term};
+pub use news::Readable;
 pub use purgatory::Purgatory;
 pub use quota::{Quota, QuotaWindows};

@@ -34,6 +34,8 @@ struct World {
     dir: PathBuf,
     config: Arc<LogConfig>,
     log: Option<Log>,
+    /// Whether it gets its batches from a leader; consumers may read it all the same.
+    is_follower: bool,
     /// By base offset; what belongs to no transaction is left out.
     entries: BTreeMap<i64, Entry>,
     /// Where batches begin.
@@ -59,6 +61,7 @@ impl World {
             dir: PathBuf::from("/d/t-0"),
             config: Arc::new(config),
             log: None,
+            is_follower: seed % 2 == 1,
             entries: BTreeMap::new(),
             bases: BTreeSet::new(),
             sequences: BTreeMap::new(),
@@ -162,10 +165,16 @@ impl World {
     }
 
     fn append(&mut self, builder: BatchBuilder, origin: AppendOrigin) -> i64 {
-        let batch = BytesMut::from(builder.build());
-        let info = self.log().append_as_leader(batch, LeaderEpoch(0), origin, NOW).unwrap();
-        self.bases.insert(info.base_offset.get());
-        info.base_offset.get()
+        let base = self.log().end_offset();
+        if self.is_follower {
+            let copied = builder.base_offset(base).build();
+            self.log().append_as_follower(&copied, NOW).unwrap();
+        } else {
+            let batch = BytesMut::from(builder.build());
+            self.log().append_as_leader(batch, LeaderEpoch(0), origin, NOW).unwrap();
+        }
+        self.bases.insert(base.get());
+        base.get()
     }
 
     fn delete_records(&mut self) {

@@ -267,19 +267,31 @@ fn settle(shard: &Rc<Shard>, loaded: &Rc<Loaded>, outcome: Outcome) {
     if loaded.partition.borrow().high_watermark() >= end {
         send_all(loaded, outcome.replies);
     } else {
-        send_when_committed(loaded, end, outcome.replies);
+        send_when_committed(shard, loaded, end, outcome.replies);
     }
 }
 
-fn send_when_committed(loaded: &Rc<Loaded>, end: Offset, replies: Vec<(ReplyToken, Response)>) {
+fn send_when_committed(
+    shard: &Shard,
+    loaded: &Rc<Loaded>,
+    end: Offset,
+    replies: Vec<(ReplyToken, Response)>,
+) {
+    let limit = shard.shared.config.groups.offset_commit_timeout_ms.get();
+    let limit = Duration::from_millis(u64::try_from(limit).unwrap_or(0));
     let committed = loaded.partition.borrow_mut().when_committed(end);
     let loaded = Rc::clone(loaded);
     tokio::task::spawn_local(async move {
-        // Not committed: the partition is offline or gone, and this node no coordinator for it.
-        let is_committed = matches!(committed.await, Ok(Ok(_)));
-        let replies = replies.into_iter().map(|(token, response)| match is_committed {
-            true => (token, response),
-            false => (token, response.refused(ErrorCode::NotCoordinator)),
+        let refusal = match tokio::time::timeout(limit, committed).await {
+            Ok(Ok(Ok(_))) => None,
+            // The partition is offline or gone, and this node no coordinator for it.
+            Ok(Ok(Err(_)) | Err(_)) => Some(ErrorCode::NotCoordinator),
+            // What is in the log may be committed yet; the client tries again.
+            Err(_) => Some(ErrorCode::CoordinatorNotAvailable),
+        };
+        let replies = replies.into_iter().map(|(token, response)| match refusal {
+            None => (token, response),
+            Some(code) => (token, response.refused(code)),
         });
         send_all(&loaded, replies.collect());
     });
@@ -315,6 +327,8 @@ fn fitting(records: &[Record]) -> usize {
 }
 
 fn append(shard: &Rc<Shard>, loaded: &Loaded, records: &[Record]) -> Result<(), ErrorCode> {
+    // A coordinator promises what `acks=all` does.
+    loaded.partition.borrow().check_min_isr()?;
     let wall = clock::latest();
     let mut batch = BatchBuilder::new(Compression::None);
     for Record { key, value } in records {

@@ -1,4 +1,5 @@
-//! The task that reads ahead: finds offsets to begin at, fetches from leaders, hands records over.
+//! The task that reads ahead: finds offsets to begin at, fetches from leaders or from
+//! replicas near by, hands records over.
 //!
 //! One fetch at a time is under way to each broker, on a connection of its own since it may wait
 //! there. The channel to the consumer is bounded, so a slow application slows the fetches.
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use protocol::ApiKey;
 use protocol::messages::fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, LeaderIdAndEpoch, PartitionData,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -18,12 +19,14 @@ use types::{ErrorCode, TopicPartition, Uuid};
 
 use super::assignment::{Assignment, Cursor, StartAt};
 use super::decode::decode;
+use super::place::Place;
 use super::record::Record;
 use super::{ConsumerSettings, IsolationLevel, OffsetReset};
 use crate::admin::{Each, ListedOffset, OffsetSpec};
 use crate::cluster::{Client, Lane};
 use crate::error::ClientError;
 use crate::failover::{Led, OVERDUE};
+use crate::metadata::Broker;
 
 /// Records of one partition, or why there are none.
 #[derive(Debug)]
@@ -32,17 +35,6 @@ pub(crate) struct Chunk {
     pub(crate) records: Vec<Record>,
     /// Offset behind all of them and what was hidden.
     pub(crate) next: i64,
-}
-
-/// A partition that is read.
-#[derive(Debug)]
-struct Place {
-    cursor: Arc<Cursor>,
-    /// Where the next fetch begins; `None` until that was found out.
-    next: Option<i64>,
-    start: StartAt,
-    is_busy: bool,
-    not_before: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -136,13 +128,7 @@ impl Fetcher {
             if known.is_some_and(|place| Arc::ptr_eq(&place.cursor, &cursor)) {
                 continue;
             }
-            let next = match cursor.start {
-                StartAt::Offset(offset) => Some(offset),
-                _ => None,
-            };
-            let start = cursor.start;
-            let place = Place { cursor, next, start, is_busy: false, not_before: None };
-            self.places.insert(key, place);
+            self.places.insert(key, Place::new(cursor));
         }
     }
 
@@ -170,11 +156,13 @@ impl Fetcher {
                     place.is_busy = true;
                     to_find.entry(leader).or_default().push((key.clone(), spec(place.start)));
                 }
-                Some(next) if !self.busy.contains(&leader) => {
-                    let asked = (key.clone(), place.cursor.clone(), next);
-                    to_fetch.entry(leader).or_default().push(asked);
+                Some(next) => {
+                    let source = place.source(leader, now);
+                    if !self.busy.contains(&source) {
+                        let asked = (key.clone(), place.cursor.clone(), next);
+                        to_fetch.entry(source).or_default().push(asked);
+                    }
                 }
-                Some(_) => {}
             }
         }
         for topic in unknown {
@@ -255,6 +243,7 @@ impl Fetcher {
             max_bytes: to_i32(self.settings.fetch_bytes_max),
             isolation_level: self.settings.isolation.to_wire(),
             topics,
+            rack_id: self.settings.rack.clone().unwrap_or_default(),
             ..FetchRequest::default()
         };
         (request, has_ids)
@@ -264,7 +253,7 @@ impl Fetcher {
         match done {
             Done::Fetched { broker, asked, result } => {
                 self.busy.remove(&broker);
-                self.fetched(asked, result).await
+                self.fetched(broker, asked, result).await
             }
             Done::Located { asked, result } => self.located(asked, result).await,
             Done::Refreshed { topic, error } => {
@@ -279,6 +268,7 @@ impl Fetcher {
 
     async fn fetched(
         &mut self,
+        broker: i32,
         asked: Vec<Asked>,
         result: Result<FetchResponse, ClientError>,
     ) -> Result<(), Gone> {
@@ -294,7 +284,10 @@ impl Fetcher {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                for (key, _, _) in &asked {
+                for (key, cursor, _) in &asked {
+                    if let Some(place) = self.place(key, cursor) {
+                        place.leave(broker);
+                    }
                     self.client.forget_topic(&key.topic);
                 }
                 tracing::debug!(%error, "fetch failed");
@@ -305,6 +298,11 @@ impl Fetcher {
                 };
             }
         };
+        let nodes = answer.node_endpoints.into_iter();
+        self.client.learn_brokers(nodes.filter_map(|node| {
+            let port = u16::try_from(node.port).ok()?;
+            Some(Broker { id: node.node_id, host: node.host, port, rack: node.rack })
+        }));
         for topic in answer.responses {
             let name = match topic.topic_id.is_zero() {
                 true => Arc::from(topic.topic),
@@ -313,7 +311,7 @@ impl Fetcher {
             for data in topic.partitions {
                 let key = TopicPartition::new(Arc::clone(&name), data.partition_index);
                 if let Some(one) = asked.iter().find(|(asked, _, _)| *asked == key) {
-                    self.fetched_one(one, data).await?;
+                    self.fetched_one(broker, one, data).await?;
                 }
             }
         }
@@ -322,12 +320,22 @@ impl Fetcher {
 
     async fn fetched_one(
         &mut self,
+        broker: i32,
         (key, cursor, from): &Asked,
         data: PartitionData,
     ) -> Result<(), Gone> {
         let subject = || format!("partition {key}");
         if let Err(error) = ClientError::check(ApiKey::Fetch, subject, data.error_code, None) {
+            if self.is_led_elsewhere(broker, (key, cursor), &data.current_leader) {
+                return Ok(());
+            }
             return self.refused(key, cursor, error).await;
+        }
+        if data.preferred_read_replica >= 0 {
+            let lease = self.client.settings().metadata_age_max;
+            if let Some(place) = self.place(key, cursor) {
+                place.go_near(data.preferred_read_replica, lease);
+            }
         }
         let is_committed = self.settings.isolation == IsolationLevel::ReadCommitted;
         let aborted = is_committed.then(|| data.aborted_transactions.unwrap_or_default());
@@ -347,6 +355,25 @@ impl Fetcher {
         let text =
             format!("the batch at offset {next} of {key} cannot be read: {error}; seek past it");
         self.hand_over(Err(ClientError::Invalid(text))).await
+    }
+
+    /// Whether a partition that `broker` refused can be asked for elsewhere at once: at its leader,
+    /// where that was a replica, or at the leader that the refusal names.
+    fn is_led_elsewhere(
+        &mut self,
+        broker: i32,
+        (key, cursor): (&TopicPartition, &Arc<Cursor>),
+        hint: &LeaderIdAndEpoch,
+    ) -> bool {
+        let leader = (hint.leader_id, hint.leader_epoch);
+        let is_known = self.client.learn_leader(key, leader, broker);
+        let Some(place) = self.place(key, cursor) else { return true };
+        if place.leave(broker) {
+            // The leader may send it there again.
+            place.not_before = Some(Instant::now() + PAUSE);
+            return true;
+        }
+        is_known
     }
 
     async fn refused(

@@ -7,6 +7,7 @@ mod decode;
 mod embedded;
 mod fetcher;
 mod group;
+mod place;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,9 @@ pub struct ConsumerSettings {
     pub instance_id: Option<String>,
     /// Where to begin without a committed offset.
     pub offset_reset: OffsetReset,
+    /// Where the application runs: partitions with a replica in that rack are read from there, where
+    /// the brokers allow it (`replica.selector.class`).
+    pub rack: Option<String>,
     /// What is seen of transactions.
     pub isolation: IsolationLevel,
     /// How often positions are committed in the background; `None` leaves it to the application.
@@ -95,6 +99,7 @@ impl Default for ConsumerSettings {
             group: None,
             instance_id: None,
             offset_reset: OffsetReset::Latest,
+            rack: None,
             isolation: IsolationLevel::ReadUncommitted,
             auto_commit: None,
             assignors: vec![Assignor::Range, Assignor::RoundRobin],

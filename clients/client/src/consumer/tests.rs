@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use protocol::messages::fetch::{
-    FetchRequest, FetchResponse, FetchableTopicResponse, PartitionData,
+    FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint,
+    PartitionData,
 };
 use protocol::messages::heartbeat::HeartbeatResponse;
 use protocol::messages::join_group::{
@@ -26,7 +27,8 @@ use records::{BatchBuilder, Compression};
 use types::{Offset, Uuid};
 
 use super::*;
-use crate::testing::{Action, Request, broker, run};
+use crate::metadata::Broker;
+use crate::testing::{Action, Request, address_of, broker, run};
 
 /// One record at the offset that is asked for, with the offset as its value.
 fn fetched(request: &Request) -> Action {
@@ -38,13 +40,21 @@ fn fetched(request: &Request) -> Action {
 }
 
 fn fetch_answer(request: &Request, code: ErrorCode, records: Option<bytes::Bytes>) -> Action {
-    let partition = PartitionData { error_code: code.to_wire(), records, ..Default::default() };
+    let error_code = code.to_wire();
+    partition_answer(request, PartitionData { error_code, records, ..Default::default() })
+}
+
+fn partition_answer(request: &Request, partition: PartitionData) -> Action {
+    request.answer(&response(partition))
+}
+
+fn response(partition: PartitionData) -> FetchResponse {
     let topic = FetchableTopicResponse {
         topic_id: Uuid::from_bytes([7; 16]),
         partitions: vec![partition],
         ..Default::default()
     };
-    request.answer(&FetchResponse { responses: vec![topic], ..Default::default() })
+    FetchResponse { responses: vec![topic], ..Default::default() }
 }
 
 fn listed(request: &Request, offset: i64) -> Action {
@@ -77,6 +87,76 @@ fn reading_begins_at_the_place_and_goes_on() {
             assert_eq!(offsets, [expected, expected + 1], "{start:?}");
             assert_eq!(consumer.positions(), [(partition(), Some(expected + 2))]);
         }
+    });
+}
+
+/// The leader sends the consumer to broker 2, which has records up to 11; what it lacks is read
+/// from the leader again, and no offset is reset.
+#[test]
+fn a_replica_in_the_rack_is_read_until_it_lacks_an_offset() {
+    run(async {
+        let near = broker(Box::new(|request| {
+            let message: FetchRequest = request.read();
+            match message.topics[0].partitions[0].fetch_offset {
+                10 | 11 => vec![fetched(request)],
+                _ => vec![fetch_answer(request, ErrorCode::OffsetOutOfRange, None)],
+            }
+        }))
+        .await;
+        let client = broker(Box::new(|request| {
+            let message: FetchRequest = request.read();
+            assert_eq!(message.rack_id, "far");
+            match message.topics[0].partitions[0].fetch_offset {
+                10 => {
+                    let preferred_read_replica = 2;
+                    let data = PartitionData { preferred_read_replica, ..Default::default() };
+                    vec![partition_answer(request, data)]
+                }
+                11 => panic!("broker 2 has it"),
+                _ => vec![fetched(request)],
+            }
+        }))
+        .await;
+        client.topic("t").await.unwrap();
+        let (host, port) = address_of(&near);
+        client.add_broker(Broker { id: 2, host, port, rack: None });
+        let (offset_reset, rack) = (OffsetReset::Fail, Some("far".to_owned()));
+        let mut consumer =
+            client.consumer(ConsumerSettings { offset_reset, rack, ..Default::default() });
+        consumer.assign(&[(partition(), StartAt::Offset(10))]).await.unwrap();
+        for offset in 10..14 {
+            assert_eq!(consumer.recv().await.unwrap().offset, offset);
+        }
+    });
+}
+
+/// As above, without a rack: the former leader names the new one.
+#[test]
+fn a_refused_fetch_goes_to_the_leader_that_the_refusal_names() {
+    run(async {
+        let leader = broker(Box::new(|request| vec![fetched(request)])).await;
+        let (host, port) = address_of(&leader);
+        let client = broker(Box::new(move |request| {
+            let hint = LeaderIdAndEpoch { leader_id: 2, leader_epoch: 1, ..Default::default() };
+            let data = PartitionData {
+                error_code: ErrorCode::NotLeaderOrFollower.to_wire(),
+                current_leader: hint,
+                ..Default::default()
+            };
+            let node = NodeEndpoint {
+                node_id: 2,
+                host: host.clone(),
+                port: port.into(),
+                ..Default::default()
+            };
+            let mut response = response(data);
+            response.node_endpoints.push(node);
+            vec![request.answer(&response)]
+        }))
+        .await;
+        let mut consumer = client.consumer(ConsumerSettings::default());
+        consumer.assign(&[(partition(), StartAt::Offset(5))]).await.unwrap();
+        assert_eq!(consumer.recv().await.unwrap().offset, 5);
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::ApiKey;
 use protocol::messages::produce::{
@@ -18,6 +19,7 @@ use crate::cluster::{Client, Lane};
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::failover::{Led, OVERDUE};
+use crate::metadata::Broker;
 
 /// A request under way.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ const REPLICATION_TIMEOUT_MS: i32 = 30_000;
 impl Sender {
     /// Sends what is ready; says when more will be.
     pub(crate) fn dispatch(&mut self, now: Instant) -> Instant {
-        let mut wake = now + std::time::Duration::from_secs(1);
+        let mut wake = now + Duration::from_secs(1);
         let mut ready: BTreeMap<i32, Vec<TopicPartition>> = BTreeMap::new();
         let mut unknown = Vec::new();
         for (partition, queue) in &self.queues {
@@ -196,7 +198,7 @@ impl Sender {
     }
 
     pub(crate) fn answered(&mut self, flight: u64, result: Result<ProduceResponse, ClientError>) {
-        let Some(Flight { batches, .. }) = self.flights.remove(&flight) else { return };
+        let Some(Flight { broker, batches }) = self.flights.remove(&flight) else { return };
         let answers = result.map(|answer| by_partition(&self.cluster, answer));
         for (partition, batch) in batches {
             if let Some(queue) = self.queues.get_mut(&partition) {
@@ -213,7 +215,7 @@ impl Sender {
                     batch.succeed(&partition, &unknown);
                 }
                 Ok(answers) => match answers.get(&partition) {
-                    Some(answer) => self.conclude(&partition, batch, answer),
+                    Some(answer) => self.conclude(&partition, batch, (broker, answer)),
                     None => {
                         let text = format!("the broker's answer leaves out {partition}");
                         self.give_up(batch, &ClientError::Invalid(text), &[]);
@@ -228,7 +230,7 @@ impl Sender {
         &mut self,
         partition: &TopicPartition,
         batch: Batch,
-        answer: &PartitionProduceResponse,
+        (broker, answer): (i32, &PartitionProduceResponse),
     ) {
         let code = ErrorCode::from_wire(answer.error_code);
         if matches!(code, ErrorCode::None | ErrorCode::DuplicateSequenceNumber) {
@@ -246,7 +248,8 @@ impl Sender {
         match code {
             // The batch before it is on its way again; this one follows it.
             ErrorCode::OutOfOrderSequenceNumber if is_behind => {
-                self.requeue(partition, batch, error);
+                let pause = self.pause(&batch);
+                self.requeue(partition, batch, error, pause);
             }
             ErrorCode::OutOfOrderSequenceNumber
             | ErrorCode::UnknownProducerId
@@ -255,7 +258,14 @@ impl Sender {
                 self.wants_identity = self.identity.is_some();
                 self.give_up(batch, &error, &[]);
             }
-            code if code.is_retriable() => self.again(partition, batch, error),
+            code if code.is_retriable() => {
+                let hint = &answer.current_leader;
+                let leader = (hint.leader_id, hint.leader_epoch);
+                if self.cluster.learn_leader(partition, leader, broker) {
+                    return self.requeue(partition, batch, error, Duration::ZERO);
+                }
+                self.again(partition, batch, error);
+            }
             _ => {
                 let culprits: Vec<_> = answer
                     .record_errors
@@ -281,14 +291,26 @@ impl Sender {
             return self.give_up(batch, &error, &[]);
         }
         self.cluster.forget_topic(&partition.topic);
-        self.requeue(partition, batch, error);
+        let pause = self.pause(&batch);
+        self.requeue(partition, batch, error, pause);
     }
 
-    fn requeue(&mut self, partition: &TopicPartition, mut batch: Batch, error: ClientError) {
-        tracing::debug!(%partition, %error, tries = batch.tries, "batch goes again");
+    /// How long a batch waits before it goes again.
+    fn pause(&self, batch: &Batch) -> Duration {
         let settings = self.cluster.settings();
         let doubled = settings.retry_pause * 2_u32.saturating_pow(batch.tries.min(16));
-        batch.not_before = Some(Instant::now() + doubled.min(settings.retry_pause_max));
+        doubled.min(settings.retry_pause_max)
+    }
+
+    fn requeue(
+        &mut self,
+        partition: &TopicPartition,
+        mut batch: Batch,
+        error: ClientError,
+        pause: Duration,
+    ) {
+        tracing::debug!(%partition, %error, tries = batch.tries, "batch goes again");
+        batch.not_before = Some(Instant::now() + pause);
         batch.last_error = Some(error);
         self.queues.entry(partition.clone()).or_default().put_back(batch);
     }
@@ -320,11 +342,16 @@ impl Sender {
     }
 }
 
-/// Answers by partition; from version 13 on they name topics by id.
+/// Answers by partition, and the addresses of leaders that they name; from version 13 on they name topics by id.
 fn by_partition(
     cluster: &Client,
     answer: ProduceResponse,
 ) -> HashMap<TopicPartition, PartitionProduceResponse> {
+    let nodes = answer.node_endpoints.into_iter();
+    cluster.learn_brokers(nodes.filter_map(|node| {
+        let port = u16::try_from(node.port).ok()?;
+        Some(Broker { id: node.node_id, host: node.host, port, rack: node.rack })
+    }));
     let mut found = HashMap::new();
     for topic in answer.responses {
         let name = match topic.topic_id.is_zero() {

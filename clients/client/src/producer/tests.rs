@@ -6,13 +6,14 @@ use std::time::Duration;
 use protocol::ApiKey;
 use protocol::messages::init_producer_id::InitProducerIdResponse;
 use protocol::messages::produce::{
-    PartitionProduceResponse, ProduceRequest, ProduceResponse, TopicProduceResponse,
+    LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, ProduceRequest, ProduceResponse,
+    TopicProduceResponse,
 };
 use records::BatchHeader;
 use types::{ErrorCode, Uuid};
 
 use super::*;
-use crate::testing::{Action, Request, Script, broker, run};
+use crate::testing::{Action, Request, Script, address_of, broker, run};
 
 /// Producer id, first sequence number and records of each batch that came, in order.
 type Seen = Arc<Mutex<Vec<(i64, i32, i32)>>>;
@@ -49,6 +50,10 @@ fn script(
 }
 
 fn answer(request: &Request, code: ErrorCode, base_offset: i64) -> Action {
+    request.answer(&response(code, base_offset))
+}
+
+fn response(code: ErrorCode, base_offset: i64) -> ProduceResponse {
     let partition = PartitionProduceResponse {
         error_code: code.to_wire(),
         base_offset,
@@ -61,7 +66,7 @@ fn answer(request: &Request, code: ErrorCode, base_offset: i64) -> Action {
         partition_responses: vec![partition],
         ..Default::default()
     };
-    request.answer(&ProduceResponse { responses: vec![topic], ..Default::default() })
+    ProduceResponse { responses: vec![topic], ..Default::default() }
 }
 
 fn record(value: &'static str) -> ProducerRecord {
@@ -219,5 +224,32 @@ fn dropping_the_producer_still_sends_what_was_enqueued() {
         let delivery = producer.enqueue(record("a")).await.unwrap();
         drop(producer);
         assert_eq!(delivery.wait().await.unwrap().offset, 3);
+    });
+}
+
+/// The metadata names the broker that refuses, again and again; only the refusal knows better.
+#[test]
+fn a_refused_batch_goes_to_the_leader_that_the_refusal_names() {
+    run(async {
+        let (refused, taken) = (Seen::default(), Seen::default());
+        let ok = |request: &Request, _| vec![answer(request, ErrorCode::None, 9)];
+        let leader = address_of(&broker(script(&taken, ok)).await);
+        let moved = move |request: &Request, _| {
+            let mut response = response(ErrorCode::NotLeaderOrFollower, -1);
+            response.responses[0].partition_responses[0].current_leader =
+                LeaderIdAndEpoch { leader_id: 2, leader_epoch: 1, ..Default::default() };
+            response.node_endpoints = vec![NodeEndpoint {
+                node_id: 2,
+                host: leader.0.clone(),
+                port: leader.1.into(),
+                ..Default::default()
+            }];
+            vec![request.answer(&response)]
+        };
+        let client = broker(script(&refused, moved)).await;
+        let producer = client.producer(one_by_one());
+        assert_eq!(producer.send(record("a")).await.unwrap().offset, 9);
+        assert_eq!(*refused.lock().unwrap(), [(100, 0, 1)]);
+        assert_eq!(*taken.lock().unwrap(), [(100, 0, 1)]);
     });
 }

@@ -104,6 +104,8 @@ pub struct Replication {
     pub backoff_ms: Millis,
     /// How long a leader may take to answer.
     pub request_timeout_ms: Millis,
+    /// Whether consumers are sent to a replica in their rack (KIP-392).
+    pub rack_aware_reads: bool,
 }
 
 /// Groups and their offsets.
@@ -235,6 +237,8 @@ impl Replication {
             response_bytes_max: count("replica.fetch.response.max.bytes"),
             backoff_ms: layers.millis("replica.fetch.backoff.ms"),
             request_timeout_ms: layers.millis("replica.socket.timeout.ms"),
+            // The only class that there is.
+            rack_aware_reads: layers.optional_text("replica.selector.class").is_some(),
         }
     }
 }

@@ -4,6 +4,8 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset};
 
 use super::Leader;
 use crate::divergence::{EpochEnd, divergence};
+use crate::epoch::check_epoch;
+use crate::news::Readable;
 
 /// What a follower says with a Fetch.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -36,7 +38,7 @@ pub enum FetchVerdict {
     Read {
         /// Whether the high watermark moved.
         moved: bool,
-        /// Whether to answer even if there is no record: the follower's high watermark is old.
+        /// Whether to answer even if there is no record: what the follower knows is old.
         at_once: bool,
     },
 }
@@ -79,13 +81,15 @@ impl Leader {
         follower.is_awaited = follower.is_caught_up(log_end, now, lag_max)
             && super::isr::is_eligible(follower, eligible(follower.id));
         let moved = self.commit();
-        let could_know = self.high_watermark.min(fetch.fetch_offset);
-        let at_once = fetch.high_watermark.is_some_and(|known| known < could_know);
+        let here =
+            Readable { log_start: Some(log_start), high_watermark: Some(self.high_watermark) };
+        let known = Readable { log_start: fetch.log_start, high_watermark: fetch.high_watermark };
+        let at_once = here.is_news_to(&known, fetch.fetch_offset);
         FetchVerdict::Read { moved, at_once }
     }
 
     fn check_follower(&self, fetch: &ReplicaFetch) -> Result<(), ErrorCode> {
-        self.check_epoch(fetch.leader_epoch)?;
+        check_epoch(fetch.leader_epoch, self.epoch)?;
         let follower = self.followers.iter().find(|follower| follower.id == fetch.replica);
         // Either side may have heard of a reassignment first; with an epoch it is told to wait.
         let follower = follower.ok_or(match fetch.leader_epoch {

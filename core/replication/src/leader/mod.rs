@@ -114,18 +114,6 @@ impl Leader {
         (self.high_watermark >= self.epoch_start).then_some(self.high_watermark)
     }
 
-    /// Compares the leader epoch that a request names with the one that holds.
-    ///
-    /// # Errors
-    /// The code that sends the client to fresh metadata, or has it wait for this node's.
-    pub fn check_epoch(&self, known: Option<LeaderEpoch>) -> Result<(), ErrorCode> {
-        match known {
-            Some(known) if known < self.epoch => Err(ErrorCode::FencedLeaderEpoch),
-            Some(known) if known > self.epoch => Err(ErrorCode::UnknownLeaderEpoch),
-            Some(_) | None => Ok(()),
-        }
-    }
-
     /// Sets `min.insync.replicas`; whether the high watermark moved.
     pub fn set_min_isr(&mut self, min_isr: usize) -> bool {
         self.min_isr = min_isr;

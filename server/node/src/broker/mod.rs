@@ -7,6 +7,7 @@ pub mod api;
 mod excerpt;
 mod forward;
 mod group_call;
+mod leader_hints;
 mod not_controller;
 mod operations;
 mod read;

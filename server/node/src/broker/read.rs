@@ -22,7 +22,7 @@ use bytes::Bytes;
 use log::{AbortedLookup, AbortedTxn, Batches, ColdRead, Learned, LogError};
 use types::{ErrorCode, Offset};
 
-pub use self::answer::{Answer, Ask, Bounds, Replica, Wait};
+pub use self::answer::{Answer, Ask, Bounds, Followers, Replica, Wait};
 use self::owner::{is_enough, read_here, wait_here};
 use self::records::Records;
 pub use self::records::put_in;

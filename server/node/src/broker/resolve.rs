@@ -41,12 +41,19 @@ pub fn led_here(shard: &Shard, topic: &Topic, index: i32) -> Result<PartitionId,
     Ok(PartitionId { topic: topic.id, index })
 }
 
-/// A partition that this node has a replica of, whoever leads it, for a reader that any replica
-/// may serve (KIP-392).
+/// A partition that this node leads or follows, or the code that says why it does not.
 pub fn kept_here(shard: &Shard, topic: &Topic, index: i32) -> Result<PartitionId, ErrorCode> {
-    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let is_here = partition.replicas.contains(&shard.shared.config.node_id);
-    is_here.then_some(PartitionId { topic: topic.id, index }).ok_or(ErrorCode::NotLeaderOrFollower)
+    match led_here(shard, topic, index) {
+        Err(ErrorCode::NotLeaderOrFollower) if follows(shard, topic, index) => {
+            Ok(PartitionId { topic: topic.id, index })
+        }
+        led => led,
+    }
+}
+
+fn follows(shard: &Shard, topic: &Topic, index: i32) -> bool {
+    let here = shard.shared.config.node_id;
+    topic.partition(index).is_some_and(|partition| partition.replicas.contains(&here))
 }
 
 /// That there is no leader at all is told by Metadata alone, as in Kafka.
@@ -55,6 +62,23 @@ fn check_leader(image: &Image, partition: &Partition, here: BrokerId) -> Result<
         Some(leader) if leader == here => Ok(()),
         None if lies_offline(image, partition, here) => Err(ErrorCode::KafkaStorageError),
         Some(_) | None => Err(ErrorCode::NotLeaderOrFollower),
+    }
+}
+
+/// The leader, as clients of a listener know it: one that they cannot reach is none to them.
+///
+/// # Errors
+/// `LISTENER_NOT_FOUND` where it does not have the listener, `LEADER_NOT_AVAILABLE` without one.
+pub fn reachable_leader(
+    image: &Image,
+    partition: &Partition,
+    listener: &str,
+) -> Result<BrokerId, ErrorCode> {
+    let leader = partition.leader.and_then(|leader| image.broker(leader));
+    let leader = leader.ok_or(ErrorCode::LeaderNotAvailable)?;
+    match leader.endpoint(listener) {
+        Some(_) => Ok(leader.id),
+        None => Err(ErrorCode::ListenerNotFound),
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Partition {
     watchers: Watchers,
     /// Followers that wait for records which nobody else may read yet.
     replica_watchers: Watchers,
+    /// Who waits for the replicas to give up records.
+    start_watchers: Watchers,
     /// Where the log is about to be cut.
     cut_at: Option<Offset>,
     queued: bool,
@@ -150,6 +152,7 @@ impl Partition {
             parked_here: Purgatory::default(),
             watchers: Watchers::default(),
             replica_watchers: Watchers::default(),
+            start_watchers: Watchers::default(),
             cut_at: None,
             queued: false,
             is_rolling: false,
@@ -440,9 +443,10 @@ impl Partition {
         self.replica_watchers.add(notify);
     }
 
-    /// Wakes those who wait for more to read, whether there is more or not.
+    /// Wakes those who wait for more to read or to be given up, whether there is more or not.
     pub fn wake_readers(&mut self) {
         self.watchers.wake();
+        self.start_watchers.wake();
         self.wake_replicas();
     }
 

@@ -22,7 +22,7 @@ use types::{ErrorCode, Uuid};
 use crate::client::{Client, TestNode, eventually};
 
 /// A session that no broker of a test outlasts by chance, and one that ends soon.
-const LONG: (&str, &str) = ("broker.session.timeout.ms", "3600000");
+pub const LONG: (&str, &str) = ("broker.session.timeout.ms", "3600000");
 const SHORT: [(&str, &str); 2] =
     [("broker.session.timeout.ms", "500"), ("broker.heartbeat.interval.ms", "50")];
 

@@ -236,13 +236,25 @@ impl Client {
         partition_index: i32,
         offset: i64,
     ) -> (ErrorCode, i64) {
+        self.delete_records_within(topic, partition_index, offset, 5000)
+    }
+
+    /// As `delete_records`, with the time that replicas have.
+    pub fn delete_records_within(
+        &mut self,
+        topic: &str,
+        partition_index: i32,
+        offset: i64,
+        timeout_ms: i32,
+    ) -> (ErrorCode, i64) {
         let partition = DeleteRecordsPartition { partition_index, offset, ..Default::default() };
         let topic = DeleteRecordsTopic {
             name: topic.to_owned(),
             partitions: vec![partition],
             ..Default::default()
         };
-        let request = DeleteRecordsRequest { topics: vec![topic], ..Default::default() };
+        let request =
+            DeleteRecordsRequest { topics: vec![topic], timeout_ms, ..Default::default() };
         let response: DeleteRecordsResponse = self.call(ApiKey::DeleteRecords, 2, &request);
         let partition = &response.topics[0].partitions[0];
         (ErrorCode::from_wire(partition.error_code), partition.low_watermark)

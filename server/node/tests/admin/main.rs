@@ -13,6 +13,7 @@ mod dir_failures;
 mod every_version;
 mod faults;
 mod flush;
+mod followers;
 mod joining;
 mod large_fetch;
 mod log_dirs;

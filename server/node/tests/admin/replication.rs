@@ -27,9 +27,11 @@ use types::{ErrorCode, Uuid};
 
 use crate::client::{Client, eventually};
 use crate::cluster::{Cluster, brokers};
+use crate::configs::{self, set};
 
 pub const TOPIC: &str = "t";
 const GROUP: &str = "g";
+const OFFSETS: &str = "__consumer_offsets";
 
 /// Both brokers are in, and the topic has a replica on each; records need both of them.
 pub fn start() -> Cluster {
@@ -72,7 +74,7 @@ pub fn state(client: &mut Client, topic: &str) -> Option<(i32, usize)> {
     Some((partition.leader_id, partition.isr_nodes.len()))
 }
 
-fn append(client: &mut Client) -> ErrorCode {
+pub fn append(client: &mut Client) -> ErrorCode {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.append(1, None, Some(b"v"), &[]);
     ErrorCode::from_wire(client.append(TOPIC, batch.build(), 9).error_code)
@@ -192,6 +194,25 @@ fn groups(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
+fn offsets_are_refused_while_too_few_replicas_are_in_sync() {
+    let mut cluster = start();
+    let first = eventually("a coordinator", || coordinator(&mut cluster.client(2)));
+    let mut serves = cluster.client(first);
+    eventually("the commit", || commit(&mut serves, 42).is_none().then_some(()));
+    let both = set(&mut serves, configs::TOPIC, OFFSETS, "min.insync.replicas", Some("2"));
+    assert_eq!(both, ErrorCode::None);
+    cluster.stop(5 - first);
+    eventually("the refusal", || {
+        (commit(&mut serves, 43) == ErrorCode::CoordinatorNotAvailable).then_some(())
+    });
+    assert_eq!(state(&mut serves, OFFSETS), Some((first, 1)));
+
+    cluster.start_broker(5 - first);
+    eventually("commits again", || commit(&mut serves, 44).is_none().then_some(()));
+    assert_eq!(committed(&mut serves), Some(44));
+}
+
+#[test]
 fn a_group_is_served_by_whoever_leads_its_partition_next() {
     let mut cluster = start();
     let first = eventually("a coordinator", || coordinator(&mut cluster.client(2)));
@@ -200,9 +221,7 @@ fn a_group_is_served_by_whoever_leads_its_partition_next() {
     let next = 5 - first;
     let mut other = cluster.client(next);
     assert_eq!(committed(&mut other), None, "a follower serves no groups");
-    eventually("both to have the offsets", || {
-        (state(&mut other, "__consumer_offsets")?.1 == 2).then_some(())
-    });
+    eventually("both to have the offsets", || (state(&mut other, OFFSETS)?.1 == 2).then_some(()));
 
     assert_eq!(groups(&mut serves), [GROUP]);
     assert_eq!(groups(&mut other), [""; 0], "each broker lists its own, and that is no error");

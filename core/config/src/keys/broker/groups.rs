@@ -77,7 +77,7 @@ keys! {
         "Milliseconds without a heartbeat after which a Streams member is taken out.";
     int("offset.metadata.max.bytes", "4096").high().acting():
         "Bytes of text that may come with a committed offset.";
-    int("offsets.commit.timeout.ms", "5000").min(1).high():
+    int("offsets.commit.timeout.ms", "5000").min(1).high().acting():
         "Milliseconds that an offset commit waits to be safe.";
     int("offsets.load.buffer.size", "5242880").min(1).high():
         "Bytes read at once when a coordinator loads its groups.";

@@ -112,12 +112,7 @@ impl Page<'_> {
         partition_index: i32,
         partition: &Partition,
     ) -> DescribeTopicPartitionsResponsePartition {
-        // A leader that clients of this listener cannot reach is none to them.
-        let leader = partition.leader.filter(|leader| {
-            self.image
-                .broker(*leader)
-                .is_some_and(|broker| broker.endpoint(self.listener).is_some())
-        });
+        let leader = resolve::reachable_leader(self.image, partition, self.listener);
         let is_offline = |id: &&BrokerId| {
             !self.image.is_active(**id) || resolve::lies_offline(self.image, partition, **id)
         };

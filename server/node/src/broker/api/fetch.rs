@@ -8,7 +8,8 @@ use bytes::{Bytes, BytesMut};
 use net::{Response, Served};
 use protocol::View;
 use protocol::messages::fetch::{
-    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
+    NodeEndpoint, PartitionData,
 };
 use protocol::views::fetch::FetchRequestView;
 use protocol::wire::Reader;
@@ -19,19 +20,24 @@ use types::{BrokerId, ErrorCode, Offset, Uuid};
 
 use super::quorum;
 use crate::broker::Context;
-use crate::broker::read::{self, Answer, Ask, Bounds, Replica, Wait};
+use crate::broker::leader_hints::LeaderHints;
+use crate::broker::read::{self, Answer, Ask, Bounds, Followers, Replica, Wait};
 use crate::broker::request::later;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
 use crate::shard::{PartitionId, Shard};
 use crate::throttles::Way;
 
-/// The first version whose consumers may be sent to followers (KIP-392).
-const ANY_REPLICA_SINCE: i16 = 11;
+/// The first version whose consumers know that followers may serve them (KIP-392).
+const RACKS_SINCE: i16 = 11;
+/// The first version whose clients take the new leader from a refusal (KIP-951).
+const HINTS_SINCE: i16 = 16;
 
 /// The request without what only sessions care for.
 struct Wanted {
     replica: Option<Replica>,
+    followers: Followers,
+    near: Arc<[BrokerId]>,
     read_committed: bool,
     wait: Duration,
     bytes_min: usize,
@@ -105,8 +111,11 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
     }
     let limit = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
     let bytes_max = shard.shared.config.fetch.response_bytes_max as usize;
+    let (followers, near) = elsewhere(context, &request);
     let wanted = Wanted {
         replica,
+        followers,
+        near,
         read_committed: request.isolation_level == 1,
         wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
         bytes_min: limit(request.min_bytes),
@@ -136,12 +145,37 @@ fn replica_of(request: &FetchRequestView<'_>) -> Option<Replica> {
     (id >= 0).then_some(Replica { id: BrokerId(id), epoch })
 }
 
+/// Whether followers serve the reader, and the brokers that a leader is to send it to: those in its
+/// rack, where this node is none of them.
+fn elsewhere(context: &Context, request: &FetchRequestView<'_>) -> (Followers, Arc<[BrokerId]>) {
+    if replica_of(request).is_some() || context.version < RACKS_SINCE {
+        return (Followers::Never, Arc::default());
+    }
+    let rack = request.rack_id;
+    if rack.is_empty() {
+        return (Followers::ByEpoch, Arc::default());
+    }
+    let config = &context.shard.shared.config;
+    if !config.replication.rack_aware_reads || config.rack.as_deref() == Some(rack) {
+        return (Followers::Always, Arc::default());
+    }
+    let image = context.shard.image();
+    let listener = &context.peer.listener;
+    let near = image.brokers().filter(|broker| {
+        let is_reachable = !broker.fenced && broker.endpoint(listener).is_some();
+        is_reachable && broker.rack.as_deref() == Some(rack)
+    });
+    (Followers::Always, near.map(|broker| broker.id).collect())
+}
+
 async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
     let waits = !wanted.wait.is_zero() && wanted.bytes_min > 0 && !open.targets.is_empty();
     let until = Instant::now() + wanted.wait;
     let mut bounds = Bounds {
         read_committed: wanted.read_committed && wanted.replica.is_none(),
         replica: wanted.replica,
+        followers: wanted.followers,
+        near: wanted.near,
         bytes_max: wanted.bytes_max,
         bytes_min: wanted.bytes_min.min(wanted.bytes_max),
         wait: waits.then(|| Wait { notify: Arc::new(Notify::new()), until }),
@@ -174,10 +208,8 @@ async fn read_all(
     let mut answers: Vec<Option<Answer>> = open.targets.iter().map(|_| None).collect();
     let mut asks = Vec::with_capacity(open.targets.len());
     for (at, target) in open.targets.iter().enumerate() {
-        let may_follow = context.version >= ANY_REPLICA_SINCE && bounds.replica.is_none();
-        // Without an epoch nobody could tell that this node led and follows now.
-        let any_replica = may_follow && target.want.current_leader_epoch >= 0;
-        match locate(&context.shard, &target.key, any_replica) {
+        let by_followers = bounds.followers.serve(target.want.current_leader_epoch);
+        match locate(&context.shard, &target.key, by_followers) {
             Ok(partition) => asks.push(Ask {
                 at,
                 partition,
@@ -185,10 +217,8 @@ async fn read_all(
                 bytes_max: usize::try_from(target.want.partition_max_bytes).unwrap_or(0),
                 current_leader_epoch: target.want.current_leader_epoch,
                 last_fetched_epoch: target.want.last_fetched_epoch,
-                log_start_offset: target.want.log_start_offset,
-                high_watermark: target.want.high_watermark,
+                known: target.want.known(),
                 is_noted: *is_noted,
-                any_replica,
             }),
             Err(code) => answers[at] = Some(Answer::refused(code)),
         }
@@ -200,17 +230,18 @@ async fn read_all(
     answers.into_iter().map(|one| one.expect("every ask is answered")).collect()
 }
 
-fn locate(shard: &Shard, key: &PartitionKey, any_replica: bool) -> Result<PartitionId, ErrorCode> {
-    let named = match &key.topic {
+fn locate(shard: &Shard, key: &PartitionKey, by_followers: bool) -> Result<PartitionId, ErrorCode> {
+    let topic = resolve::topic(&shard.image(), named(&key.topic))?;
+    match by_followers {
+        true => resolve::kept_here(shard, &topic, key.partition),
+        false => resolve::led_here(shard, &topic, key.partition),
+    }
+}
+
+fn named(topic: &TopicKey) -> TopicRef<'_> {
+    match topic {
         TopicKey::Id(id) => TopicRef::Id(*id),
         TopicKey::Name(name) => TopicRef::Name(name),
-    };
-    let topic = resolve::topic(&shard.image(), named)?;
-    match resolve::led_here(shard, &topic, key.partition) {
-        Err(ErrorCode::NotLeaderOrFollower) if any_replica => {
-            resolve::kept_here(shard, &topic, key.partition)
-        }
-        led => led,
     }
 }
 
@@ -219,12 +250,13 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
     let mut responses: Vec<FetchableTopicResponse> = Vec::new();
     let mut pieces = Vec::new();
     let mut places: BTreeMap<&TopicKey, usize> = BTreeMap::new();
+    let mut hints = LeaderHints::new(context);
     for (target, answer) in open.targets.iter().zip(answers) {
         let answered = Answered {
             error: answer.error,
             high_watermark: answer.high_watermark,
             log_start: answer.log_start,
-            has_data: !answer.records.is_empty() || answer.diverging.is_some(),
+            has_data: answer.has_data(),
         };
         if !sessions.answer(open, &target.key, answered) {
             continue;
@@ -237,10 +269,33 @@ fn respond(context: &Context, open: &OpenFetch, answers: Vec<Answer>) -> Respons
             context.shard.shared.throttles.record(Way::Out, copied, answer.records.len());
             context.shard.metrics.replication.count(Way::Out, copied, answer.records.len());
         }
-        let data = partition_data(target.key.partition, answer, &mut pieces);
+        let index = target.key.partition;
+        let error = answer.error;
+        let mut data = partition_data(index, answer, &mut pieces);
+        if context.version >= HINTS_SINCE
+            && let Some((leader, epoch)) = hints.name(error, named(&target.key.topic), index)
+        {
+            data.current_leader = LeaderIdAndEpoch {
+                leader_id: leader.0,
+                leader_epoch: epoch.0,
+                ..Default::default()
+            };
+        }
         responses[at].partitions.push(data);
     }
-    let response = FetchResponse { session_id: open.session_id, responses, ..Default::default() };
+    let node_endpoints = hints.nodes().map(|(broker, endpoint)| NodeEndpoint {
+        node_id: broker.id.0,
+        host: endpoint.host.clone(),
+        port: i32::from(endpoint.port),
+        rack: broker.rack.clone(),
+        ..Default::default()
+    });
+    let response = FetchResponse {
+        session_id: open.session_id,
+        responses,
+        node_endpoints: node_endpoints.collect(),
+        ..Default::default()
+    };
     let encoded = context.encode(&response);
     encoded.map_or_else(Response::close, |encoded| Response::new(read::put_in(encoded, pieces)))
 }
@@ -281,6 +336,7 @@ fn partition_data(
         log_start_offset: wire(answer.log_start),
         diverging_epoch: diverging.unwrap_or_default(),
         aborted_transactions: Some(aborted.collect()),
+        preferred_read_replica: answer.preferred.map_or(-1, |broker| broker.0),
         records: Some(answer.records.stand_in(pieces)),
         ..Default::default()
     }

@@ -1,6 +1,5 @@
 //! ListOffsets: offsets by timestamp and by the special values that stand for the ends of a log.
 
-use std::cmp::Ordering;
 use std::rc::Rc;
 
 use log::{LogError, TimeLookup, TimeWanted, TimestampedOffset};
@@ -8,6 +7,7 @@ use protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse,
     ListOffsetsTopicResponse,
 };
+use replication::check_epoch;
 use types::{ErrorCode, LeaderEpoch, Offset};
 
 use crate::broker::Context;
@@ -99,7 +99,7 @@ fn begin(
     };
     // Clients ask this of new partitions, and of all of them: no file is made for that.
     let find_none = move |epoch: LeaderEpoch| {
-        check_epoch(known, epoch)?;
+        check_epoch((known >= 0).then_some(LeaderEpoch(known)), epoch)?;
         match end_of(&Ends::of_empty(epoch), timestamp, version) {
             Some(found) => Ok(Outcome::Found(found)),
             None => wanted_time(timestamp, version).map(|_| Outcome::Found((-1, None, None))),
@@ -153,16 +153,6 @@ fn answer(
 enum Outcome {
     Found(Found),
     LookUp { lookup: TimeLookup, end: Offset },
-}
-
-/// As `Partition::check_epoch`, where only the image knows the partition.
-fn check_epoch(known: i32, epoch: LeaderEpoch) -> Result<(), ErrorCode> {
-    match known.cmp(&epoch.0) {
-        _ if known < 0 => Ok(()),
-        Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
-        Ordering::Equal => Ok(()),
-        Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
-    }
 }
 
 /// Where a log begins and ends.

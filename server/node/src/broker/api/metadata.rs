@@ -20,6 +20,16 @@ use crate::broker::resolve;
 /// Versions 10 and 11 have a field for ids, and no way to answer for a topic without a name.
 const IDS_SINCE: i16 = 12;
 
+/// Earlier clients do not know that a leader may lack their listener.
+const LISTENERS_SINCE: i16 = 6;
+
+/// Who asks: what they can reach, and which codes they know.
+#[derive(Clone, Copy)]
+struct Clients<'a> {
+    listener: &'a str,
+    version: i16,
+}
+
 /// Serves one request.
 pub async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
     if context.version < IDS_SINCE && request.topics.iter().flatten().any(is_by_id) {
@@ -35,12 +45,13 @@ pub async fn handle(context: Context, request: MetadataRequest) -> MetadataRespo
         Some(topics) => topics.is_empty() && context.version == 0,
     };
     let listener = &context.peer.listener;
+    let clients = Clients { listener, version: context.version };
     let topic_operations = request.include_topic_authorized_operations;
     let mut topics: Vec<MetadataResponseTopic> = if all {
-        image.topics().map(|topic| describe(&image, topic, listener)).collect()
+        image.topics().map(|topic| describe(&image, topic, clients)).collect()
     } else {
         let wanted = request.topics.iter().flatten();
-        wanted.map(|topic| find(&image, topic, listener, &failed)).collect()
+        wanted.map(|topic| find(&image, topic, clients, &failed)).collect()
     };
     if topic_operations {
         for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
@@ -116,7 +127,7 @@ async fn create_missing(
 fn find(
     image: &Image,
     wanted: &MetadataRequestTopic,
-    listener: &str,
+    clients: Clients<'_>,
     failed: &BTreeMap<String, ErrorCode>,
 ) -> MetadataResponseTopic {
     let unknown = |code: ErrorCode, name: Option<String>, topic_id: Uuid| MetadataResponseTopic {
@@ -129,7 +140,7 @@ fn find(
     // Java's client leaves an empty name beside the id.
     match wanted.name.as_ref().filter(|_| wanted.topic_id.is_zero()) {
         Some(name) => match image.topic(name) {
-            Some(topic) => describe(image, topic, listener),
+            Some(topic) => describe(image, topic, clients),
             None => {
                 let code = match validate_topic_name(name) {
                     Err(_) => ErrorCode::InvalidTopicException,
@@ -141,26 +152,26 @@ fn find(
             }
         },
         None => match image.topic_by_id(wanted.topic_id) {
-            Some(topic) => describe(image, topic, listener),
+            Some(topic) => describe(image, topic, clients),
             None => unknown(ErrorCode::UnknownTopicId, None, wanted.topic_id),
         },
     }
 }
 
-fn describe(image: &Image, topic: &Arc<Topic>, listener: &str) -> MetadataResponseTopic {
+fn describe(image: &Image, topic: &Arc<Topic>, clients: Clients<'_>) -> MetadataResponseTopic {
     let partitions = topic.partitions().map(|(partition_index, partition)| {
-        // A leader that clients of this listener cannot reach is none to them.
-        let leader = partition.leader.filter(|leader| {
-            image.broker(*leader).is_some_and(|broker| broker.endpoint(listener).is_some())
-        });
+        let leader = resolve::reachable_leader(image, partition, clients.listener);
         let is_offline = |id: &&BrokerId| {
             !image.is_active(**id) || resolve::lies_offline(image, partition, **id)
         };
         let offline = partition.replicas.iter().filter(is_offline);
         MetadataResponsePartition {
             error_code: match leader {
-                Some(_) => ErrorCode::None.to_wire(),
-                None => ErrorCode::LeaderNotAvailable.to_wire(),
+                Ok(_) => ErrorCode::None.to_wire(),
+                Err(ErrorCode::ListenerNotFound) if clients.version < LISTENERS_SINCE => {
+                    ErrorCode::LeaderNotAvailable.to_wire()
+                }
+                Err(code) => code.to_wire(),
             },
             partition_index,
             leader_id: leader.map_or(-1, |leader| leader.0),
@@ -196,4 +207,44 @@ fn brokers(image: &Image, listener: &str) -> Vec<MetadataResponseBroker> {
         })
     });
     reachable.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ::metadata::MetadataRecord;
+    use protocol::internal::metadata::register_broker_record::BrokerEndpoint;
+    use protocol::internal::metadata::{PartitionRecord, RegisterBrokerRecord, TopicRecord};
+
+    use super::*;
+
+    /// Code and leader of a partition that `leader` leads, as clients of `listener` are told.
+    fn told(leader: i32, listener: &str, version: i16) -> (ErrorCode, i32) {
+        let topic_id = Uuid::from_bytes([9; 16]);
+        let mut image = Image::default();
+        let endpoint = BrokerEndpoint { name: "IN".to_owned(), ..Default::default() };
+        let broker =
+            RegisterBrokerRecord { broker_id: 1, end_points: vec![endpoint], ..Default::default() };
+        let topic = TopicRecord { name: "t".to_owned(), topic_id, ..Default::default() };
+        let partition =
+            PartitionRecord { topic_id, replicas: vec![1], leader, ..Default::default() };
+        for record in [
+            MetadataRecord::from(broker),
+            MetadataRecord::from(topic),
+            MetadataRecord::from(partition),
+        ] {
+            image.apply(&record).unwrap();
+        }
+        let clients = Clients { listener, version };
+        let described = describe(&image, image.topic("t").unwrap(), clients);
+        let partition = &described.partitions[0];
+        (ErrorCode::from_wire(partition.error_code), partition.leader_id)
+    }
+
+    #[test]
+    fn a_leader_without_the_listener_is_none_and_newer_clients_learn_why() {
+        assert_eq!(told(1, "IN", 6), (ErrorCode::None, 1));
+        assert_eq!(told(1, "OUT", 6), (ErrorCode::ListenerNotFound, -1));
+        assert_eq!(told(1, "OUT", 5), (ErrorCode::LeaderNotAvailable, -1));
+        assert_eq!(told(-1, "IN", 6), (ErrorCode::LeaderNotAvailable, -1));
+    }
 }

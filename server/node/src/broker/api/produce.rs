@@ -15,7 +15,8 @@ use log::{AppendOrigin, Received};
 use net::{Response, Served};
 use protocol::View;
 use protocol::messages::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    ProduceResponse, TopicProduceResponse,
 };
 use protocol::views::produce::ProduceRequestView;
 use protocol::wire::Reader;
@@ -25,12 +26,15 @@ use tokio::time::Instant;
 use types::{ErrorCode, Uuid};
 
 use crate::broker::Context;
+use crate::broker::leader_hints::LeaderHints;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
 use crate::shard::{AppendRefused, AppendReply, PartitionId, Reply, Shard};
 
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
+/// The first version whose clients take the new leader from a refusal (KIP-951).
+const HINTS_SINCE: i16 = 10;
 /// `acks` of a producer that waits for every replica in sync.
 const ALL: i16 = -1;
 /// A shorter timeout counts as this: it is meant for waiting on other replicas, which Kafka with
@@ -270,10 +274,32 @@ fn respond(
         .into_iter()
         .map(|(name, topic_id)| TopicProduceResponse { name, topic_id, ..Default::default() })
         .collect();
+    let mut hints = LeaderHints::new(context);
     for (topic, index, reply) in answers {
-        responses[topic].partition_responses.push(partition_response(index, reply));
+        let topic = &mut responses[topic];
+        let mut response = partition_response(index, reply);
+        if context.version >= HINTS_SINCE {
+            let named = TopicRef::from_wire(&topic.name, topic.topic_id, context.version >= 13);
+            let code = ErrorCode::from_wire(response.error_code);
+            if let Some((leader, epoch)) = hints.name(code, named, index) {
+                response.current_leader = LeaderIdAndEpoch {
+                    leader_id: leader.0,
+                    leader_epoch: epoch.0,
+                    ..Default::default()
+                };
+            }
+        }
+        topic.partition_responses.push(response);
     }
-    context.respond(&ProduceResponse { responses, ..Default::default() })
+    let node_endpoints = hints.nodes().map(|(broker, endpoint)| NodeEndpoint {
+        node_id: broker.id.0,
+        host: endpoint.host.clone(),
+        port: i32::from(endpoint.port),
+        rack: broker.rack.clone(),
+        ..Default::default()
+    });
+    let node_endpoints = node_endpoints.collect();
+    context.respond(&ProduceResponse { responses, node_endpoints, ..Default::default() })
 }
 
 fn partition_response(index: i32, reply: AppendReply) -> PartitionProduceResponse {

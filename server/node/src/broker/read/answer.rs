@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use log::{AbortedLookup, AbortedTxn};
 use net::InFlight;
+use replication::Readable;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use types::{BrokerId, ErrorCode, LeaderEpoch, Offset};
@@ -32,14 +33,10 @@ pub struct Ask {
     pub current_leader_epoch: i32,
     /// The epoch of the last record that the reader has, -1 for none.
     pub last_fetched_epoch: i32,
-    /// Where a follower's log begins, -1 where it does not say.
-    pub log_start_offset: i64,
-    /// The high watermark that a follower knows.
-    pub high_watermark: i64,
+    /// What a follower knows of the partition.
+    pub known: Readable,
     /// Whether the follower's progress was taken note of.
     pub is_noted: bool,
-    /// Whether a follower may answer, with what it knows to be committed.
-    pub any_replica: bool,
 }
 
 /// A broker that copies a partition.
@@ -51,6 +48,28 @@ pub struct Replica {
     pub epoch: Option<i64>,
 }
 
+/// Whether a follower serves a reader, up to what it knows to be committed (KIP-392).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Followers {
+    /// No: it is a broker, or a consumer that does not know of such.
+    Never,
+    /// If it names the leader's epoch: else it could not tell that this node led and follows now.
+    ByEpoch,
+    /// Yes: it has a rack, and is sent to followers.
+    Always,
+}
+
+impl Followers {
+    /// Whether they serve a reader that knows this leader epoch, -1 for none.
+    pub fn serve(self, leader_epoch: i32) -> bool {
+        match self {
+            Self::Never => false,
+            Self::ByEpoch => leader_epoch >= 0,
+            Self::Always => true,
+        }
+    }
+}
+
 /// What holds for all partitions of a fetch.
 #[derive(Clone, Debug)]
 pub struct Bounds {
@@ -58,6 +77,10 @@ pub struct Bounds {
     pub read_committed: bool,
     /// The follower that asks; `None` for consumers.
     pub replica: Option<Replica>,
+    /// Whether followers serve the reader, too.
+    pub followers: Followers,
+    /// The brokers in a consumer's rack, where its leaders are to send it there.
+    pub near: Arc<[BrokerId]>,
     /// Most bytes in all.
     pub bytes_max: usize,
     /// With fewer bytes than this the reader waits.
@@ -106,6 +129,8 @@ pub struct Answer {
     pub is_cut: bool,
     /// Epoch and end offset where the reader's log and this one part.
     pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// The replica that a consumer is to read from instead.
+    pub preferred: Option<BrokerId>,
     /// Aborted transactions within the records, for a reader of committed ones.
     pub aborted: Vec<AbortedTxn>,
     /// What tells them, and the offset behind the records that are there already.
@@ -119,7 +144,16 @@ pub struct Answer {
 impl Answer {
     /// Whether the reader must hear of it at once, however little it brings.
     pub fn is_urgent(&self) -> bool {
-        !self.error.is_none() || self.diverging.is_some() || self.is_cut || self.is_due
+        !self.error.is_none() || self.leads_elsewhere() || self.is_cut || self.is_due
+    }
+
+    /// Whether it brings records, or word of where to look for them.
+    pub fn has_data(&self) -> bool {
+        !self.records.is_empty() || self.leads_elsewhere()
+    }
+
+    fn leads_elsewhere(&self) -> bool {
+        self.diverging.is_some() || self.preferred.is_some()
     }
 
     /// Takes the records that the device gave, which were counted by their limit so far.
@@ -152,6 +186,7 @@ impl Answer {
             records: Records::default(),
             is_cut: false,
             diverging: None,
+            preferred: None,
             aborted: vec![],
             unsettled: None,
             held: None,

@@ -10,7 +10,7 @@ use crate::shard::{Shard, SharedPartition};
 
 /// How a follower's fetch goes on.
 pub(super) enum Copying {
-    /// By reading; `tells_more` if its high watermark is old.
+    /// By reading; `tells_more` if what the follower knows is old.
     Goes { tells_more: bool },
     /// With an answer that has no records.
     Ends(Answer),
@@ -24,21 +24,21 @@ pub(super) fn note(
     ask: &mut Ask,
     replica: Replica,
 ) -> Copying {
+    let from = Offset::new(ask.offset.max(0));
     if ask.is_noted {
-        let high_watermark = partition.borrow().high_watermark();
-        let could_know = high_watermark.get().min(ask.offset);
-        return Copying::Goes { tells_more: ask.high_watermark < could_know };
+        let here = partition.borrow().readable();
+        return Copying::Goes { tells_more: here.is_news_to(&ask.known, from) };
     }
     let fetch = ReplicaFetch {
         replica: replica.id,
         broker_epoch: replica.epoch,
         leader_epoch: (ask.current_leader_epoch >= 0)
             .then_some(LeaderEpoch(ask.current_leader_epoch)),
-        fetch_offset: Offset::new(ask.offset.max(0)),
+        fetch_offset: from,
         last_fetched_epoch: (ask.last_fetched_epoch >= 0)
             .then_some(LeaderEpoch(ask.last_fetched_epoch)),
-        log_start: Offset::from_wire(ask.log_start_offset),
-        high_watermark: Offset::from_wire(ask.high_watermark),
+        log_start: ask.known.log_start,
+        high_watermark: ask.known.high_watermark,
     };
     let lag_max = shard.shared.config.replication.lag_ms_max;
     let image = shard.image();

@@ -64,11 +64,7 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
     let (mut total, mut throttled_bytes) = (0, 0);
     let mut found = Vec::with_capacity(asks.len());
     for mut ask in asks {
-        let served = match ask.any_replica {
-            true => shard.kept_partition(ask.partition),
-            false => shard.served_partition(ask.partition),
-        };
-        let partition = match served {
+        let partition = match shard.kept_partition(ask.partition) {
             Ok(partition) => partition,
             Err(code) => {
                 found.push((ask, Answer::refused(code), None));
@@ -142,11 +138,8 @@ fn read_one(
     limits: Option<ReadLimits>,
     (bounds, begun): (&Bounds, Answer),
 ) -> (Answer, Option<Box<ColdRead>>) {
-    let checked = match ask.any_replica {
-        true => partition.check_epoch_of_any(ask.current_leader_epoch),
-        false => partition.check_epoch(ask.current_leader_epoch),
-    };
-    if let Err(error) = checked {
+    let known = ask.current_leader_epoch;
+    if let Err(error) = partition.check_readable(known, bounds.followers.serve(known)) {
         return (Answer::refused(error), None);
     }
     let high_watermark = partition.high_watermark();
@@ -167,6 +160,10 @@ fn read_one(
     let Some(from) = Offset::from_wire(ask.offset) else {
         return (Answer::refused(ErrorCode::OffsetOutOfRange), None);
     };
+    answer.preferred = partition.preferred_read_replica(from, &bounds.near);
+    if answer.preferred.is_some() {
+        return (answer, None);
+    }
     // Of followers that was looked at before.
     let last_fetched_epoch = if ask.is_noted { -1 } else { ask.last_fetched_epoch };
     answer.diverging = partition.divergence(from, last_fetched_epoch);

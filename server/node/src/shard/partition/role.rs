@@ -2,13 +2,14 @@
 //!
 //! Here the log and the rules (`core/replication`) meet; who asks whom and when is `replicas`.
 
-use std::cmp::Ordering;
+use std::sync::Arc;
 
 use log::{AppendError, Log};
 use replication::{
     AlterAnswer, AlterPartition, EpochEnd, FetchVerdict, Follower, Leader, LeaderAnswer, OwnLog,
-    Realign, ReplicaFetch, Step, Term, Want,
+    Readable, Realign, ReplicaFetch, Step, Term, Want, check_epoch,
 };
+use tokio::sync::Notify;
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset};
 
 use super::{Parked, Partition};
@@ -58,34 +59,6 @@ impl Partition {
         matches!(self.role, Role::Leader(_))
     }
 
-    /// Compares the leader epoch that a client knows, -1 for none, with the one that holds.
-    ///
-    /// # Errors
-    /// The code that sends the client to fresh metadata, or has it wait.
-    pub fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
-        if self.offline {
-            return Err(ErrorCode::KafkaStorageError);
-        }
-        match &self.role {
-            Role::Leader(leader) => leader.check_epoch((known >= 0).then_some(LeaderEpoch(known))),
-            Role::Follower(_) => Err(ErrorCode::NotLeaderOrFollower),
-        }
-    }
-
-    /// As [`Partition::check_epoch`], for a reader that any replica may serve.
-    ///
-    /// # Errors
-    /// Those of [`Partition::check_epoch`].
-    pub fn check_epoch_of_any(&self, known: i32) -> Result<(), ErrorCode> {
-        let Role::Follower(follower) = &self.role else { return self.check_epoch(known) };
-        match LeaderEpoch(known).cmp(&follower.epoch()) {
-            _ if self.offline => Err(ErrorCode::KafkaStorageError),
-            Ordering::Less => Err(ErrorCode::FencedLeaderEpoch),
-            Ordering::Equal => Ok(()),
-            Ordering::Greater => Err(ErrorCode::UnknownLeaderEpoch),
-        }
-    }
-
     /// Whether other nodes have replicas, too.
     pub fn is_replicated(&self) -> bool {
         self.is_replicated
@@ -126,8 +99,42 @@ impl Partition {
         };
         if self.is_replicated && self.leads() && known < term.epoch {
             self.log.begin_leader_epoch(term.epoch);
+            // Readers know the former epoch.
+            self.wake_readers();
         }
         change
+    }
+
+    /// Compares the leader epoch that a client knows, -1 for none, with the one that holds.
+    ///
+    /// # Errors
+    /// The code that sends the client to fresh metadata, or has it wait.
+    pub fn check_epoch(&self, known: i32) -> Result<(), ErrorCode> {
+        self.check_readable(known, false)
+    }
+
+    /// As [`Partition::check_epoch`], for a reader that followers serve, too, if `by_followers`.
+    ///
+    /// # Errors
+    /// As [`Partition::check_epoch`].
+    pub fn check_readable(&self, known: i32, by_followers: bool) -> Result<(), ErrorCode> {
+        if self.offline {
+            return Err(ErrorCode::KafkaStorageError);
+        }
+        let epoch = self.role.epoch();
+        // Who has not heard of any leader since its start knows nothing of what is committed now.
+        if !self.leads() && (!by_followers || epoch < LeaderEpoch(0)) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        check_epoch((known >= 0).then_some(LeaderEpoch(known)), epoch)
+    }
+
+    /// The replica among those `near` a consumer that its fetch should go to (KIP-392).
+    pub fn preferred_read_replica(&self, from: Offset, near: &[BrokerId]) -> Option<BrokerId> {
+        match &self.role {
+            Role::Leader(leader) => leader.preferred_read_replica(from, |id| near.contains(&id)),
+            Role::Follower(_) => None,
+        }
     }
 
     /// How far the log may be counted on, by the partition's durability.
@@ -277,7 +284,39 @@ impl Partition {
         if matches!(verdict, FetchVerdict::Read { moved: true, .. }) {
             self.release();
         }
+        // Where the follower's log begins is known now; rarely is anybody curious.
+        self.start_watchers.wake();
         verdict
+    }
+
+    /// What consumers may read, as followers are told of it.
+    pub fn readable(&self) -> Readable {
+        Readable {
+            log_start: Some(self.log.start_offset()),
+            high_watermark: Some(self.role.high_watermark()),
+        }
+    }
+
+    /// The first offset that all replicas of brokers that are `alive` still have, this node's
+    /// among them; `None` while one has not said.
+    ///
+    /// # Errors
+    /// As [`Partition::check_epoch`].
+    pub fn low_watermark(
+        &self,
+        is_alive: impl Fn(BrokerId) -> bool,
+    ) -> Result<Option<Offset>, ErrorCode> {
+        self.check_epoch(-1)?;
+        let start = self.log.start_offset();
+        match &self.role {
+            Role::Leader(leader) => Ok(leader.low_watermark(start, is_alive)),
+            Role::Follower(_) => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    }
+
+    /// Wakes `notify` when a replica has given up records.
+    pub fn watch_start(&mut self, notify: &Arc<Notify>) {
+        self.start_watchers.add(notify);
     }
 
     /// Whether a follower's fetch may have made it fit for the ISR.
