@@ -17,7 +17,7 @@ use types::{ErrorCode, TopicPartition, Uuid};
 use crate::admin::Admin;
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerSettings};
-use crate::error::ClientError;
+use crate::error::{ClientError, silence};
 use crate::metadata::{Broker, TopicMetadata};
 use crate::producer::{Producer, ProducerSettings};
 use crate::retry::{Retry, noticed};
@@ -250,7 +250,10 @@ impl Client {
             let answer = async {
                 let connection = self.connection(None, Lane::General).await?;
                 let call = connection.call(api, &versions, request, limit);
-                let what = || format!("{} has not answered {api} yet", connection.address());
+                let what = || {
+                    let (address, why) = (connection.address(), silence(api));
+                    format!("{address} has not answered {api} yet: {why}")
+                };
                 match timeout(patience, noticed(call, what)).await {
                     Ok(answer) => answer,
                     Err(_) => Err(self.leave(&connection, api, patience)),

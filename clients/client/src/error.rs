@@ -42,7 +42,7 @@ pub enum ClientError {
         cause: String,
     },
     /// No answer came in time.
-    #[error("{broker} did not answer {api} within {} ms: it is overloaded or cut off", after.as_millis())]
+    #[error("{broker} did not answer {api} within {} ms: {}", after.as_millis(), silence(*api))]
     TimedOut {
         /// Address of the broker.
         broker: Arc<str>,
@@ -159,6 +159,29 @@ impl ClientError {
     }
 }
 
+/// Why a broker may leave a request unanswered.
+pub(crate) fn silence(api: ApiKey) -> &'static str {
+    match api {
+        // A broker hands these on, and waits for a controller that leads.
+        ApiKey::DescribeQuorum
+        | ApiKey::InitProducerId
+        | ApiKey::CreateTopics
+        | ApiKey::DeleteTopics
+        | ApiKey::CreatePartitions
+        | ApiKey::IncrementalAlterConfigs
+        | ApiKey::AlterPartitionReassignments
+        | ApiKey::ListPartitionReassignments
+        | ApiKey::ElectLeaders
+        | ApiKey::UpdateFeatures
+        | ApiKey::AddRaftVoter
+        | ApiKey::RemoveRaftVoter
+        | ApiKey::UnregisterBroker => {
+            "it is for the controllers, and no majority of them may be running"
+        }
+        _ => "it is overloaded or cut off",
+    }
+}
+
 fn refusal(api: ApiKey, subject: &str, code: ErrorCode, message: Option<&str>) -> String {
     let mut text = api.name().to_owned();
     if !subject.is_empty() {
@@ -251,6 +274,8 @@ mod tests {
         let text = |api| refusal(api, "", code, None);
         assert!(text(ApiKey::DescribeQuorum).contains("no controller leads"));
         assert!(!text(ApiKey::Produce).contains("controller"));
+        assert!(silence(ApiKey::DescribeQuorum).contains("majority"));
+        assert!(!silence(ApiKey::Fetch).contains("majority"));
     }
 
     #[test]

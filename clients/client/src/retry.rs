@@ -18,7 +18,7 @@ pub(crate) struct Retry {
 }
 
 /// Waits that are shorter are not worth a word.
-const UNTOLD_MAX: Duration = Duration::from_secs(3);
+pub(crate) const UNTOLD_MAX: Duration = Duration::from_secs(3);
 
 /// Waits for an answer, and says so once when it takes long.
 pub(crate) async fn noticed<T>(

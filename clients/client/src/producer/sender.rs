@@ -24,6 +24,7 @@ use super::{Acks, ProducerSettings};
 use crate::cluster::Client;
 use crate::connection::Connection;
 use crate::error::ClientError;
+use crate::retry::UNTOLD_MAX;
 
 /// What the producer asks of its task.
 #[derive(Debug)]
@@ -54,6 +55,9 @@ pub(crate) struct Sender {
     next_number: u64,
     /// Batches that are not settled, and those who wait for all below a number.
     unsettled: BTreeSet<u64>,
+    /// When to look next whether records wait for long, and whether that was told.
+    look_at: Instant,
+    is_told: bool,
     flushes: Vec<(u64, oneshot::Sender<()>)>,
     /// Batches below this number do not linger.
     pub(crate) hurry: u64,
@@ -83,6 +87,8 @@ impl Sender {
             sticky_start: getrandom::u32().unwrap_or_default(),
             next_number: 0,
             unsettled: BTreeSet::new(),
+            look_at: Instant::now(),
+            is_told: false,
             flushes: Vec::new(),
             hurry: 0,
             identity: None,
@@ -126,6 +132,7 @@ impl Sender {
     fn advance(&mut self) -> Instant {
         let now = Instant::now();
         self.expire(now);
+        self.tell_if_stuck(now);
         if self.wants_identity && self.flights.is_empty() && !self.is_identifying {
             self.is_identifying = true;
             self.work.spawn(identify(self.cluster.clone()));
@@ -262,6 +269,37 @@ impl Sender {
             let partition = partition.to_string();
             batch.fail(&ClientError::DeliveryTimedOut { partition, after: limit, cause }, &[]);
         }
+    }
+}
+
+impl Sender {
+    /// Says once why records wait, when they do so for long.
+    fn tell_if_stuck(&mut self, now: Instant) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + EXPIRY_STEP;
+        let is_old = |batch: &Batch| now.duration_since(batch.created) >= UNTOLD_MAX;
+        let mut pending = self.queues.iter().filter_map(|(partition, queue)| {
+            let batch = queue.pending.front().filter(|batch| is_old(batch))?;
+            let cause = batch
+                .last_error
+                .as_ref()
+                .map_or("not sent yet".to_owned(), |error| error.to_string());
+            Some(format!("records for {partition} still wait: {cause}"))
+        });
+        let mut in_flight = self.flights.values().filter_map(|flight| {
+            let (partition, _) = flight.batches.iter().find(|(_, batch)| is_old(batch))?;
+            let broker = flight.broker;
+            Some(format!(
+                "records for {partition} still wait: broker {broker} has not acknowledged"
+            ))
+        });
+        let stuck = pending.next().or_else(|| in_flight.next());
+        if let Some(text) = stuck.as_ref().filter(|_| !self.is_told) {
+            tracing::warn!("{text}");
+        }
+        self.is_told = stuck.is_some();
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
 use log::checkpoint::OffsetCheckpoint;
 use log::{CleanShutdown, Disk, LogDir, LogError};
@@ -76,6 +76,7 @@ pub struct Dirs {
     end_of_node: Mutex<Sender<String>>,
     /// When it was told last that there is no room.
     told_at: AtomicI64,
+    told_replaced: Once,
 }
 
 impl Dir {
@@ -217,11 +218,23 @@ impl Dirs {
     fn missing(&self) -> LogError {
         let reason = match self.unusable.first() {
             Some(dir) => format!("it may lie in {}: {}", dir.path.display(), dir.reason),
-            None => "it lies in one that log.dirs does not name any more: add it again, or delete \
-                     the topic"
-                .to_owned(),
+            None => {
+                "it lies in one that log.dirs does not name any more, and no other replica is in \
+                     sync: add it again; if its disk is lost, so are the records: delete the topic"
+                    .to_owned()
+            }
         };
         LogError::Missing { reason }
+    }
+
+    /// Says once that replicas lie in a directory that is gone, which is no harm: others have them.
+    pub fn tell_replaced(&self) {
+        self.told_replaced.call_once(|| {
+            tracing::warn!(
+                "a directory that this node had is not one of log.dirs any more, as after the loss \
+                 of a disk: what other brokers have in sync is copied anew"
+            );
+        });
     }
 
     /// Takes note of what went wrong with a file. Where the operating system refused to write or

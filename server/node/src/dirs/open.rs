@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock};
 
 use ::metadata::Image;
 use ::metadata::image::directory;
@@ -69,6 +69,7 @@ impl Dirs {
             found: BTreeMap::new(),
             end_of_node: Mutex::new(end_of_node),
             told_at: AtomicI64::new(i64::MIN / 2 + TELL_EVERY_MS),
+            told_replaced: Once::new(),
         };
         for (at, (log_dir, properties)) in opened {
             let is_metadata = paths[at] == metadata_path;

@@ -185,12 +185,25 @@ impl Shard {
     pub(super) fn note_unopened(&self, id: PartitionId, mut closed: Closed, fault: &LogError) {
         let name = &closed.name;
         self.shared.dirs.report(fault);
-        // One line says it for all partitions of a directory that is offline.
-        if !matches!(fault, LogError::Offline { .. }) {
-            tracing::error!(partition = %name, "partition is offline, cannot open its log: {fault}");
+        match fault {
+            // One line says it for all partitions of a directory that is offline.
+            LogError::Offline { .. } => {}
+            LogError::Missing { .. } if self.others_have(id) => self.shared.dirs.tell_replaced(),
+            _ => tracing::error!(
+                partition = %name,
+                "partition is offline, cannot open its log: {fault}"
+            ),
         }
         closed.is_damaged = matches!(fault, LogError::Damaged { .. });
         self.unopened.borrow_mut().insert(id, closed);
+    }
+
+    /// Whether another replica is in sync, of which this one can begin anew.
+    fn others_have(&self, id: PartitionId) -> bool {
+        let (image, here) = (self.image(), self.shared.config.node_id);
+        let topic = image.topic_by_id(id.topic);
+        let replica = topic.and_then(|topic| topic.partition(id.index));
+        replica.is_some_and(|replica| replica.isr.iter().any(|id| *id != here))
     }
 
     /// Serves none of the partitions any more whose directory has failed.

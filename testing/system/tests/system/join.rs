@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
-use client::{Admin, Client, ClientSettings, QuorumDescription};
+use anyhow::{Context, ensure};
+use client::{Admin, Client, ClientSettings, NewTopic, QuorumDescription};
 use tempfile::TempDir;
 use thalweg_system::process::{Node, NodeSpec, wait_for};
 
@@ -31,6 +31,23 @@ impl Eyes {
     fn brokers(&self) -> anyhow::Result<Vec<i32>> {
         let cluster = self.runtime.block_on(self.admin.describe_cluster())?;
         Ok(cluster.brokers.iter().map(|broker| broker.id).collect())
+    }
+
+    /// Makes a topic and gives the brokers that have replicas of it.
+    fn create(&self, name: &str, partitions: i32, replicas: i16) -> anyhow::Result<Vec<i32>> {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions: Some(partitions),
+            replication_factor: Some(replicas),
+            configs: Vec::new(),
+        };
+        self.runtime.block_on(async {
+            self.admin.create_topics(&[topic], false).await?;
+            self.admin.await_topic(name).await?;
+            let described = self.admin.describe_topics(&[name.to_owned()]).await?;
+            let topic = described.into_iter().next().context("no topic")?.1?;
+            Ok(topic.partitions.iter().flat_map(|one| one.replicas.clone()).collect())
+        })
     }
 
     fn quorum(&self) -> anyhow::Result<QuorumDescription> {
@@ -109,11 +126,16 @@ fn a_node_that_joined_comes_back_by_itself_and_with_a_new_disk() -> anyhow::Resu
         anyhow::Ok(voter.map(|voter| voter.directory))
     };
     let former = directory(&eyes)?;
+    let (one, three) = (eyes.create("one", 6, 1)?, eyes.create("three", 2, 3)?);
+    ensure!(one.contains(&id) && three.contains(&id));
     back.kill()?;
     fs::remove_dir_all(spec.data())?;
     spec.join = known;
     let back = spec.start()?;
     ensure!(node_id(&spec)? == id, "the address tells who it was\n{}", back.output());
+    let output = back.output();
+    let is_named = |topic: &str| output.contains(&format!("partition={topic}-"));
+    ensure!(is_named("one") && !is_named("three"), "what is lost is named, no more\n{output}");
     wait_for("the new disk votes and the old one does not", LIMIT, || {
         Ok(eyes.voters()? == [1, 2, 3] && directory(&eyes)? != former)
     })?;
