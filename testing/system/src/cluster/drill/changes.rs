@@ -32,12 +32,17 @@ impl Cluster {
             // The commands speak Kafka's protocol alone.
             Kind::Kafka(_) => binary()?,
         };
+        // The same command goes on where it ended, which it does when a broker that is to lead is
+        // fenced just then, as may be on a busy machine.
         let command = |words: &str| {
-            let mut command = Command::new(&thalweg);
-            let output = command.args(words.split(' ')).args(["-b", &at]).output()?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            ensure!(output.status.success(), "thalweg {words}: {}: {said}", output.status);
-            Ok(())
+            let mut said = String::new();
+            let waited = wait_for("the command succeeds", CALM_MAX, || {
+                let mut command = Command::new(&thalweg);
+                let output = command.args(words.split(' ')).args(["-b", &at]).output()?;
+                said = String::from_utf8_lossy(&output.stderr).into_owned();
+                Ok(output.status.success())
+            });
+            waited.with_context(|| format!("thalweg {words}: {said}"))
         };
         self.create_topic(GROWN, GROWN_PARTITIONS, i16::from(copies), &[])?;
         spares.iter().try_for_each(|&id| self.member(id).start())?;
