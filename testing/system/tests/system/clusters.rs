@@ -149,11 +149,6 @@ fn a_cluster_keeps_every_promise_while_its_nodes_are_upgraded() -> anyhow::Resul
 }
 
 #[test]
-fn a_cluster_keeps_every_promise_while_it_grows_and_shrinks() -> anyhow::Result<()> {
-    drill_of(5, "clusters::a_cluster_keeps_every_promise_while_it_grows_and_shrinks", Drill::Grow)
-}
-
-#[test]
 fn a_cluster_keeps_every_promise_when_replicas_move_and_nodes_are_killed() -> anyhow::Result<()> {
     drill_of(
         5,

@@ -32,8 +32,7 @@ impl Cluster {
             // The commands speak Kafka's protocol alone.
             Kind::Kafka(_) => binary()?,
         };
-        // The same command goes on where it ended, which it does when a broker that is to lead is
-        // fenced just then, as may be on a busy machine.
+        // The same command goes on where it ended, which it does when an election is refused.
         let command = |words: &str| {
             let mut said = String::new();
             let waited = wait_for("the command succeeds", CALM_MAX, || {
@@ -113,12 +112,14 @@ impl Cluster {
     fn wait_until_moved(&self, topic: &str, target: &[u8]) -> anyhow::Result<()> {
         let target: Vec<i32> = target.iter().copied().map(i32::from).collect();
         let waited = wait_for("the replicas have moved", CALM_MAX, || {
-            Ok(self.addresses().into_iter().all(|address| {
+            let is_moved = self.addresses().into_iter().all(|address| {
                 let found = ask_partition(address, topic, 0);
                 found.is_some_and(|found| {
                     found.replica_nodes == target && found.isr_nodes.len() == target.len()
                 })
-            }))
+            });
+            // Who has lost a replica takes it away a little later.
+            Ok(is_moved && self.replicas(topic, 0).len() == target.len())
         });
         waited.with_context(|| self.last_words())
     }
