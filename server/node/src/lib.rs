@@ -3,6 +3,7 @@
 //! [`Node::start`] brings everything up from checked settings; [`Node::stop`] takes it down in
 //! order. Core crates decide, `log` and `net` act, and the loops here carry messages between them.
 
+mod balancer;
 mod broker;
 mod cleaner;
 mod clock;

@@ -1,28 +1,35 @@
 //! What `thalweg cluster balance`, `thalweg broker drain` and `thalweg topic reassign` share: the
-//! cluster is looked at, the plan is printed, and carried out.
+//! cluster is looked at, the plan is printed, and carried out. Not here: which moves these are
+//! (`core/balance`).
 
 mod internal;
 mod moves;
-mod plan;
-mod throttles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use balance::{Broker, Growth, Intake, Load, Move, Partition, loads, plan};
 use client::{Admin, TopicDescription, TopicPartition};
 use serde::Serialize;
+use types::Millis;
 
 use crate::output::{Format, Table, list, or_dash, print};
 pub(crate) use internal::short_topics;
-use plan::{Broker, Load, Move, Partition};
+
+/// Part of the average by which two brokers may differ.
+const TOLERANCE: f64 = 0.1;
+/// Time between two looks at the sizes of partitions, which tell how fast they grow.
+const GROWTH_OVER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Prints the plan and does nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Bytes per second that each broker copies at most
+    /// Bytes per second that each broker gives, and takes, at most for replicas that are added; the
+    /// rate stays in force for later moves
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(i64).range(1..))]
     throttle: Option<i64>,
 }
@@ -47,6 +54,7 @@ struct PlannedLoad {
     replicas: u64,
     leaders: u64,
     bytes: u64,
+    bytes_per_second: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,11 +95,13 @@ pub(crate) async fn run(
     options: Options,
 ) -> anyhow::Result<ExitCode> {
     if !options.dry_run {
+        if let Goal::Drained(id) = goal {
+            moves::cordon(admin, id).await?;
+        }
         moves::wait_for_others(admin).await?;
-        throttles::remove_leftovers(admin).await?;
     }
     let (brokers, partitions) = look(admin, &goal).await?;
-    let moves = plan::plan(&brokers, &partitions, !matches!(goal, Goal::Even))?;
+    let moves = plan(&brokers, &partitions, goal.for_planner())?;
     let shown = describe(&brokers, &partitions, &moves);
     print(output, &shown, || text(&shown))?;
     if options.dry_run || moves.is_empty() {
@@ -107,9 +117,9 @@ async fn look(admin: &Admin, goal: &Goal) -> anyhow::Result<(Vec<Broker>, Vec<Pa
     let mut brokers: Vec<_> = cluster
         .brokers
         .into_iter()
-        .map(|one| Broker { is_drained: goal.empties(one.id), id: one.id, rack: one.rack })
+        .map(|one| Broker { intake: goal.intake(one.id), id: one.id, rack: one.rack })
         .collect();
-    let mut partitions = partitions(admin, &topics).await?;
+    let mut partitions = partitions(&topics, &growth(admin, goal).await?);
     match goal {
         Goal::Even => {
             let serving = brokers.len();
@@ -126,7 +136,21 @@ async fn look(admin: &Admin, goal: &Goal) -> anyhow::Result<(Vec<Broker>, Vec<Pa
     Ok((brokers, partitions))
 }
 
-async fn partitions(admin: &Admin, topics: &[TopicDescription]) -> anyhow::Result<Vec<Partition>> {
+/// Sizes, and where loads are to be evened out, how fast they grow.
+async fn growth(admin: &Admin, goal: &Goal) -> anyhow::Result<Growth> {
+    let began = Instant::now();
+    let now = || Millis(i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX));
+    let mut growth = Growth::default();
+    growth.look(sizes(admin).await?, now());
+    if matches!(goal, Goal::Even) {
+        tokio::time::sleep(GROWTH_OVER).await;
+        growth.look(sizes(admin).await?, now());
+    }
+    Ok(growth)
+}
+
+/// Bytes of each partition: those of its largest replica.
+async fn sizes(admin: &Admin) -> anyhow::Result<BTreeMap<TopicPartition, u64>> {
     let mut bytes: BTreeMap<TopicPartition, u64> = BTreeMap::new();
     for dir in admin.describe_log_dirs().await? {
         for replica in dir.replicas.into_iter().filter(|replica| !replica.is_future) {
@@ -134,17 +158,21 @@ async fn partitions(admin: &Admin, topics: &[TopicDescription]) -> anyhow::Resul
             *largest = (*largest).max(u64::try_from(replica.bytes).unwrap_or(0));
         }
     }
+    Ok(bytes)
+}
+
+fn partitions(topics: &[TopicDescription], growth: &Growth) -> Vec<Partition> {
     let mut partitions = Vec::new();
     for topic in topics {
         partitions.extend(topic.partitions.iter().map(|one| {
             let name = TopicPartition::new(&*topic.name, one.index);
-            let bytes = bytes.get(&name).copied().unwrap_or(0);
+            let (bytes, rate) = growth.of(&name);
             let (replicas, wanted) = (one.replicas.clone(), one.replicas.len());
-            Partition { name, replicas, bytes, wanted }
+            Partition { name, replicas, bytes, rate, wanted }
         }));
     }
     partitions.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(partitions)
+    partitions
 }
 
 /// A broker that is drained may be down.
@@ -153,17 +181,25 @@ fn add_drained(id: i32, brokers: &mut Vec<Broker>, partitions: &[Partition]) -> 
         if partitions.iter().all(|one| !one.replicas.contains(&id)) {
             bail!("no broker {id} serves, and no partition has a replica there");
         }
-        brokers.push(Broker { id, rack: None, is_drained: true });
+        brokers.push(Broker { id, rack: None, intake: Intake::Drained });
     }
     Ok(())
 }
 
 impl Goal {
-    fn empties(&self, id: i32) -> bool {
-        match self {
+    fn intake(&self, id: i32) -> Intake {
+        let is_emptied = match self {
             Self::Even => false,
             Self::Drained(drained) => *drained == id,
             Self::Placed(place) => !place.brokers.contains(&id),
+        };
+        if is_emptied { Intake::Drained } else { Intake::Open }
+    }
+
+    fn for_planner(&self) -> balance::Goal {
+        match self {
+            Self::Even => balance::Goal::Even { tolerance: TOLERANCE, moves_max: usize::MAX },
+            Self::Drained(_) | Self::Placed(_) => balance::Goal::Drain,
         }
     }
 }
@@ -199,7 +235,7 @@ impl Place {
             partitions.iter().flat_map(|one| one.replicas.iter().copied()).collect();
         for id in holders {
             if brokers.iter().all(|broker| broker.id != id) {
-                brokers.push(Broker { id, rack: None, is_drained: true });
+                brokers.push(Broker { id, rack: None, intake: Intake::Drained });
             }
         }
         Ok(())
@@ -212,11 +248,12 @@ fn describe(brokers: &[Broker], partitions: &[Partition], moves: &[Move]) -> Pla
         let replicas = to.get(&one.name).map_or(&one.replicas, |to| to);
         Partition { replicas: replicas.clone(), ..one.clone() }
     });
-    let after = plan::loads(brokers, &after.collect::<Vec<_>>());
-    let before = plan::loads(brokers, partitions);
+    let after = loads(brokers, &after.collect::<Vec<_>>());
+    let before = loads(brokers, partitions);
     let load = |loads: &BTreeMap<i32, Load>, id| {
-        let Load { replicas, leaders, bytes } = loads.get(&id).copied().unwrap_or_default();
-        PlannedLoad { replicas, leaders, bytes }
+        let load = loads.get(&id).copied().unwrap_or_default();
+        let Load { replicas, leaders, bytes, rate: bytes_per_second, .. } = load;
+        PlannedLoad { replicas, leaders, bytes, bytes_per_second }
     };
     let ids: BTreeSet<i32> = brokers.iter().map(|broker| broker.id).collect();
     let rack = |id| brokers.iter().find(|one| one.id == id).and_then(|one| one.rack.clone());
@@ -238,7 +275,7 @@ fn describe(brokers: &[Broker], partitions: &[Partition], moves: &[Move]) -> Pla
 }
 
 fn text(plan: &Plan) -> String {
-    let mut brokers = Table::new(["BROKER", "RACK", "REPLICAS", "LEADERS", "BYTES"]);
+    let mut brokers = Table::new(["BROKER", "RACK", "REPLICAS", "LEADERS", "BYTES", "BYTES/S"]);
     for one in &plan.brokers {
         let (before, after) = (&one.before, &one.after);
         let change = |a: u64, b: u64| if a == b { a.to_string() } else { format!("{a} -> {b}") };
@@ -248,6 +285,7 @@ fn text(plan: &Plan) -> String {
             change(before.replicas, after.replicas),
             change(before.leaders, after.leaders),
             change(before.bytes, after.bytes),
+            change(before.bytes_per_second, after.bytes_per_second),
         ]);
     }
     if plan.moves.is_empty() {

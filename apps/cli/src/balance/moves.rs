@@ -1,21 +1,27 @@
 //! Carries out a plan: a few partitions at a time, within a throttle if one is given.
 //!
 //! What was not finished is in the cluster and nowhere else: who runs the command again gets a plan
-//! for what is left. An interrupt takes the moves of the step back and the throttle away.
+//! for what is left. An interrupt takes the moves of the step back.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use client::{Admin, ClientError, Election, TopicPartition};
+use anyhow::bail;
+use balance::Move;
+use client::{
+    Admin, ClientError, ConfigChange, ConfigResource, Election, ResourceKind, TopicPartition,
+};
 use tokio::time::sleep;
 
-use super::plan::Move;
-use super::throttles;
 use crate::connect::all;
 
 /// Partitions that move at the same time.
 const STEP: usize = 10;
+/// Directories of a broker that get no new replicas.
+const CORDONED: &str = "cordoned.log.dirs";
+/// Bytes per second for replicas that a reassignment adds.
+const RATE: &str = "thalweg.reassignment.throttled.rate";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Shells take 128 and the signal's number for "ended by a signal".
 const INTERRUPTED: u8 = 130;
@@ -36,26 +42,46 @@ pub(super) async fn wait_for_others(admin: &Admin) -> Result<(), ClientError> {
     }
 }
 
+/// Keeps new replicas away from a broker that is to be emptied, where the cluster evens out brokers
+/// by itself and would fill it again.
+pub(super) async fn cordon(admin: &Admin, id: i32) -> anyhow::Result<()> {
+    let brokers = admin.describe_cluster().await?.brokers;
+    if brokers.iter().all(|broker| broker.id != id) {
+        // One that is down gets none.
+        return Ok(());
+    }
+    let own = resource(ResourceKind::Broker, id.to_string());
+    let known = admin.describe_configs(&own, false).await?;
+    let is_on = known.iter().find(|entry| entry.name == "thalweg.balance.enable");
+    if is_on.is_none_or(|entry| entry.value.as_deref() != Some("true")) {
+        return Ok(());
+    }
+    let set = [(CORDONED.to_owned(), ConfigChange::Set("*".to_owned()))];
+    admin.alter_configs(&own, &set, false).await?;
+    eprintln!(
+        "broker {id} gets no new replicas from now on; `thalweg config delete broker {id} {CORDONED}` \
+         ends that"
+    );
+    Ok(())
+}
+
 /// Does all moves, or until Ctrl-C.
 pub(super) async fn carry_out(
     admin: &Admin,
     moves: &[Move],
     throttle: Option<i64>,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(rate) = throttle {
+        set_throttle(admin, rate).await?;
+    }
     let mut done = 0;
     for step in moves.chunks(STEP) {
-        if let Some(rate) = throttle {
-            throttles::set(admin, step, rate).await?;
-        }
         let ended = tokio::select! {
             ended = carry_out_step(admin, step) => Some(ended),
             _ = tokio::signal::ctrl_c() => None,
         };
         if !matches!(ended, Some(Ok(()))) {
             take_back(admin, step).await?;
-        }
-        if throttle.is_some() {
-            throttles::remove(admin, step).await?;
         }
         match ended {
             Some(ended) => ended?,
@@ -100,4 +126,28 @@ async fn take_back(admin: &Admin, step: &[Move]) -> anyhow::Result<()> {
         admin.alter_reassignments(&wanted).await?;
     }
     Ok(())
+}
+
+/// Sets the rate of the cluster. It stays: it slows nothing but replicas that a move adds, so that
+/// nobody has to take it away, however this command ends.
+async fn set_throttle(admin: &Admin, rate: i64) -> anyhow::Result<()> {
+    for broker in admin.describe_cluster().await?.brokers {
+        let own = resource(ResourceKind::Broker, broker.id.to_string());
+        let known = admin.describe_configs(&own, false).await?;
+        if known.iter().all(|entry| entry.name != RATE) {
+            bail!(
+                "broker {} has no {RATE}: a broker of Apache Kafka takes a rate from \
+                 kafka-reassign-partitions --throttle",
+                broker.id
+            );
+        }
+    }
+    let set = [(RATE.to_owned(), ConfigChange::Set(rate.to_string()))];
+    admin.alter_configs(&resource(ResourceKind::Broker, String::new()), &set, false).await?;
+    eprintln!("{RATE} of all brokers is {rate} from now on");
+    Ok(())
+}
+
+fn resource(kind: ResourceKind, name: String) -> ConfigResource {
+    ConfigResource { kind, name }
 }

@@ -126,6 +126,12 @@ impl Partition {
         !self.adding.is_empty() || !self.removing.is_empty()
     }
 
+    /// Whether fewer replicas are in sync than it has where no reassignment is under way, or had
+    /// before it.
+    pub fn is_under_replicated(&self) -> bool {
+        self.isr.len() < self.replicas.len() - self.adding.len()
+    }
+
     /// The log directory of the replica on `broker`.
     pub fn directory_of(&self, broker: BrokerId) -> Option<Uuid> {
         let at = self.replicas.iter().position(|&replica| replica == broker)?;

@@ -38,22 +38,13 @@ impl ClusterFacts<'_> {
     }
 }
 
-/// Replicas that a partition has where no reassignment is under way, or had before it.
-fn factor(partition: &Partition) -> usize {
-    partition.replicas.len() - partition.adding.len()
-}
-
-fn is_under_replicated(partition: &Partition) -> bool {
-    partition.isr.len() < factor(partition)
-}
-
 /// What this broker has of the cluster.
 pub fn broker(page: &mut Page, facts: &ShardFacts, cluster: &ClusterFacts<'_>) {
     let (mut leaders, mut under_replicated, mut reassigning) = (0_u32, 0_u32, 0_u32);
     let (mut under_min, mut at_min) = (0_u32, 0_u32);
     for (topic, _, partition) in cluster.led() {
         leaders += 1;
-        under_replicated += u32::from(is_under_replicated(partition));
+        under_replicated += u32::from(partition.is_under_replicated());
         reassigning += u32::from(partition.is_reassigning());
         let least = cluster.min_isr_of(topic).min(partition.replicas.len());
         under_min += u32::from(partition.isr.len() < least);
@@ -77,7 +68,7 @@ pub fn broker(page: &mut Page, facts: &ShardFacts, cluster: &ClusterFacts<'_>) {
     }
     let each = cluster.led().map(|(topic, index, partition)| {
         let labels = vec![("topic", topic.name.to_string()), ("partition", index.to_string())];
-        (labels, f64::from(u8::from(is_under_replicated(partition))))
+        (labels, f64::from(u8::from(partition.is_under_replicated())))
     });
     let help = "Whether a led partition lacks replicas in sync";
     page.gauges("kafka_cluster_partition_underreplicated", help, each);

@@ -16,7 +16,9 @@ use crate::http::Status;
 use crate::recovery::{self, Recovered};
 use crate::shard::{Inward, Mailboxes, Shard};
 use crate::shared::Shared;
-use crate::{dir_failures, dynamic, groups, leaders, replicas, sessions, threads, upkeep};
+use crate::{
+    balancer, dir_failures, dynamic, groups, leaders, replicas, sessions, threads, upkeep,
+};
 
 pub(super) fn shard_count(config: &NodeConfig) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -118,6 +120,7 @@ fn open_shards(
                 tokio::task::spawn_local(dir_failures::run(Rc::clone(shard)));
                 tokio::task::spawn_local(sessions::run(Rc::clone(shard)));
                 tokio::task::spawn_local(leaders::run(Rc::clone(shard)));
+                tokio::task::spawn_local(balancer::run(Rc::clone(shard)));
             }
             // Fails where the start was given up.
             _ = opened.send(());

@@ -106,23 +106,29 @@ async fn back_off(shard: &Shard, pair: &Pair) {
     }
 }
 
-/// The connection to a broker, as the metadata has it now.
+/// Where a broker is reached by other nodes, as the metadata has it now.
+pub fn endpoint_of(shard: &Shard, id: BrokerId) -> Result<Endpoint, String> {
+    let listeners = &shard.shared.config.listeners;
+    let name = &listeners.inter_broker;
+    let image = shard.image();
+    let broker = image.broker(id).ok_or("the cluster does not know it")?;
+    let at = broker.endpoint(name).ok_or_else(|| format!("it has no listener {name}"))?;
+    let protocol = listeners.protocols.get(name).copied();
+    Ok(Endpoint {
+        host: at.host.clone(),
+        port: at.port,
+        protocol: protocol.unwrap_or(SecurityProtocol::Plaintext),
+    })
+}
+
+/// The connection to a broker.
 pub(super) fn link(
     shard: &Shard,
     leader: BrokerId,
     connected: &mut Connected,
 ) -> Result<Link, String> {
     let config = &shard.shared.config;
-    let name = &config.listeners.inter_broker;
-    let image = shard.image();
-    let broker = image.broker(leader).ok_or("the cluster does not know it")?;
-    let at = broker.endpoint(name).ok_or_else(|| format!("it has no listener {name}"))?;
-    let protocol = config.listeners.protocols.get(name).copied();
-    let endpoint = Endpoint {
-        host: at.host.clone(),
-        port: at.port,
-        protocol: protocol.unwrap_or(SecurityProtocol::Plaintext),
-    };
+    let endpoint = endpoint_of(shard, leader)?;
     if let Some((to, link)) = connected
         && *to == endpoint
     {

@@ -83,6 +83,9 @@ async fn send_all(shard: Rc<Shard>) {
             shard.replicas.alterations.wake.notified().await;
             continue;
         }
+        // Told apart now: by the answer's time the metadata may show the change already.
+        let shrinks: Vec<bool> =
+            sent.iter().map(|(id, alter)| is_shrink(&shard, *id, alter)).collect();
         let answered = ask(&shard, &controller, &sent).await;
         let mut answers = match answered {
             Ok(answer) => Answers::read(answer),
@@ -91,24 +94,29 @@ async fn send_all(shard: Rc<Shard>) {
                 Answers { all: None, each: BTreeMap::new() }
             }
         };
-        for (id, alter) in sent {
+        for ((id, alter), is_shrink) in sent.into_iter().zip(shrinks) {
             // What is not mentioned counts as lost: it is asked for again.
             let each = answers.each.remove(&(id.topic, id.index));
             let answer = answers.all.clone().or(each).unwrap_or(AlterAnswer::Lost);
+            count(&shard, is_shrink, &answer);
             if let Some(partition) = shard.partition(id) {
-                count(&shard, partition.borrow().state().isr.len(), &alter, &answer);
                 partition.borrow_mut().altered(&alter, &answer);
             }
         }
     }
 }
 
-/// Counts a change that was asked for while `in_sync` replicas were.
-fn count(shard: &Shard, in_sync: usize, alter: &AlterPartition, answer: &AlterAnswer) {
+/// Whether a change that is to be asked for leaves fewer in sync.
+fn is_shrink(shard: &Shard, id: PartitionId, alter: &AlterPartition) -> bool {
+    let in_sync = shard.partition(id).map(|partition| partition.borrow().state().isr.len());
     // The leader itself is not named.
-    let wanted = alter.followers.len() + 1;
+    in_sync.is_some_and(|in_sync| alter.followers.len() + 1 < in_sync)
+}
+
+/// Counts what became of a change.
+fn count(shard: &Shard, is_shrink: bool, answer: &AlterAnswer) {
     let change = match answer {
-        AlterAnswer::Altered { .. } if wanted < in_sync => IsrChange::Shrink,
+        AlterAnswer::Altered { .. } if is_shrink => IsrChange::Shrink,
         AlterAnswer::Altered { .. } => IsrChange::Expand,
         AlterAnswer::Refused(_) => IsrChange::Refused,
         // It is asked for again.

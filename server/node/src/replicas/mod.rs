@@ -27,6 +27,7 @@ use types::{BrokerId, Millis};
 
 use crate::shard::{PartitionId, Shard, SharedPartition};
 
+pub use fetching::endpoint_of;
 pub use isr::run as run_isr;
 pub use mending::run as run_mending;
 pub use throttled::run as run_throttled;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
+mod balancing;
 mod brokers;
 mod client;
 mod cluster;

@@ -95,12 +95,23 @@ fn records_are_refused_while_too_few_replicas_are_in_sync() {
         (state(&mut leads, TOPIC)? == (leader, 1)).then_some(())
     });
     assert_eq!(append(&mut leads), ErrorCode::NotEnoughReplicas);
+    let metric = |cluster: &Cluster, name: &str| {
+        cluster.metric(leader, &format!("kafka_server_replicamanager_{name}"))
+    };
+    for name in ["underreplicatedpartitions", "underminisrpartitioncount"] {
+        assert_eq!(metric(&cluster, name), Some(1.0), "{name}");
+    }
 
     cluster.start_broker(other);
     eventually("the follower to be in sync again", || {
         (state(&mut leads, TOPIC)? == (leader, 2)).then_some(())
     });
     eventually("records to be taken again", || append(&mut leads).is_none().then_some(()));
+    eventually("that to be counted", || {
+        (metric(&cluster, "isrexpands_total{}") == Some(1.0)).then_some(())
+    });
+    assert_eq!(metric(&cluster, "underreplicatedpartitions"), Some(0.0));
+    assert_eq!(metric(&cluster, "atminisrpartitioncount"), Some(1.0));
 }
 
 #[test]

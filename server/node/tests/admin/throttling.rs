@@ -25,10 +25,14 @@ fn fetch_as(client: &mut Client, replica_id: i32, topic: &str) -> PartitionData 
     response.responses.remove(0).partitions.remove(0)
 }
 
-/// Appends a batch, which is always as long, once the topic is served.
-fn append(client: &mut Client, topic: &str) {
+fn in_sync(client: &mut Client, topic: &str) -> bool {
+    state(client, topic) == Some((2, 2))
+}
+
+/// Appends a batch once the topic is served.
+fn append(client: &mut Client, topic: &str, bytes: usize) {
     let mut batch = BatchBuilder::new(Compression::None);
-    batch.append(1, None, Some(&[7; 4000]), &[]);
+    batch.append(1, None, Some(&vec![7; bytes]), &[]);
     let batch = batch.build();
     eventually("the batch to be taken", || {
         (client.append(topic, batch.clone(), 9).error_code == 0).then_some(())
@@ -46,22 +50,22 @@ fn a_throttled_replica_waits_and_others_do_not() {
     eventually("both brokers to be let in", || {
         (brokers(&mut leader) == [(2, false), (3, false)]).then_some(())
     });
-    for topic in ["slow", "free"] {
-        create_on(&mut leader, topic, 2);
-        append(&mut leader, topic);
-    }
-    // The broker that copies has to know them first.
+    create_on(&mut leader, "slow", 2);
+    append(&mut leader, "slow", 4000);
     let mut follower = cluster.client(3);
     put(&mut follower, TOPIC, "slow", "follower.replication.throttled.replicas", Some("0:3"));
     put(&mut follower, BROKER, "3", "follower.replication.throttled.rate", Some("0"));
+    create_on(&mut leader, "free", 2);
+    append(&mut leader, "free", 4000);
+    // Who knows of that topic has heard of the rate before.
+    eventually("the topic", || state(&mut follower, "free"));
     reassign(&mut leader, "slow", &[2, 3]);
     reassign(&mut leader, "free", &[2, 3]);
     let copied = "kafka_server_brokertopicmetrics_replicationbytesin_total{}";
-    let in_sync = |client: &mut Client, topic| state(client, topic) == Some((2, 2));
     eventually("the free one to be copied", || in_sync(&mut leader, "free").then_some(()));
     let free_bytes = cluster.metric(3, copied).unwrap();
     // It is fetched again, and the throttled one would come along.
-    append(&mut leader, "free");
+    append(&mut leader, "free", 4000);
     eventually("more of the free one", || {
         (cluster.metric(3, copied)? == 2.0 * free_bytes).then_some(())
     });
@@ -89,10 +93,42 @@ fn a_throttled_replica_waits_and_others_do_not() {
     // Who is in sync is not throttled.
     put(&mut leader, BROKER, "3", "follower.replication.throttled.rate", Some("0"));
     put(&mut leader, BROKER, "2", "leader.replication.throttled.rate", Some("0"));
-    append(&mut leader, "slow");
+    append(&mut leader, "slow", 4000);
     eventually("it to be copied at once", || {
         (cluster.metric(3, copied)? == 4.0 * free_bytes).then_some(())
     });
+}
+
+#[test]
+fn a_replica_that_is_added_waits_and_others_do_not() {
+    let cluster = Cluster::start();
+    let mut leader = cluster.client(2);
+    eventually("both brokers to be let in", || {
+        (brokers(&mut leader) == [(2, false), (3, false)]).then_some(())
+    });
+    for topic in ["settled", "added"] {
+        create_on(&mut leader, topic, 2);
+        // Two answers' worth.
+        append(&mut leader, topic, 600_000);
+        append(&mut leader, topic, 600_000);
+    }
+    reassign(&mut leader, "settled", &[2, 3]);
+    eventually("the move", || in_sync(&mut leader, "settled").then_some(()));
+    let rate = "thalweg.reassignment.throttled.rate";
+    put(&mut leader, BROKER, "", rate, Some("1"));
+    create_on(&mut leader, "last", 2);
+    eventually("the topic", || state(&mut cluster.client(3), "last"));
+    reassign(&mut leader, "added", &[2, 3]);
+    let copied = "kafka_server_brokertopicmetrics_replicationbytesin_total{}";
+    let added = "kafka_server_brokertopicmetrics_reassignmentbytesin_total{}";
+    eventually("it to begin", || (cluster.metric(3, added)? > 1_800_000.0).then_some(()));
+    let before = cluster.metric(3, copied).unwrap();
+    append(&mut leader, "settled", 4000);
+    eventually("more of the settled one", || (cluster.metric(3, copied)? > before).then_some(()));
+    assert!(!in_sync(&mut leader, "added"));
+    put(&mut leader, BROKER, "", rate, None);
+    eventually("the move", || in_sync(&mut leader, "added").then_some(()));
+    assert!(cluster.metric(3, added) > Some(2_400_000.0));
 }
 
 #[test]

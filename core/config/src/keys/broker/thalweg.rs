@@ -3,6 +3,8 @@
 use crate::key::{Check, ConfigKey, keys};
 
 keys! {
+    boolean("thalweg.balance.enable", "false").cluster_wide().acting():
+        "Whether the active controller evens out replicas, bytes, rates and leaders all the time.";
     string("thalweg.durability", "sync").check(Check::OneOf(&["sync", "async"])).high()
         .cluster_wide().acting():
         "What an acknowledgement promises: sync, on stable storage; async, in memory as in Kafka.";
