@@ -10,7 +10,7 @@ keys! {
     long("controller.performance.sample.period.ms", "60000").min(100).internal():
         "Milliseconds between reports on slow controller events.";
     int("controller.quorum.append.linger.ms", "25").min(0):
-        "Milliseconds that the leader gathers records before it writes them.";
+        "Milliseconds that Kafka's leader gathers records; here all that wait are written at once.";
     boolean("controller.quorum.auto.join.enable", "false").low().acting():
         "Whether a controller makes itself a voter.";
     list("controller.quorum.bootstrap.servers", "").check(Check::Servers).high().acting():

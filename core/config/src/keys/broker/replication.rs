@@ -12,7 +12,7 @@ keys! {
     int("num.replica.alter.log.dirs.threads", "").unset().high():
         "Threads that move replicas from one directory to another.";
     int("num.replica.fetchers", "1").min(1).high().cluster_wide():
-        "Connections over which a follower copies from one leader's broker.";
+        "Connections to one leader's broker in Kafka; here each shard has one (thalweg.shards).";
     int("replica.fetch.backoff.ms", "1000").min(0).acting():
         "Milliseconds before a follower asks again after an error.";
     int("replica.fetch.max.bytes", "1048576").min(0).acting():
