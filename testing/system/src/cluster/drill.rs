@@ -7,6 +7,7 @@
 
 mod changes;
 mod disks;
+mod flips;
 mod groups;
 mod links;
 mod nodes;
@@ -73,6 +74,8 @@ pub enum Drill {
     CutAll,
     /// The disk of the leader is full for a while.
     FillLeader,
+    /// A bit flips on every node, on each in another batch.
+    FlipAll,
     /// The leader is killed, whoever it is by then, again and again.
     KillAgain,
     /// A follower is killed and comes back.
@@ -159,7 +162,7 @@ impl Drill {
 }
 
 /// All drills, by the names that [`FromStr`] knows.
-pub const DRILLS: [(&str, Drill); 36] = [
+pub const DRILLS: [(&str, Drill); 37] = [
     ("calm", Drill::Calm),
     ("kill-leader", Drill::KillLeader),
     ("stop-leader", Drill::StopLeader),
@@ -173,6 +176,7 @@ pub const DRILLS: [(&str, Drill); 36] = [
     ("cut-leader", Drill::CutLeader),
     ("cut-all", Drill::CutAll),
     ("fill-leader", Drill::FillLeader),
+    ("flip-all", Drill::FlipAll),
     ("kill-again", Drill::KillAgain),
     ("kill-follower", Drill::KillFollower),
     ("stop-follower", Drill::StopFollower),
@@ -352,6 +356,7 @@ impl Cluster {
             Drill::CutTwo => self.cut_power(&[leader, self.follower(leader)?]),
             Drill::CutAll => self.cut_power(&ids),
             Drill::FillLeader => self.fill_leader(leader),
+            Drill::FlipAll => self.flip_all(),
             Drill::HangLeader => self.hang(leader, disks::ONCE, flow),
             Drill::SlowDisk => self.hang(leader, disks::ALL_THE_TIME, flow),
             Drill::StepClocks => self.step_clocks(leader, flow),

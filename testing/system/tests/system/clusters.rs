@@ -179,3 +179,12 @@ fn a_static_member_commits_on_when_its_coordinator_is_killed() -> anyhow::Result
         Drill::KillCoordinator,
     )
 }
+
+#[test]
+fn a_cluster_keeps_every_promise_when_a_bit_flips_on_every_disk() -> anyhow::Result<()> {
+    drill_of(
+        3,
+        "clusters::a_cluster_keeps_every_promise_when_a_bit_flips_on_every_disk",
+        Drill::FlipAll,
+    )
+}

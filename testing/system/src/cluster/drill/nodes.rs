@@ -115,7 +115,7 @@ impl Cluster {
     }
 
     /// Waits until all nodes know each other and all replicas of the drill's partition are in sync.
-    fn wait_until_level(&mut self) -> anyhow::Result<()> {
+    pub(super) fn wait_until_level(&mut self) -> anyhow::Result<()> {
         self.wait_until_whole()?;
         self.wait_until_in_sync(TOPIC, 0, usize::from(self.layout.copies()))
     }
