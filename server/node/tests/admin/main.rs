@@ -27,6 +27,7 @@ mod quorum;
 mod records;
 mod replication;
 mod retention;
+mod stale_disks;
 mod stop;
 mod throttling;
 mod topics;

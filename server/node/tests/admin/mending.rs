@@ -22,7 +22,7 @@ fn value(offset: i64) -> Vec<u8> {
 }
 
 /// A cluster with a row of batches of one record, each of them on both brokers; and who leads.
-fn filled() -> (Cluster, i32) {
+pub fn filled() -> (Cluster, i32) {
     let cluster = start();
     let (leader, _) = eventually("all in sync", || {
         state(&mut cluster.client(2), TOPIC).filter(|(_, in_sync)| *in_sync == 2)
@@ -50,7 +50,7 @@ fn files(cluster: &Cluster, id: i32) -> Vec<PathBuf> {
 }
 
 /// All batches of a broker's replica, one behind the other.
-fn batches(cluster: &Cluster, id: i32) -> Vec<u8> {
+pub fn batches(cluster: &Cluster, id: i32) -> Vec<u8> {
     let contents = files(cluster, id).into_iter().map(|path| {
         let content = fs::read(path).unwrap();
         let whole = split_batches(&content).map_while(Result::ok).last();
@@ -108,7 +108,7 @@ fn fetch(client: &mut Client, offset: i64) -> Result<(i64, Vec<u8>), ErrorCode> 
 
 /// Reads everything from the broker that leads; what is damaged is never served, and is whole
 /// sooner or later.
-fn read_all(cluster: &Cluster, leader: i32) {
+pub fn read_all(cluster: &Cluster, leader: i32) {
     let mut client = cluster.client(leader);
     for n in 0..BATCHES {
         let found = eventually("the record", || match fetch(&mut client, n) {
