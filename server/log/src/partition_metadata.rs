@@ -8,7 +8,7 @@ use crate::Log;
 use crate::disk::{Disk, read_file_if_exists, write_file, write_file_atomically};
 use crate::error::{IoContext, LogError};
 
-const FILE_NAME: &str = "partition.metadata";
+pub(crate) const FILE_NAME: &str = "partition.metadata";
 
 /// The topic's id; `None` where the file is missing, or was made and never written: a power cut
 /// came before the first sync of its log.
@@ -42,8 +42,9 @@ impl Log {
     /// [`LogError::Io`].
     pub fn write_topic_id(&mut self, topic_id: Uuid) -> Result<(), LogError> {
         let path = self.dir.join(FILE_NAME);
-        let file = write_file(self.disk.as_ref(), &path, content(topic_id).as_bytes());
-        self.sync.files.push(file.context("write", &path)?);
+        write_file(self.disk.as_ref(), &path, content(topic_id).as_bytes())
+            .context("write", &path)?;
+        self.sync.topic_id_is_new = true;
         self.sync.dir_is_dirty = true;
         Ok(())
     }

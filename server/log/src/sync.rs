@@ -14,9 +14,12 @@ use types::Offset;
 
 use crate::Log;
 use crate::checkpoint::epochs_text;
-use crate::disk::{Disk, DiskFile, DiskVolume, with_suffix, write_file, write_file_atomically};
+use crate::disk::{
+    Disk, DiskFile, DiskVolume, OpenMode, with_suffix, write_file, write_file_atomically,
+};
 use crate::error::{LogError, is_passing, sync_fault};
 use crate::leader_epochs::CHECKPOINT_NAME;
+use crate::partition_metadata::FILE_NAME as METADATA_NAME;
 
 /// What of a log is not known to be on stable storage.
 #[derive(Debug, Default)]
@@ -27,6 +30,9 @@ pub(crate) struct SyncState {
     pub active_is_dirty: bool,
     /// Whether files were created or renamed since the last ticket.
     pub dir_is_dirty: bool,
+    /// Whether `partition.metadata` is, which is not held open: a partition that nobody writes to
+    /// would take a descriptor more for it.
+    pub topic_id_is_new: bool,
     /// Whether the folder itself is new to its directory.
     pub folder_is_new: bool,
     in_flight: bool,
@@ -49,6 +55,7 @@ pub struct SyncTicket {
     dir: PathBuf,
     files: Vec<Arc<dyn DiskFile>>,
     dir_is_dirty: bool,
+    topic_id_is_new: bool,
     folder_is_new: bool,
     epochs: Option<String>,
     end: Offset,
@@ -93,6 +100,10 @@ impl SyncTicket {
 
     fn run(&self) -> io::Result<()> {
         for file in &self.files {
+            file.sync_data().map_err(sync_fault)?;
+        }
+        if self.topic_id_is_new {
+            let file = self.disk.open(&self.dir.join(METADATA_NAME), OpenMode::Read)?;
             file.sync_data().map_err(sync_fault)?;
         }
         match &self.epochs {
@@ -193,6 +204,7 @@ impl Log {
             dir: self.dir.clone(),
             files,
             dir_is_dirty: std::mem::take(&mut sync.dir_is_dirty),
+            topic_id_is_new: std::mem::take(&mut sync.topic_id_is_new),
             folder_is_new: std::mem::take(&mut sync.folder_is_new),
             epochs,
             end: self.end,
@@ -230,6 +242,7 @@ impl Log {
         let sync = &mut self.sync;
         sync.files.extend(ticket.files);
         sync.dir_is_dirty |= ticket.dir_is_dirty;
+        sync.topic_id_is_new |= ticket.topic_id_is_new;
         sync.folder_is_new |= ticket.folder_is_new;
         if ticket.epochs.is_some() {
             self.epochs.set_dirty();
