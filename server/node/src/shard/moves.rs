@@ -150,8 +150,7 @@ impl Shard {
         if !self.is_to_move(&partition, to) {
             return Ok(None);
         }
-        // A name of its own: the folder of an earlier move may still be on its way out.
-        let unique = Uuid::from_random(self.rng.borrow_mut().bytes16());
+        let unique = self.unique();
         let folder = dir.log_dir.folder_of_kind(partition.name(), FolderKind::Future, unique);
         let disk = Arc::clone(&self.shared.dirs.disk);
         let config = Arc::new(partition.log().config().clone());
@@ -375,7 +374,7 @@ fn swap(
         }
         copy.append(&batches)?;
     }
-    let (id, name) = (partition.id(), partition.name().clone());
+    let name = partition.name().clone();
     let (start, epoch) = (partition.log().start_offset(), partition.leader_epoch());
     let future = &mut copy.future;
     if future.end_offset() < end {
@@ -401,7 +400,7 @@ fn swap(
     let parent = former.dir().parent().map(ToOwned::to_owned);
     if let Some(dir) = dirs.data().iter().find(|dir| Some(dir.path()) == parent.as_deref()) {
         dir.count(false);
-        let deleted = dir.log_dir.folder_of_kind(&name, FolderKind::Deleted, id.topic);
+        let deleted = dir.log_dir.folder_of_kind(&name, FolderKind::Deleted, shard.unique());
         match former.rename(deleted.clone()) {
             Ok(()) => shard.remove_later(deleted, delay),
             Err(fault) => tracing::error!(partition = %name, "cannot delete: {fault}"),

@@ -10,7 +10,7 @@ use ::metadata::controller::GROUP_METADATA_TOPIC;
 use ::metadata::image::Topic;
 use ::metadata::{Changes, Image};
 use log::{FolderKind, Log, LogError};
-use types::{ErrorCode, TopicPartition};
+use types::{ErrorCode, TopicPartition, Uuid};
 
 use super::Shard;
 use super::closed::{Closed, OpenJob};
@@ -229,7 +229,7 @@ impl Shard {
         }
         self.finish_opening(id);
         if let Some(closed) = self.closed.borrow_mut().remove(&id) {
-            self.delete_closed(id, &closed);
+            self.delete_closed(&closed);
             return;
         }
         let Some(partition) = self.partitions.borrow_mut().remove(&id) else { return };
@@ -243,7 +243,7 @@ impl Shard {
             return;
         };
         dir.count(false);
-        let deleted = dir.log_dir.folder_of_kind(&name, FolderKind::Deleted, id.topic);
+        let deleted = dir.log_dir.folder_of_kind(&name, FolderKind::Deleted, self.unique());
         let delay = partition.log().config().file_delete_delay_ms;
         match partition.log_mut().set_aside(deleted.clone()) {
             Ok(()) => self.remove_later(deleted, delay),
@@ -255,14 +255,14 @@ impl Shard {
     }
 
     /// Takes away the folder of a partition whose log is closed.
-    fn delete_closed(self: &Rc<Self>, id: PartitionId, closed: &Closed) {
+    fn delete_closed(self: &Rc<Self>, closed: &Closed) {
         let dir = &self.shared.dirs.data()[closed.dir];
         dir.count(false);
         if !closed.may_have_folder() {
             return;
         }
         let folder = dir.log_dir.folder(&closed.name);
-        let deleted = dir.log_dir.folder_of_kind(&closed.name, FolderKind::Deleted, id.topic);
+        let deleted = dir.log_dir.folder_of_kind(&closed.name, FolderKind::Deleted, self.unique());
         match self.shared.dirs.disk.rename(&folder, &deleted) {
             // Nobody has it open.
             Ok(()) => self.remove_later(deleted, types::Millis(0)),
@@ -282,12 +282,17 @@ impl Shard {
                 // Another topic's, not there, or not to be read now.
                 Ok(_) | Err(_) => continue,
             }
-            let deleted = dir.log_dir.folder_of_kind(name, FolderKind::Deleted, id.topic);
+            let deleted = dir.log_dir.folder_of_kind(name, FolderKind::Deleted, self.unique());
             match disk.rename(&folder, &deleted) {
                 Ok(()) => self.remove_later(deleted, types::Millis(0)),
                 Err(cause) => self.note_undeleted(name, folder, cause),
             }
         }
+    }
+
+    /// For the name of a folder: one of an earlier move or deletion may still be on its way out.
+    pub(super) fn unique(&self) -> Uuid {
+        Uuid::from_random(self.rng.borrow_mut().bytes16())
     }
 
     fn note_undeleted(&self, name: &TopicPartition, path: PathBuf, cause: std::io::Error) {

@@ -80,8 +80,13 @@ impl Cluster {
     pub(super) fn reassign_and_kill(&mut self, plan: &Plan, flow: &Flow) -> anyhow::Result<()> {
         let mut rng = Rng::new(plan.seed);
         let copies = usize::from(self.layout.copies());
+        let mut ids: Vec<u8> = self.layout.brokers().collect();
+        // To and fro: what was taken away before may still be on its way out.
+        for _ in 0..2 {
+            self.reassign(TOPIC, &ids[..copies])?;
+            self.reassign(TOPIC, &ids[ids.len() - copies..])?;
+        }
         for _ in 0..plan.rounds {
-            let mut ids: Vec<u8> = self.layout.brokers().collect();
             for at in (1..ids.len()).rev() {
                 ids.swap(at, rng.below(u32::try_from(at + 1)?) as usize);
             }
