@@ -257,7 +257,7 @@ def lose_controller(cluster):
     """Milliseconds from SIGKILL of the active controller until another one has created a topic."""
     ask = [os.environ["THALWEG_BIN"], "cluster", "quorum", "--output", "json", "--bootstrap-server", ",".join(cluster.addresses)]
     quorum = json.loads(subprocess.run(ask, check=True, capture_output=True, text=True).stdout)
-    lost = quorum["leader_id"]
+    lost = quorum["leader"]
     survivor = next(port for id, port in cluster.ports.items() if id != lost)
     os.kill(dict(cluster.pids())[lost], signal.SIGKILL)
     began = time.time()
