@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use balance::Move;
@@ -13,6 +13,7 @@ use client::{
     Admin, ClientError, ConfigChange, ConfigResource, Election, ResourceKind, TopicPartition,
 };
 use tokio::time::sleep;
+use types::ErrorCode;
 
 use crate::connect::all;
 
@@ -23,6 +24,8 @@ const CORDONED: &str = "cordoned.log.dirs";
 /// Bytes per second for replicas that a reassignment adds.
 const RATE: &str = "thalweg.reassignment.throttled.rate";
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// As long as a follower may lag by default before it counts as out of sync.
+const ELECTION_PATIENCE: Duration = Duration::from_secs(30);
 /// Shells take 128 and the signal's number for "ended by a signal".
 const INTERRUPTED: u8 = 130;
 
@@ -105,8 +108,25 @@ async fn carry_out_step(admin: &Admin, step: &[Move]) -> anyhow::Result<()> {
     }
     let moved = step.iter().filter(|one| one.from.first() != one.to.first());
     let moved: Vec<_> = moved.map(|one| one.partition.clone()).collect();
-    if !moved.is_empty() {
-        all(admin.elect_leaders(Election::Preferred, &moved).await?)?;
+    elect(admin, moved).await
+}
+
+/// Has the replicas lead that come first now. One that was in sync when the move ended may be out of
+/// it again, on a machine that has much to do: it gets [`ELECTION_PATIENCE`] to catch up.
+async fn elect(admin: &Admin, mut left: Vec<TopicPartition>) -> anyhow::Result<()> {
+    let until = Instant::now() + ELECTION_PATIENCE;
+    while !left.is_empty() {
+        let outcomes = admin.elect_leaders(Election::Preferred, &left).await?;
+        let is_late = |outcome: &Result<(), ClientError>| {
+            let code = outcome.as_ref().err().and_then(ClientError::code);
+            code == Some(ErrorCode::PreferredLeaderNotAvailable) && Instant::now() < until
+        };
+        let (late, settled) = outcomes.into_iter().partition(|(_, outcome)| is_late(outcome));
+        all(settled)?;
+        left = Vec::from_iter(late).into_iter().map(|(partition, _)| partition).collect();
+        if !left.is_empty() {
+            sleep(LOOK_EVERY).await;
+        }
     }
     Ok(())
 }

@@ -266,11 +266,12 @@ fn gap_that_compaction_left_between_segments_stays() {
 
 #[test]
 fn damage_is_cut_where_nobody_counts_on_the_replica() {
-    let spoils: [(&str, &dyn Fn(&mut Vec<u8>), i64); 4] = [
-        ("records", &|bytes| *bytes.last_mut().unwrap() ^= 1, 4),
-        ("a magic number", &|bytes| bytes[16] ^= 1, 0),
-        ("an offset", &|bytes| bytes[7] ^= 8, 0),
-        ("an end", &|bytes| bytes.truncate(bytes.len() - 1), 4),
+    type Spoil = fn(&mut Vec<u8>);
+    let spoils: [(&str, Spoil, i64); 4] = [
+        ("records", |bytes| *bytes.last_mut().unwrap() ^= 1, 4),
+        ("a magic number", |bytes| bytes[16] ^= 1, 0),
+        ("an offset", |bytes| bytes[7] ^= 8, 0),
+        ("an end", |bytes| bytes.truncate(bytes.len() - 1), 4),
     ];
     for (what, spoil, end) in spoils {
         // All of it was synced, what was not, and behind that.
