@@ -53,6 +53,13 @@ impl Quota {
         }
     }
 
+    /// Counts what somebody copies who waits for nothing. It uses up what is left and no more: others
+    /// would wait for its bytes long after it has ended.
+    pub fn record_unlimited(&mut self, bytes: u64, now: Millis) {
+        let left = self.left(now).unwrap_or(0);
+        self.record(bytes.min(left), now);
+    }
+
     /// How long until more may be copied: nothing while the rate is kept, [`Millis::MAX`] where
     /// nothing may be copied at all.
     pub fn wait(&mut self, now: Millis) -> Millis {
@@ -161,6 +168,22 @@ mod tests {
         quota.record(1, Millis(0));
         assert_eq!(quota.left(Millis(10_999)), Some(10_998));
         assert_eq!(quota.left(Millis(11_000)), Some(1000));
+    }
+
+    #[test]
+    fn who_waits_for_nothing_uses_up_the_rate_and_leaves_nothing_to_pay() {
+        let mut quota = quota(1000);
+        for second in 0..1000 {
+            let now = Millis(second * 1000);
+            quota.record_unlimited(50_000, now);
+            assert_eq!((quota.left(now), quota.wait(now)), (Some(0), Millis::ZERO), "{second} s");
+            assert!(quota.used.len() <= 11, "windows are not kept for ever");
+        }
+        quota.record(5000, Millis(1_000_000));
+        assert!(quota.wait(Millis(1_000_000)) > Millis(3000), "who does wait pays for all");
+        quota.set_rate(None);
+        quota.record_unlimited(50_000, Millis(1_000_000));
+        assert!(quota.used.is_empty());
     }
 
     #[test]

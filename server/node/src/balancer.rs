@@ -193,23 +193,27 @@ async fn ask_sizes(shard: &Rc<Shard>, broker: BrokerId) -> Result<DescribeLogDir
     if code.is_none() { Ok(answer) } else { Err(code.to_string()) }
 }
 
+/// Begins with what is still as it was when it was planned: somebody else may have been quicker, and
+/// a new reassignment would take the place of theirs.
 async fn begin(shard: &Rc<Shard>, moves: &[Move]) -> Result<(), NotController> {
-    let topics = moves.iter().map(|one| ReassignableTopic {
-        name: one.partition.topic.to_string(),
-        partitions: vec![ReassignablePartition {
-            partition_index: one.partition.partition,
-            replicas: Some(one.to.clone()),
-            ..Default::default()
-        }],
-        ..Default::default()
-    });
-    let request = AlterPartitionReassignmentsRequest {
-        topics: topics.collect(),
-        // A plan has as many replicas as there are; should that have changed, it is no plan.
-        allow_replication_factor_change: false,
-        ..Default::default()
-    };
+    let moves = moves.to_vec();
     let decide = move |image: &Image, context: &mut Context<'_>| {
+        let moves = moves.iter().filter(|one| is_as_planned(image, one));
+        let topics = moves.map(|one| ReassignableTopic {
+            name: one.partition.topic.to_string(),
+            partitions: vec![ReassignablePartition {
+                partition_index: one.partition.partition,
+                replicas: Some(one.to.clone()),
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+        let request = AlterPartitionReassignmentsRequest {
+            topics: topics.collect(),
+            // A plan has as many replicas as there are.
+            allow_replication_factor_change: false,
+            ..Default::default()
+        };
         alter_partition_reassignments(image, &request, context)
     };
     let answer = shard.shared.controller.decide(decide).await?;
@@ -221,6 +225,15 @@ async fn begin(shard: &Rc<Shard>, moves: &[Move]) -> Result<(), NotController> {
         }
     }
     Ok(())
+}
+
+fn is_as_planned(image: &Image, planned: &Move) -> bool {
+    let TopicPartition { topic, partition } = &planned.partition;
+    let now = image.topic(topic).and_then(|topic| topic.partition(*partition));
+    now.is_some_and(|now| {
+        let replicas = now.replicas.iter().map(|id| id.0);
+        !now.is_reassigning() && replicas.eq(planned.from.iter().copied())
+    })
 }
 
 async fn elect(shard: &Rc<Shard>, partitions: &[TopicPartition]) -> Result<(), NotController> {

@@ -129,7 +129,7 @@ impl Partition {
     /// Whether fewer replicas are in sync than it has where no reassignment is under way, or had
     /// before it.
     pub fn is_under_replicated(&self) -> bool {
-        self.isr.len() < self.replicas.len() - self.adding.len()
+        self.isr.len() + self.adding.len() < self.replicas.len()
     }
 
     /// The log directory of the replica on `broker`.

@@ -212,6 +212,9 @@ impl Mending {
                 if header.last_offset() < place.next {
                     continue;
                 }
+                if self.goes_on(scanner, place, &header) {
+                    return Ok(());
+                }
                 let batch = &batches[range];
                 if self.oddity(&header, place.next).is_some() || check_crc(batch, &header).is_err()
                 {
@@ -219,8 +222,11 @@ impl Mending {
                 }
                 writer.push(&header, batch, pace)?;
                 *place = place.after(&header);
-                let reaches_end = place.at >= self.source.bytes || place.next >= self.source.end;
-                if reaches_end || self.look(scanner, *place).is_ok() {
+                if place.next >= self.source.end {
+                    place.at = place.at.max(self.source.bytes);
+                    return Ok(());
+                }
+                if !self.may_have_gap(place.next) && self.look(scanner, *place).is_ok() {
                     return Ok(());
                 }
             }
@@ -228,6 +234,20 @@ impl Mending {
                 return Err(Failure::Lacking);
             }
         }
+    }
+
+    /// Whether the rest is to come from the file again, by the batch that somebody else has next
+    /// where offsets may be missing. Others may have compacted more, or less: a sound batch at the
+    /// place tells nothing, unless it is that one.
+    fn goes_on(&self, scanner: &mut Scanner<'_>, place: &mut Place, theirs: &BatchHeader) -> bool {
+        if !self.may_have_gap(place.next) {
+            return false;
+        }
+        if theirs.base_offset() >= self.source.end {
+            place.at = place.at.max(self.source.bytes);
+            return true;
+        }
+        self.look(scanner, *place).is_ok_and(|own| own.base_offset() == theirs.base_offset())
     }
 
     /// Copies a broken batch as it is, if its header says where the next one is.

@@ -1,7 +1,9 @@
 //! A damaged segment gets from another replica what it lacks, and is as it was then.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use records::split_batches;
 use thalweg_log::{Corruption, Disk, Fault, Log, Mended, Op, OpenMode, Rewritten};
 use types::{Millis, Offset};
 
@@ -130,6 +132,41 @@ fn nothing_is_taken_that_does_not_fit() {
     assert!(log.plan_mending(base, Millis(0)).is_none(), "one rewrites at a time");
     drop(mending);
     assert!(log.plan_mending(base, Millis(0)).is_some());
+}
+
+/// The batches of a log, by their number.
+fn batches(log: &mut Log) -> BTreeSet<i64> {
+    let (mut next, mut found) = (Offset::ZERO, BTreeSet::new());
+    while next < log.end_offset() {
+        let read = log.read_blocking(next, BATCH_BYTES, Offset::MAX, true).unwrap();
+        found.extend(split_batches(&read.bytes).map(|cut| cut.unwrap().1.base_offset / RECORDS));
+        next = read.next_offset;
+    }
+    found
+}
+
+/// Batches of the same length stand at the same places, whatever was dropped before them.
+#[test]
+fn replicas_that_have_compacted_otherwise_lose_nothing_that_the_other_has() {
+    for (damaged, step) in
+        [(0_i64, 1), (1, 1), (7, 1), (11, 1), (0, 4), (5, 4), (6, 4), (0, 2), (11, 2)]
+    {
+        let world = World::compacted();
+        let bit = 8 * (damaged as u64 * BATCH_BYTES as u64 + 300);
+        world.disk.corrupt(&world.file(0, "log"), Corruption::FlipBit(bit)).unwrap();
+        let mut log = world.log();
+        let mending = log.plan_mending(Offset::ZERO, Millis(0)).unwrap();
+        let mut donor = |from| world.given_by_compacted(from, step);
+        let mended = mending.run(&mut donor, &mut |_| ControlFlow::Continue(())).unwrap();
+        let Mended::Rewritten(rewritten, 0) = mended else { panic!("{damaged} by {step}") };
+        put_in_place(&mut log, rewritten);
+        // The segment ends before the batch 24; its damage is at twice the place, as half is gone.
+        let before = (0..2 * damaged).step_by(2);
+        let given = (0..23).step_by(step).filter(|batch| *batch >= 2 * damaged);
+        let expected: BTreeSet<_> = before.chain(given).chain((24..BATCHES).step_by(2)).collect();
+        let found = batches(&mut log);
+        assert!(found.is_superset(&expected), "{damaged} by {step}: {found:?}");
+    }
 }
 
 #[test]

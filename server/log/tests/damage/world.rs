@@ -64,6 +64,19 @@ impl World {
         world
     }
 
+    /// The same batches elsewhere, and a log of which compaction has left every second one.
+    pub fn compacted() -> Self {
+        let mut world = Self::new(100_000);
+        world.dir = PathBuf::from("/d/t-1");
+        world.config = Arc::new(LogConfig { compact: true, ..LogConfig::clone(&world.config) });
+        let mut log = world.open(Opening::NEW);
+        for batch in world.batches.iter().step_by(2) {
+            log.append_as_follower(batch, Millis(0)).unwrap();
+        }
+        log.close().unwrap();
+        world
+    }
+
     fn open(&self, opening: Opening) -> Log {
         let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
         let config = Arc::clone(&self.config);
@@ -99,6 +112,13 @@ impl World {
         let from = usize::try_from(from.get() / RECORDS).unwrap();
         let until = usize::try_from(until).unwrap();
         (from < until).then(|| self.batches[from..until].concat().into())
+    }
+
+    /// The same by one that has compacted, too: of every `step` batches it has the first.
+    pub fn given_by_compacted(&self, from: Offset, step: usize) -> Option<Bytes> {
+        let from = usize::try_from(from.get() / RECORDS).unwrap();
+        let kept: Vec<_> = self.batches.iter().step_by(step).skip(from.div_ceil(step)).collect();
+        (!kept.is_empty()).then(|| kept.into_iter().flatten().copied().collect())
     }
 
     /// Reads from every offset and panics where something comes that was not appended there, or

@@ -31,7 +31,7 @@ pub struct Closed {
     /// Whether it is damaged so that it cannot be opened.
     pub is_damaged: bool,
     /// Whether it is to end where it is damaged.
-    cuts_damage: bool,
+    pub cuts_damage: bool,
 }
 
 /// How much is known of a closed log.

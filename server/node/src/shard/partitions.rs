@@ -194,7 +194,8 @@ impl Shard {
                 "partition is offline, cannot open its log: {fault}"
             ),
         }
-        closed.is_damaged = matches!(fault, LogError::Damaged { .. });
+        // What cannot be opened up to its damage either is not tried again and again.
+        closed.is_damaged = matches!(fault, LogError::Damaged { .. }) && !closed.cuts_damage;
         self.unopened.borrow_mut().insert(id, closed);
     }
 

@@ -85,7 +85,6 @@ impl Shard {
     fn learn_role(self: &Rc<Self>, id: PartitionId, replica: &Replica, image: &Image) {
         if replica.replicas.len() > 1 {
             if self.heeds(image) {
-                self.give_up_damage(id, replica);
                 self.when_open(id, move |shard| shard.take_role(id));
             }
         } else if self.partition(id).is_some() {
@@ -95,11 +94,13 @@ impl Shard {
 
     /// What is done about a log that is damaged so that it cannot be opened, where others have it:
     /// the cluster is told that this replica is lost, so that it is in no ISR and leads nothing;
-    /// once it says so, the log ends where it is damaged and follows from there.
-    fn give_up_damage(self: &Rc<Self>, id: PartitionId, replica: &Replica) {
+    /// once it says so, the log ends where it is damaged and follows from there. Whether it is to be
+    /// opened so.
+    fn give_up_damage(self: &Rc<Self>, id: PartitionId, replica: &Replica) -> bool {
         let here = self.shared.config.node_id;
         let mut unopened = self.unopened.borrow_mut();
-        let Some(closed) = unopened.get(&id).filter(|closed| closed.is_damaged) else { return };
+        let damaged = unopened.get(&id).filter(|closed| closed.is_damaged);
+        let Some(closed) = damaged else { return false };
         let (name, at) = (closed.name.clone(), closed.dir);
         if may_lead(replica, here) {
             let mut others = replica.isr.iter().chain(&*replica.elr);
@@ -109,6 +110,7 @@ impl Shard {
                 self.note_assigned((id, directory::LOST));
                 self.tell_assigned();
             }
+            false
         } else if replica.leader.is_some_and(|leader| leader != here) {
             tracing::warn!(partition = %name, "a damaged replica follows from where it is damaged");
             let closed = unopened.remove(&id).map(Closed::cutting_damage);
@@ -118,6 +120,9 @@ impl Shard {
                 self.note_assigned((id, dir));
                 self.tell_assigned();
             }
+            true
+        } else {
+            false
         }
     }
 
@@ -155,10 +160,17 @@ impl Shard {
         else {
             return;
         };
-        let Some(partition) = self.partition(id) else { return };
-        partition.borrow_mut().set_state(replica);
         let is_alone = replica.replicas.len() == 1;
-        if !replica.replicas.contains(&here) || !(is_alone || self.heeds(&image)) {
+        let is_heeded = replica.replicas.contains(&here) && (is_alone || self.heeds(&image));
+        let Some(partition) = self.partition(id) else {
+            // Just now, or long ago, it was found that it cannot be opened.
+            if is_heeded && self.give_up_damage(id, replica) {
+                self.when_open(id, move |shard| shard.take_role(id));
+            }
+            return;
+        };
+        partition.borrow_mut().set_state(replica);
+        if !is_heeded {
             return;
         }
         // Nobody else can lead it; whether this node does now, each request finds out.

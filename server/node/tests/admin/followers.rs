@@ -15,7 +15,6 @@ use protocol::messages::fetch::{
 use protocol::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopic,
 };
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use protocol::messages::produce::{
     PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
 };
@@ -24,7 +23,7 @@ use types::{ErrorCode, Uuid};
 
 use crate::brokers::{LONG, heartbeat, register_as, registration};
 use crate::client::{Client, TestNode, eventually};
-use crate::replication::{TOPIC, append, start, state};
+use crate::replication::{TOPIC, append, start, state, topic_id};
 
 /// Longer than a client of the tests waits for an answer.
 const FOR_EVER_MS: i32 = 60_000;
@@ -273,21 +272,13 @@ fn records_are_deleted_once_every_replica_has_given_them_up() {
     assert_eq!(deletes.join().unwrap(), (ErrorCode::None, 2));
 }
 
-/// The topic's id, as a broker knows it.
-fn id_of(client: &mut Client) -> Uuid {
-    let topic = MetadataRequestTopic { name: Some(TOPIC.to_owned()), ..Default::default() };
-    let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
-    let answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);
-    answer.topics[0].topic_id
-}
-
 #[test]
 fn a_follower_serves_consumers_that_know_of_followers() {
     let mut cluster = start();
     let leader = eventually("a leader", || state(&mut cluster.client(2), TOPIC)).0;
     let (mut leads, mut follows) = (cluster.client(leader), cluster.client(5 - leader));
     eventually("the leader to serve", || append(&mut leads).is_none().then_some(()));
-    let id = id_of(&mut leads);
+    let id = topic_id(&mut leads);
     let near = Ask { rack: "near", ..ASK };
     eventually("the follower to know what is committed", || {
         (fetch(&mut follows, id, near).high_watermark == 1).then_some(())

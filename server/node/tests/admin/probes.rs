@@ -36,8 +36,10 @@ impl Doorbell {
             let mut unanswered = vec![];
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
+                // Looked at first: who waits for a ring may stop it at once.
+                let is_stopped = bell.is_stopped.load(Ordering::SeqCst);
                 bell.rings.fetch_add(1, Ordering::SeqCst);
-                match bell.is_stopped.load(Ordering::SeqCst) {
+                match is_stopped {
                     true => unanswered.push(stream),
                     false => answer(&mut stream),
                 }

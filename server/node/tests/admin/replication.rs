@@ -58,7 +58,7 @@ pub fn start() -> Cluster {
     cluster
 }
 
-fn topic_id(client: &mut Client) -> Uuid {
+pub fn topic_id(client: &mut Client) -> Uuid {
     let topic = MetadataRequestTopic { name: Some(TOPIC.to_owned()), ..Default::default() };
     let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
     let answer: MetadataResponse = client.call(ApiKey::Metadata, 12, &request);

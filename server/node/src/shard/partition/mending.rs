@@ -6,9 +6,12 @@ use types::{ErrorCode, Millis, Offset};
 use super::Partition;
 use crate::clock;
 
-/// How soon the others are asked again: they may be mending the same, or be away.
+/// How soon the others are asked again: they may be mending the same, or be away. Each time costs a
+/// walk over the whole segment, so the wait doubles.
 const AGAIN_AFTER: Millis = Millis(2_000);
-/// The same once they have said often enough that they do not have it.
+/// So many times, up to about a minute: somebody may be away for hours.
+const DOUBLINGS_MAX: u8 = 5;
+/// How soon once they have said often enough that they do not have it.
 const HOPELESS_AGAIN_AFTER: Millis = Millis(600_000);
 /// So many times every other replica must have been asked in vain before readers hear that nobody
 /// has it.
@@ -18,6 +21,7 @@ const HOPELESS_TIMES: u8 = 2;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mending {
     not_before: Option<Millis>,
+    tries: u8,
     /// How often all others were asked, and nobody had it.
     in_vain: u8,
 }
@@ -45,11 +49,13 @@ impl Partition {
 
     /// Takes note of what came of it.
     pub fn note_mended(&mut self, helped: Helped) {
-        let Mending { in_vain, .. } = self.mending;
+        let Mending { in_vain, tries, .. } = self.mending;
         let again = |in_vain: u8| {
+            let doubled = Millis(AGAIN_AFTER.get() << tries.min(DOUBLINGS_MAX));
             let is_hopeless = in_vain >= HOPELESS_TIMES;
-            let wait = if is_hopeless { HOPELESS_AGAIN_AFTER } else { AGAIN_AFTER };
-            Mending { not_before: Some(clock::monotonic() + wait), in_vain }
+            let wait = if is_hopeless { HOPELESS_AGAIN_AFTER } else { doubled };
+            let not_before = Some(clock::monotonic() + wait);
+            Mending { not_before, tries: tries.saturating_add(1), in_vain }
         };
         self.mending = match helped {
             Helped::All => Mending::default(),
