@@ -237,7 +237,7 @@ impl Replication {
             response_bytes_max: count("replica.fetch.response.max.bytes"),
             backoff_ms: layers.millis("replica.fetch.backoff.ms"),
             request_timeout_ms: layers.millis("replica.socket.timeout.ms"),
-            // The only class that there is.
+            // The only class that there is: nodes refuse to start with another one.
             rack_aware_reads: layers.optional_text("replica.selector.class").is_some(),
         }
     }

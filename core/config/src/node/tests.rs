@@ -148,8 +148,6 @@ fn times_and_limits_must_fit() {
         ("connections.max.idle.ms=50", false),
         ("connections.max.idle.ms=-1", true),
         ("replica.fetch.wait.max.ms=40000", false),
-        ("replica.selector.class=org.example.Nearest", false),
-        ("replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector", true),
         ("max.connections.per.ip=0", false),
         ("max.connections.per.ip=0\nmax.connections.per.ip.overrides=127.0.0.1:5", true),
         ("max.connections.per.ip.overrides=a", false),

@@ -26,6 +26,9 @@ pub struct Bound {
     pub(super) advertised: Vec<Advertised>,
 }
 
+/// Consumers read from a replica in their rack (KIP-392).
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
 impl Bound {
     /// Checks the settings and binds the listeners.
     ///
@@ -37,6 +40,7 @@ impl Bound {
         let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed))?;
         config.refuse_secured_listeners()?;
         refuse_authorizer(&fixed)?;
+        refuse_selector(&fixed)?;
         refuse_own_cluster(&config, cluster_id.as_deref())?;
         let listeners = bind(&config).map_err(|error| {
             anyhow::anyhow!("{error}. Change listeners; nothing has been written yet")
@@ -93,6 +97,17 @@ fn refuse_authorizer(fixed: &StaticConfig) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses classes that cannot be loaded here, as Kafka does when it starts with one that is not there.
+fn refuse_selector(fixed: &StaticConfig) -> anyhow::Result<()> {
+    match fixed.get("replica.selector.class") {
+        Some(class) if class != RACK_AWARE_SELECTOR => bail!(
+            "replica.selector.class is {class:?}, but the only one there is is {RACK_AWARE_SELECTOR}: \
+             name it, or remove the setting"
+        ),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Refuses to make up a cluster's id where other nodes must have the same one.

@@ -215,6 +215,12 @@ fn a_node_that_cannot_control_access_does_not_start_as_if_it_did() {
 }
 
 #[test]
+fn a_node_that_cannot_load_a_class_does_not_start_as_if_it_had() {
+    let refusal = TestNode::refusal(("replica.selector.class", "org.example.Nearest"));
+    assert!(refusal.contains("replica.selector.class is \"org.example.Nearest\""), "{refusal}");
+}
+
+#[test]
 fn a_crash_with_hundreds_of_written_partitions_loses_none() {
     const PARTITIONS: i32 = 300;
     let mut node = TestNode::start();

@@ -1,6 +1,6 @@
 //! Followers, leaders, and moving replicas.
 
-use crate::key::{Check, ConfigKey, keys};
+use crate::key::{ConfigKey, keys};
 
 keys! {
     boolean("auto.leader.rebalance.enable", "true").high().acting():
@@ -27,9 +27,9 @@ keys! {
         "Milliseconds between writings of the high watermarks.";
     long("replica.lag.time.max.ms", "30000").high().acting():
         "Milliseconds behind the leader's end after which a follower leaves the ISR.";
-    string("replica.selector.class", "").unset().acting()
-        .check(Check::OneOf(&["org.apache.kafka.common.replica.RackAwareReplicaSelector"])):
-        "Class that chooses the replica from which a consumer reads; without one that is the leader.";
+    string("replica.selector.class", "").unset().acting():
+        "org.apache.kafka.common.replica.RackAwareReplicaSelector lets consumers read from a replica in their rack; \
+         without it from the leader. No other class.";
     int("replica.socket.receive.buffer.bytes", "65536").high():
         "Bytes of the kernel's receive buffer for copying.";
     int("replica.socket.timeout.ms", "30000").high().acting():
