@@ -4,7 +4,7 @@
 //! the batches comes back as [`Learned`], for the log to know from then on.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -214,10 +214,20 @@ impl ColdRead {
                     self.index = Some(Arc::clone(&file));
                     *index = Some(file);
                 }
+                None if self.is_replaced(&path)? => return Err(Failure::Changed),
                 None => _ = self.repair("there is no index")?,
             }
         }
         Ok(())
+    }
+
+    /// Whether a compaction is putting another segment in the place of the one that was opened, or has:
+    /// it takes the log away before the index, and brings it behind the new one. An index made from
+    /// the former log would stand beside the new one.
+    fn is_replaced(&self, index: &Path) -> Result<bool, Failure> {
+        let log = segment::path(&self.dir, self.plan.segment, LOG);
+        Ok(open_if_exists(self.disk.as_ref(), &log)?.is_none()
+            || open_if_exists(self.disk.as_ref(), index)?.is_some())
     }
 
     /// Goes on with the segment behind.
@@ -297,10 +307,7 @@ impl ColdRead {
     }
 }
 
-fn open_if_exists(
-    disk: &dyn Disk,
-    path: &std::path::Path,
-) -> Result<Option<Arc<dyn DiskFile>>, LogError> {
+fn open_if_exists(disk: &dyn Disk, path: &Path) -> Result<Option<Arc<dyn DiskFile>>, LogError> {
     match disk.open(path, OpenMode::Read) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => Ok(Some(opened.context("open", path)?)),
