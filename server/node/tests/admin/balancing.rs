@@ -29,7 +29,7 @@ fn a_broker_takes_its_share_once_balancing_is_on() {
     });
     // More than are moved at once.
     for at in 0..26 {
-        create_on(&mut client, &format!("t{at}"), 2);
+        create_on(&mut client, &format!("t{at}"), &[2]);
     }
     eventually("the topics", || (shares(&mut client) == [26, 0]).then_some(()));
     let code = set(&mut client, BROKER, "", "thalweg.balance.enable", Some("true"));

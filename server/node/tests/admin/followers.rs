@@ -6,9 +6,6 @@
 use std::thread;
 
 use protocol::ApiKey;
-use protocol::messages::create_topics::{
-    CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
-};
 use protocol::messages::fetch::{
     FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData, ReplicaState,
 };
@@ -23,7 +20,7 @@ use types::{ErrorCode, Uuid};
 
 use crate::brokers::{LONG, heartbeat, register_as, registration};
 use crate::client::{Client, TestNode, eventually};
-use crate::replication::{TOPIC, append, start, state, topic_id};
+use crate::replication::{TOPIC, append, create_on, start, state, topic_id};
 
 /// Longer than a client of the tests waits for an answer.
 const FOR_EVER_MS: i32 = 60_000;
@@ -110,19 +107,7 @@ impl Played {
         request.rack = Some("far".to_owned());
         let epoch = register_as(&mut registered, &request).unwrap();
         assert!(!heartbeat(&mut registered, epoch, i64::MAX).is_fenced);
-        let assigned =
-            CreatableReplicaAssignment { broker_ids: replicas.to_vec(), ..Default::default() };
-        let topic = CreatableTopic {
-            name: TOPIC.to_owned(),
-            num_partitions: -1,
-            replication_factor: -1,
-            assignments: vec![assigned],
-            ..Default::default()
-        };
-        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-        let answer: CreateTopicsResponse = client.call(ApiKey::CreateTopics, 7, &request);
-        assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
-        let topic_id = answer.topics[0].topic_id;
+        let topic_id = create_on(&mut client, TOPIC, replicas);
         // A broker copies by way of the listener for clients.
         let follower = (node.client(), epoch);
         Self { node, client, follower, _registered: registered, topic_id }

@@ -245,19 +245,21 @@ fn a_group_is_served_by_whoever_leads_its_partition_next() {
     assert_eq!(groups(&mut other), [GROUP]);
 }
 
-/// Makes a topic of one partition with its only replica on a broker.
-pub fn create_on(client: &mut Client, name: &str, broker: i32) {
-    let on_one = CreatableReplicaAssignment { broker_ids: vec![broker], ..Default::default() };
+/// Makes a topic of one partition with its replicas on these brokers; the topic's id.
+pub fn create_on(client: &mut Client, name: &str, brokers: &[i32]) -> Uuid {
+    let assigned =
+        CreatableReplicaAssignment { broker_ids: brokers.to_vec(), ..Default::default() };
     let topic = CreatableTopic {
         name: name.to_owned(),
         num_partitions: -1,
         replication_factor: -1,
-        assignments: vec![on_one],
+        assignments: vec![assigned],
         ..Default::default()
     };
     let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
     let answer: CreateTopicsResponse = client.call(ApiKey::CreateTopics, 7, &request);
     assert_eq!(answer.topics[0].error_code, 0, "{answer:?}");
+    answer.topics[0].topic_id
 }
 
 /// Gives the topic's partition other replicas, in a while.
@@ -287,7 +289,7 @@ fn a_partition_moves_to_another_broker_with_its_records() {
     eventually("both brokers to be let in", || {
         (brokers(&mut from) == [(2, false), (3, false)]).then_some(())
     });
-    create_on(&mut from, TOPIC, 2);
+    create_on(&mut from, TOPIC, &[2]);
     eventually("the leader to serve", || append(&mut from).is_none().then_some(()));
     from.produce(TOPIC, 4, 10, -1);
 

@@ -50,12 +50,12 @@ fn a_throttled_replica_waits_and_others_do_not() {
     eventually("both brokers to be let in", || {
         (brokers(&mut leader) == [(2, false), (3, false)]).then_some(())
     });
-    create_on(&mut leader, "slow", 2);
+    create_on(&mut leader, "slow", &[2]);
     append(&mut leader, "slow", 4000);
     let mut follower = cluster.client(3);
     put(&mut follower, TOPIC, "slow", "follower.replication.throttled.replicas", Some("0:3"));
     put(&mut follower, BROKER, "3", "follower.replication.throttled.rate", Some("0"));
-    create_on(&mut leader, "free", 2);
+    create_on(&mut leader, "free", &[2]);
     append(&mut leader, "free", 4000);
     // Who knows of that topic has heard of the rate before.
     eventually("the topic", || state(&mut follower, "free"));
@@ -107,7 +107,7 @@ fn a_replica_that_is_added_waits_and_others_do_not() {
         (brokers(&mut leader) == [(2, false), (3, false)]).then_some(())
     });
     for topic in ["settled", "added"] {
-        create_on(&mut leader, topic, 2);
+        create_on(&mut leader, topic, &[2]);
         // Two answers' worth.
         append(&mut leader, topic, 600_000);
         append(&mut leader, topic, 600_000);
@@ -116,7 +116,7 @@ fn a_replica_that_is_added_waits_and_others_do_not() {
     eventually("the move", || in_sync(&mut leader, "settled").then_some(()));
     let rate = "thalweg.reassignment.throttled.rate";
     put(&mut leader, BROKER, "", rate, Some("1"));
-    create_on(&mut leader, "last", 2);
+    create_on(&mut leader, "last", &[2]);
     eventually("the topic", || state(&mut cluster.client(3), "last"));
     reassign(&mut leader, "added", &[2, 3]);
     let copied = "kafka_server_brokertopicmetrics_replicationbytesin_total{}";
