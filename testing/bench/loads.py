@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from machine import touch
@@ -18,6 +18,9 @@ USABLE_S = 120
 DELETED_S = 120
 # What is produced behind retained data.
 BEHIND_MB = 1000
+IDEMPOTENT_MB = 2500
+# A batch at a time, so often a second, read as soon as it is there.
+TAIL_RATE, TAIL_BYTES, TAIL_S = 2000, 16000, 10
 
 
 def shared(node, only, gigabytes):
@@ -81,7 +84,7 @@ def drop_large_topic(node, name):
 def command(node, mode, topic, partitions, **options):
     words = [LOAD, mode, "--bootstrap", node.address, "--topic", topic, "--parts", str(partitions)]
     for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return words
 
 
@@ -112,6 +115,15 @@ def fill(node, topic, partitions, gigabytes):
     return done
 
 
+def idempotent(node):
+    """Records of 1 KiB to one partition, idempotent: the shared workloads have this only for twelve."""
+    touch(IDEMPOTENT_MB / 1000)
+    topic = make_topic(node, f"idempotent-{time.time_ns()}", 1)
+    figures = load(node, "produce", topic, 1, conns=4, size=1024, batch_bytes=16384, secs=5, max_mb=IDEMPOTENT_MB, idem=True)
+    drop_large_topic(node, topic)
+    return {"idempotent.1KiB.p1": figures["cpu_s_per_gb"]}
+
+
 def single_records(node, partitions, producers, configs, secs=5):
     """Producers that each wait for the acknowledgement of one record of 1 KiB before they send the next."""
     touch(1)
@@ -132,6 +144,18 @@ def cold_read(node, gigabytes):
     return figures
 
 
+def tail(node):
+    """What it costs to hand on what was just produced: batches with a consumer that waits for them, less the same without one."""
+    options = dict(rate=TAIL_RATE, size=TAIL_BYTES, secs=TAIL_S, acks=-1)
+    costs = {}
+    for mode in ("conns", "e2e"):
+        touch(TAIL_RATE * TAIL_BYTES * TAIL_S / 1e9)
+        topic = make_topic(node, f"{mode}-{time.time_ns()}", 1)
+        costs[mode] = load(node, mode, topic, 1, conns=1, **options)["cpu_s_per_gb"]
+        drop_topic(node, topic)
+    return {"cpu_s_per_gb": costs["e2e"] - costs["conns"]}
+
+
 def tail_beside_cold(node, gigabytes, secs=20):
     """End to end at 1,000 records/s while another consumer reads from the device and a compacted topic is cleaned."""
     cold = make_topic(node, f"beside-{time.time_ns()}", 12)
@@ -149,8 +173,6 @@ def tail_beside_cold(node, gigabytes, secs=20):
             node.evict()
 
     def write():
-        from confluent_kafka import Producer
-
         producer = Producer({"bootstrap.servers": node.address, "linger.ms": 20})
         value, at = os.urandom(512), 0
         while not stop.is_set():
@@ -199,14 +221,25 @@ def behind(node, topic):
     return figures["cpu_us_per_record"]
 
 
+def write_one_each(node, topic, partitions):
+    """One record to each partition, so that each has a log on the disk."""
+    producer = Producer({"bootstrap.servers": node.address, "log_level": 0})
+    for at in range(partitions):
+        producer.produce(topic, b"one", partition=at)
+    if left := producer.flush(60):
+        raise TimeoutError(f"{left} records of {topic} were not acknowledged")
+
+
 def many_partitions(node, topics, partitions, idle_s=20):
-    """Memory and CPU of a node that has many partitions and nothing to do, and how it starts with them."""
+    """Memory and CPU of a node that has many partitions with a record each and nothing to do, and how it starts with them."""
     client = admin(node)
     known = client.list_topics(timeout=30).topics
     # A topic after another: a controller takes only so many records in one decision.
     for name in (f"many-{at}" for at in range(topics)):
         if name not in known:
             client.create_topics([NewTopic(name, partitions, 1)], request_timeout=120)[name].result()
+            wait_until_usable(client, name, partitions)
+            write_one_each(node, name, partitions)
     time.sleep(5)
     node.stop()
     figures = {"start_ms": node.start()}

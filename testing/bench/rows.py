@@ -48,7 +48,8 @@ def shared_rows():
     return [
         *produce(f"100 B, {small}, 1 partition, acks=all", "100B.p1.b16k.acksall.none", 1 / 8),
         *produce(f"100 B, {small}, 12 partitions, idempotent", "100B.p12.b16k.acksall.none.idem", 1 / 8, 3),
-        *produce(f"1 KiB, {small}, 1 partition", "1KiB.p1.b16k.acks1.none", 1 / 5),
+        *produce(f"1 KiB, {small}, 1 partition, acks=1", "1KiB.p1.b16k.acks1.none", 1 / 5),
+        Row(f"produce, 1 KiB, {small}, 1 partition, idempotent, acks=all", "s/GB", "idempotent.1KiB.p1", 1 / 5),
         *produce(f"1 KiB, {small}, 12 partitions, idempotent", "1KiB.p12.b16k.acksall.none.idem", 1 / 5, 3),
         *produce(f"1 KiB, {small}, 12 partitions, idempotent, lz4", "1KiB.p12.b16k.acksall.lz4.idem", 1 / 3),
         *produce(f"1 KiB, {large}, 12 partitions, idempotent", "1KiB.p12.b128k.acksall.none.idem", 1 / 2.5, 1.5),
@@ -85,6 +86,7 @@ def workloads(node):
     figures = {}
     for only, gigabytes in SHARED:
         figures.update(loads.shared(node, only, gigabytes))
+    figures.update(loads.idempotent(node))
     figures["resident_after_load"] = node.resident_mib()
     return figures
 
@@ -147,6 +149,9 @@ def groups(cold_gb, retained_gb):
         Group("load", workloads, [*shared_rows(), after]),
         Group("default against default", workloads, [*shared_rows(), after], mode="sync"),
         *(synced(partitions, producers) for partitions in (1, 12) for producers in (1, 64)),
+        Group("tail", loads.tail, [
+            Row("consumed as it is produced, batches of 16 KB, one at a time", "s/GB", "cpu_s_per_gb", 1 / 1.5),
+        ]),
         Group("cold", lambda node: loads.cold_read(node, cold_gb / 4), [
             Row(f"fetch {cold_gb / 4:g} GB from the device", "s/GB", "cpu_s_per_gb", 1),
         ], disk_gb=cold_gb / 4),
