@@ -56,6 +56,8 @@ def wait_until_usable(client, name, partitions, wait_s=USABLE_S):
     """Until each partition of a topic answers."""
     left, end = list(range(partitions)), time.time() + wait_s
     while left:
+        # Its library goes on with leaders that it heard of before the topic was whole.
+        client.list_topics(name, timeout=60)
         asked = client.list_offsets({TopicPartition(name, at): OffsetSpec.latest() for at in left}, request_timeout=60)
         left = [one.partition for one, future in asked.items() if future.exception() is not None]
         if left and time.time() > end:
