@@ -118,6 +118,19 @@ impl Fetcher {
         self.entries.get(&key)?.told
     }
 
+    /// Whether a partition has not been followed from this broker until now.
+    pub fn is_new(&self, key: TopicIdPartition) -> bool {
+        self.entries.get(&key).is_none_or(|entry| entry.state == State::Gone)
+    }
+
+    /// Whether something may be asked for that the request under way lacks.
+    pub fn lacks_some(&self) -> bool {
+        self.changed
+            .iter()
+            .filter_map(|key| self.entries.get(key))
+            .any(|entry| entry.told.is_none() && matches!(entry.state, State::Ready(_)))
+    }
+
     /// When a partition that is left out may be asked for again.
     pub fn next_due(&self) -> Option<Millis> {
         self.delayed.first().map(|(until, _)| *until)

@@ -66,6 +66,30 @@ fn a_delayed_partition_comes_back_by_itself_and_a_held_one_when_set() {
 }
 
 #[test]
+fn what_became_ready_too_late_is_lacking_until_the_next_request() {
+    let mut fetcher = with_session();
+    fetcher.hold(key(2));
+    fetcher.next(Millis(0)).unwrap();
+    // Asked for as it was, or not to be asked for.
+    fetcher.set(key(0), want(12));
+    fetcher.delay(key(3), want(10), Millis(50));
+    assert!(!fetcher.lacks_some());
+    fetcher.set(key(2), want(10));
+    assert!(fetcher.lacks_some());
+    fetcher.failed();
+    fetcher.next(Millis(0)).unwrap();
+    assert!(!fetcher.lacks_some());
+}
+
+#[test]
+fn a_partition_is_new_until_it_was_followed_and_once_it_is_followed_no_more() {
+    let mut fetcher = with_session();
+    fetcher.remove(key(1));
+    let new = (0..4).map(|at| fetcher.is_new(key(at)));
+    assert_eq!(new.collect::<Vec<_>>(), [false, true, false, true]);
+}
+
+#[test]
 fn nothing_ready_means_no_request() {
     let mut fetcher = with_session();
     for partition in 0..3 {

@@ -11,7 +11,7 @@ use protocol::messages::fetch::{
 };
 use replication::{FetchPlan, TopicIdPartition, Want};
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use types::{BrokerId, Uuid};
+use types::{BrokerId, Millis, Uuid};
 
 use super::{Pair, answers, state_of};
 use crate::clock;
@@ -24,7 +24,9 @@ const REPLICA_STATE_SINCE: i16 = 15;
 /// that leaves without them may be held by the leader for long.
 const DISK_MAX: Duration = Duration::from_millis(50);
 /// How long the leader may hold a request that has left without some partitions.
-const HELD_WAIT_MS: i32 = 10;
+const HELD_WAIT: Millis = Millis(10);
+/// How long a partition that is followed from now on waits for the answer to a request that left before.
+const JOINED_WAIT: Duration = Duration::from_millis(10);
 
 /// A connection, and where it leads.
 pub(super) type Connected = Option<(Endpoint, Link)>;
@@ -47,6 +49,7 @@ pub(super) async fn run(shard: Rc<Shard>, leader: BrokerId, pair: Rc<Pair>) {
                 tokio::select! {
                     answer = ask(&shard, &pair, link, plan) => answer.map_err(|why| Some(why.to_string())),
                     () = pair.restart.notified() => Err(None),
+                    () = keeps_some_waiting(&pair) => Err(None),
                 }
             }
             Err(why) => Err(Some(why)),
@@ -86,6 +89,19 @@ async fn wait_for_disk(pair: &Pair, mut alarm: Pin<&mut Sleep>) {
                 }
                 alarm.as_mut().reset(until);
             }
+        }
+    }
+}
+
+/// Ends when the request under way is better given up: the leader may hold it for long, since nothing
+/// happens in what it asks for, while producers of a partition that it lacks wait for this replica. That
+/// is so whenever a leadership has moved.
+async fn keeps_some_waiting(pair: &Pair) {
+    loop {
+        pair.joined.notified().await;
+        sleep(JOINED_WAIT).await;
+        if pair.fetcher.borrow().lacks_some() {
+            return;
         }
     }
 }
@@ -156,10 +172,9 @@ async fn ask(
     let (id, epoch) = (config.node_id, shard.shared.membership.epoch());
     let replication = &config.replication;
     let number = |bytes: u32| i32::try_from(bytes).unwrap_or(i32::MAX);
-    let wait = i32::try_from(replication.fetch_wait_ms_max.get()).unwrap_or(i32::MAX);
-    let is_whole = pair.held.borrow().is_empty();
+    let wait = held_for(pair, replication.fetch_wait_ms_max);
     let request = FetchRequest {
-        max_wait_ms: if is_whole { wait } else { wait.min(HELD_WAIT_MS) },
+        max_wait_ms: i32::try_from(wait.get()).unwrap_or(i32::MAX),
         min_bytes: number(replication.fetch_bytes_min),
         max_bytes: number(replication.response_bytes_max),
         session_id: plan.session_id,
@@ -178,6 +193,14 @@ async fn ask(
         }
     };
     link.call(ApiKey::Fetch, for_version).await
+}
+
+/// How long the leader may hold a request while nothing happens: no longer than what is left out of it.
+fn held_for(pair: &Pair, most: Millis) -> Millis {
+    let disk = if pair.held.borrow().is_empty() { most } else { HELD_WAIT };
+    let due = pair.fetcher.borrow().next_due();
+    let delayed = due.map_or(most, |due| (due - clock::monotonic()).max(Millis(0)));
+    most.min(disk).min(delayed)
 }
 
 fn topics(wants: &[(TopicIdPartition, Want)], partition_max_bytes: i32) -> Vec<FetchTopic> {

@@ -48,6 +48,8 @@ struct Pair {
     held: RefCell<BTreeSet<TopicIdPartition>>,
     /// Something may be asked for.
     wake: Notify,
+    /// A partition is followed from now on.
+    joined: Notify,
     /// The broker as it was when it was asked last: its epoch, and whether it was fenced.
     asked: Cell<Option<(i64, bool)>>,
     /// The broker is another one, or gone: its answer is not waited for.
@@ -72,6 +74,9 @@ impl Shard {
         let Some(leader) = partition.followed() else { return };
         let pair = self.pair(leader);
         let key = key(partition.id());
+        if pair.fetcher.borrow().is_new(key) {
+            pair.joined.notify_one();
+        }
         let mut held = pair.held.borrow_mut();
         match (partition.want(), until) {
             (Some(_), _) if self.waits_for_rate(&partition) => pair.fetcher.borrow_mut().hold(key),

@@ -24,12 +24,18 @@ pub struct Cluster {
     dir: tempfile::TempDir,
     controller: Option<Node>,
     brokers: Vec<(i32, Node)>,
+    /// Settings of all nodes beside those that a test's nodes always have.
+    more: &'static [(&'static str, &'static str)],
 }
 
 impl Cluster {
     pub fn start() -> Self {
-        let mut this =
-            Self { dir: tempfile::tempdir().unwrap(), controller: None, brokers: vec![] };
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(more: &'static [(&'static str, &'static str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut this = Self { dir, controller: None, brokers: vec![], more };
         let roles = [("process.roles", "controller"), ("listeners", "CONTROLLER://127.0.0.1:0")];
         this.controller = Some(this.node(1, "127.0.0.1:1", &roles));
         for id in [2, 3] {
@@ -59,7 +65,7 @@ impl Cluster {
             ("thalweg.metrics.listener", "127.0.0.1:0"),
             ("thalweg.shards", "2"),
         ];
-        let options = start_options(settings.iter().chain(roles).copied());
+        let options = start_options(settings.iter().chain(roles).chain(self.more).copied());
         let cluster_id = Some("tDQ2RjwFTkqCzO4NHGkYjA".to_owned());
         Node::start(StartOptions { cluster_id, ..options }).unwrap()
     }

@@ -245,6 +245,29 @@ fn a_group_is_served_by_whoever_leads_its_partition_next() {
     assert_eq!(groups(&mut other), [GROUP]);
 }
 
+#[test]
+fn who_is_followed_from_now_on_does_not_wait_for_an_answer_about_others() {
+    // Longer than a producer waits here, and nothing happens in the topics before.
+    let cluster = Cluster::start_with(&[("replica.fetch.wait.max.ms", "30000")]);
+    let mut client = cluster.client(2);
+    let are_in = [(2, false), (3, false)];
+    eventually("both brokers", || (brokers(&mut client) == are_in).then_some(()));
+    // More than shards, each of which asks for its own.
+    for at in 0..6 {
+        let topic = format!("t{at}");
+        create_on(&mut client, &topic, &[2, 3]);
+        let code = eventually("the leader", || {
+            let mut batch = BatchBuilder::new(Compression::None);
+            batch.append(1, None, Some(b"v"), &[]);
+            let code = client.append(&topic, batch.build(), 9).error_code;
+            Some(ErrorCode::from_wire(code)).filter(|code| {
+                !matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::UnknownTopicOrPartition)
+            })
+        });
+        assert_eq!(code, ErrorCode::None, "{topic}");
+    }
+}
+
 /// Makes a topic of one partition with its replicas on these brokers; the topic's id.
 pub fn create_on(client: &mut Client, name: &str, brokers: &[i32]) -> Uuid {
     let assigned =
