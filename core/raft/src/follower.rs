@@ -85,9 +85,11 @@ impl Raft {
         if self.requests.is_free(to, now) {
             let endpoints = state.endpoints.clone();
             let request = match taking {
-                Some(taking) => Request::FetchSnapshot(self.fetch_snapshot_request(taking)),
-                None => self.own_change(now).unwrap_or_else(|| Request::Fetch(self.fetch(log))),
+                Some(taking) => Some(Request::FetchSnapshot(self.fetch_snapshot_request(taking))),
+                None => self.own_change(now).or_else(|| self.next_fetch(log)),
             };
+            // It is asked again once the disk has all ([`Raft::synced`]).
+            let Some(request) = request else { return deadline };
             self.send(to, endpoints, request, now);
         }
         self.requests.free_at(to).min(deadline)

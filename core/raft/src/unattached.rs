@@ -38,20 +38,24 @@ impl Raft {
         if !self.requests.is_free(to, now) {
             return self.requests.free_at(to);
         }
-        let request = self.fetch(log);
-        self.send(to, endpoints, Request::Fetch(request), now);
+        if let Some(request) = self.next_fetch(log) {
+            self.send(to, endpoints, request, now);
+        }
         // Whoever answers without a leader is not asked at once again.
         now + self.config.retry_backoff
     }
 
-    /// A fetch that begins where this log ends.
-    pub(crate) fn fetch(&self, log: &impl LogView) -> Fetch {
-        Fetch {
+    /// A fetch that begins where this log ends; `None` while the disk has not caught up with it: to
+    /// ask for what comes next says that all before is there, and the leader counts it.
+    pub(crate) fn next_fetch(&self, log: &impl LogView) -> Option<Request> {
+        let end = log.end();
+        let fetch = Fetch {
             replica: self.local,
             epoch: self.election.epoch,
-            end: log.end(),
+            end,
             high_watermark: self.high_watermark,
-        }
+        };
+        (log.durable_end() >= end.offset).then_some(Request::Fetch(fetch))
     }
 
     /// A leader has said that it ends its epoch: who is to follow it tries soon.
