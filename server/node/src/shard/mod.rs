@@ -87,7 +87,7 @@ pub struct Shard {
     unopened: RefCell<FxHashMap<PartitionId, Closed>>,
     settings: RefCell<FxHashMap<Uuid, TopicSettings>>,
     /// Where partitions lie that the cluster is to be told of.
-    assigned: RefCell<Vec<assign::Assigned>>,
+    assigned: RefCell<assign::Untold>,
     rng: RefCell<Rng>,
     draining: Cell<bool>,
     stopping: Cell<bool>,

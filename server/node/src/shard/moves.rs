@@ -17,7 +17,7 @@ use records::BatchHeader;
 use types::{Millis, Offset, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
-use super::{Shard, SharedPartition, assign};
+use super::{Shard, SharedPartition};
 use crate::{clock, threads, upkeep};
 
 /// Bytes that one turn copies at most.
@@ -193,7 +193,8 @@ impl Shard {
             match done {
                 Ok(true) => {
                     let directory = shard.shared.dirs.data()[to].id;
-                    assign::assign(&shard.shared, &[(id, directory)]).await;
+                    shard.note_assigned((id, directory));
+                    shard.tell_assigned();
                     // The new directory's checkpoints must know the log, should the node crash.
                     _ = upkeep::write_checkpoints(&shard).await;
                 }
