@@ -190,9 +190,11 @@ impl Shard {
     }
 }
 
-/// Whether a replica may be elected, as far as the cluster knows, or is the only one.
+/// Whether a replica may be elected, as far as the cluster knows, or is the only one. Where nobody is
+/// in sync or eligible, the last leader may.
 fn may_lead(replica: &Replica, id: BrokerId) -> bool {
-    replica.replicas.len() == 1 || replica.isr.contains(&id) || replica.elr.contains(&id)
+    let electable = [&replica.isr, &replica.elr, &replica.last_known_elr];
+    replica.replicas.len() == 1 || electable.iter().any(|ids| ids.contains(&id))
 }
 
 fn term_of(replica: &Replica, min_isr: usize) -> Term<'_> {
@@ -202,5 +204,32 @@ fn term_of(replica: &Replica, min_isr: usize) -> Term<'_> {
         replicas: &replica.replicas,
         isr: &replica.isr,
         min_isr,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_could_be_elected_must_not_begin_anew() {
+        let ids = |ids: &[i32]| ids.iter().map(|id| BrokerId(*id)).collect();
+        let of = |isr: &[i32], elr: &[i32], last: &[i32]| Replica {
+            replicas: ids(&[1, 2, 3]),
+            isr: ids(isr),
+            elr: ids(elr),
+            last_known_elr: ids(last),
+            ..Default::default()
+        };
+        let cases = [
+            ("in sync", of(&[1, 2], &[], &[]), true),
+            ("eligible", of(&[], &[1], &[]), true),
+            ("the last leader of a partition that has none", of(&[], &[], &[1]), true),
+            ("others are in sync", of(&[2, 3], &[], &[]), false),
+            ("another one led last", of(&[], &[], &[2]), false),
+        ];
+        for (name, replica, expected) in cases {
+            assert_eq!(may_lead(&replica, BrokerId(1)), expected, "{name}");
+        }
     }
 }
