@@ -2,9 +2,12 @@
 //! records, and loses what is not committed when the coordinator fails over.
 //!
 //! What has to hold: a commit that was acknowledged is there; all who are told of a generation's
-//! assignment are told the same one, and the log knows that generation; a heartbeat succeeds only
-//! in the generation that members were told last; the coordinator holds what its log holds; every
-//! request is answered once; and when the faults end, all clients end up in one generation.
+//! assignment are told of the same one, in which no partition has two owners, and the log knows that
+//! generation; a heartbeat succeeds only in the generation that members were told last; the
+//! coordinator holds what its log holds; every request is answered once; and when the faults end,
+//! all clients end up in one generation.
+
+mod storm;
 
 use std::collections::BTreeMap;
 
@@ -24,14 +27,15 @@ use crate::world::{join_request, sync_request};
 
 const SEEDS: u64 = 500;
 const STEPS: u32 = 150;
-const CLIENTS: usize = 3;
+const CLIENTS: u32 = 3;
+const PARTITIONS: i32 = 40;
 /// Enough for every timer to have passed and every client to have come back.
 const CALM_STEPS: u32 = 200;
 
 #[test]
 fn what_was_told_survives_failover() {
     for seed in 0..SEEDS {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, CLIENTS);
         for step in 0..STEPS {
             world.step();
             world.check(&format!("seed {seed} step {step}"));
@@ -57,10 +61,16 @@ struct World {
     generation: i32,
     /// The assignment that members were told, by generation.
     assignments: BTreeMap<i32, String>,
-    /// The last offset that was committed, and which offset each reply will be about.
+    /// Which client was told to have a partition, by generation.
+    owners: BTreeMap<(i32, i32), usize>,
+    /// The last offset that was committed by whoever likes to.
     offset: i64,
-    commits: BTreeMap<ReplyToken, i64>,
-    acknowledged: i64,
+    /// Which partition and offset each reply will be about.
+    commits: BTreeMap<ReplyToken, (i32, i64)>,
+    /// The last offset that was committed and acknowledged, by partition.
+    acknowledged: BTreeMap<i32, i64>,
+    /// How many commits were refused.
+    refused: u32,
 }
 
 #[derive(Debug)]
@@ -69,6 +79,9 @@ struct Client {
     member_id: String,
     generation: i32,
     phase: Phase,
+    /// How far it has come in each of its partitions.
+    positions: BTreeMap<i32, i64>,
+    paused_until: Millis,
 }
 
 #[derive(Debug, PartialEq)]
@@ -82,18 +95,20 @@ enum Phase {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, clients: u32) -> Self {
         let settings = Settings {
             // A group that expires begins with generation 1 again.
             offsets_retention_check_interval: Millis(i64::MAX),
             ..Settings::default()
         };
         let now = Now { monotonic: Millis(0), wall: Millis(1) };
-        let client = |instance_id| Client {
-            instance_id,
+        let client = |number: u32| Client {
+            instance_id: (number + 1 == clients).then_some("i"),
             member_id: String::new(),
             generation: -1,
             phase: Phase::Outside,
+            positions: BTreeMap::new(),
+            paused_until: Millis(0),
         };
         Self {
             rng: Rng::new(seed),
@@ -103,19 +118,21 @@ impl World {
             log: vec![],
             committed: 0,
             gated: vec![],
-            clients: [None, None, Some("i")].map(client).into(),
+            clients: (0..clients).map(client).collect(),
             asked: BTreeMap::new(),
             tokens: 0,
             generation: 0,
             assignments: BTreeMap::new(),
+            owners: BTreeMap::new(),
             offset: 0,
             commits: BTreeMap::new(),
-            acknowledged: 0,
+            acknowledged: BTreeMap::new(),
+            refused: 0,
         }
     }
 
     fn step(&mut self) {
-        let client = self.rng.below(3) as usize;
+        let client = self.rng.below(CLIENTS) as usize;
         match self.rng.below(100) {
             0..60 => self.act(client),
             60..64 => self.give_up(client),
@@ -136,10 +153,12 @@ impl World {
         match &client.phase {
             Phase::Outside => self.join(index),
             Phase::Joined(roster) => {
-                // All get the same text, which no other generation ever gets.
-                let text = format!("{generation} by {}", self.rng.next_u64());
-                let assignments: Vec<_> =
-                    roster.iter().map(|id| (id.as_str(), text.as_str())).collect();
+                // All get a share of the same, which no other generation ever gets.
+                let whole = format!("{generation} by {}", self.rng.next_u64());
+                let shares: Vec<_> =
+                    (0..).take(roster.len()).map(|at| share(&whole, at, roster.len())).collect();
+                let shares = shares.iter().map(String::as_str);
+                let assignments: Vec<_> = roster.iter().map(String::as_str).zip(shares).collect();
                 let request = sync_request("g", &member_id, generation, &assignments);
                 self.clients[index].phase = Phase::Syncing(self.next_token());
                 self.send(index, Request::Sync(request));
@@ -159,6 +178,7 @@ impl World {
 
     fn join(&mut self, index: usize) {
         let topics: &[&str] = if self.rng.below(4) == 0 { &["t", "u"] } else { &["t"] };
+        self.clients[index].positions.clear();
         let client = &self.clients[index];
         let mut request = join_request("g", &client.member_id, &[("range", topics)]);
         request.group_instance_id = client.instance_id.map(str::to_owned);
@@ -178,6 +198,7 @@ impl World {
     fn crash(&mut self, index: usize) {
         let client = &mut self.clients[index];
         client.member_id.clear();
+        client.positions.clear();
         client.phase = Phase::Outside;
     }
 
@@ -189,11 +210,21 @@ impl World {
         self.send(index, Request::Leave(request));
     }
 
+    /// Whoever it is, with a partition that nobody need have given to it.
     fn commit_offset(&mut self, index: usize) {
         self.offset += 1;
-        let partition =
-            OffsetCommitRequestPartition { committed_offset: self.offset, ..Default::default() };
-        let request = OffsetCommitRequest {
+        let request = self.commit_request(index, 0, self.offset);
+        self.commit(index, request);
+    }
+
+    /// A commit of a client as it is now.
+    fn commit_request(&self, index: usize, partition: i32, offset: i64) -> OffsetCommitRequest {
+        let partition = OffsetCommitRequestPartition {
+            partition_index: partition,
+            committed_offset: offset,
+            ..Default::default()
+        };
+        OffsetCommitRequest {
             group_id: "g".to_owned(),
             member_id: self.clients[index].member_id.clone(),
             generation_id_or_member_epoch: self.clients[index].generation,
@@ -203,9 +234,20 @@ impl World {
                 ..Default::default()
             }],
             ..Default::default()
-        };
-        self.commits.insert(self.next_token(), self.offset);
+        }
+    }
+
+    fn commit(&mut self, index: usize, request: OffsetCommitRequest) {
+        let partition = &request.topics[0].partitions[0];
+        let what = (partition.partition_index, partition.committed_offset);
+        self.commits.insert(self.next_token(), what);
         self.send(index, Request::OffsetCommit(request));
+    }
+
+    /// What the coordinator has of a partition.
+    fn stored(&self, partition: i32) -> i64 {
+        let committed = self.coordinator.logged().offsets().get("g", "t", partition);
+        committed.map_or(0, |committed| committed.offset)
     }
 
     fn next_token(&self) -> ReplyToken {
@@ -278,8 +320,11 @@ impl World {
             Response::Sync(reply) => self.receive_sync(index, token, &reply),
             Response::Heartbeat(reply) => self.receive_error(index, reply.error_code),
             Response::OffsetCommit(reply) if reply.topics[0].partitions[0].error_code == 0 => {
-                self.acknowledged = self.acknowledged.max(self.commits[&token]);
+                let (partition, offset) = self.commits[&token];
+                let last = self.acknowledged.entry(partition).or_default();
+                *last = offset.max(*last);
             }
+            Response::OffsetCommit(_) => self.refused += 1,
             _ => {}
         }
     }
@@ -313,9 +358,20 @@ impl World {
             return self.receive_error(index, reply.error_code);
         }
         client.phase = Phase::Stable;
+        let generation = client.generation;
         let text = String::from_utf8(reply.assignment.to_vec()).expect("we assign text");
-        let first = self.assignments.entry(client.generation).or_insert_with(|| text.clone());
-        assert_eq!(*first, text, "generation {} has one assignment", client.generation);
+        let (whole, own) = text.split_once(": ").expect("it is a share of something");
+        let first = self.assignments.entry(generation).or_insert_with(|| whole.to_owned());
+        assert_eq!(*first, whole, "generation {generation} has one assignment");
+        let own = own.split_whitespace().map(|number| number.parse().expect("we assign numbers"));
+        let own: Vec<i32> = own.collect();
+        for &partition in &own {
+            let owner = *self.owners.entry((generation, partition)).or_insert(index);
+            assert_eq!(owner, index, "{partition} has two owners in generation {generation}");
+        }
+        // Nobody of a former generation may commit any more.
+        let positions = own.into_iter().map(|partition| (partition, self.stored(partition)));
+        self.clients[index].positions = positions.collect();
     }
 
     fn receive_error(&mut self, index: usize, error_code: i16) {
@@ -360,9 +416,10 @@ impl World {
     }
 
     fn check(&self, at: &str) {
+        for (&partition, &acknowledged) in &self.acknowledged {
+            assert!(self.stored(partition) >= acknowledged, "{at}: a commit is lost");
+        }
         let logged = self.coordinator.logged();
-        let stored = logged.offsets().get("g", "t", 0).map_or(0, |committed| committed.offset);
-        assert!(stored >= self.acknowledged, "{at}: a commit is lost");
         let told = self.assignments.last_key_value().map_or(0, |(generation, _)| *generation);
         let number = logged.generation("g").map_or(0, |generation| generation.number);
         assert!(number >= told, "{at}: generation {told} is lost");
@@ -372,7 +429,7 @@ impl World {
     fn calm_down(&mut self, at: &str) {
         assert_eq!(*self.coordinator.logged(), replayed(&self.log), "{at}: state and log differ");
         for _ in 0..CALM_STEPS {
-            for index in 0..CLIENTS {
+            for index in 0..self.clients.len() {
                 self.act(index);
                 self.commit_log();
             }
@@ -386,6 +443,12 @@ impl World {
         }
         assert!(self.asked.is_empty(), "{at}: not answered: {:?}", self.asked);
     }
+}
+
+/// What one of so many members is told: of which assignment it is a part, and its partitions.
+fn share(whole: &str, place: i32, members: usize) -> String {
+    let own = (place..PARTITIONS).step_by(members).map(|partition| partition.to_string());
+    format!("{whole}: {}", own.collect::<Vec<_>>().join(" "))
 }
 
 fn replayed(log: &[Record]) -> Logged {
