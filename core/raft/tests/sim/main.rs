@@ -70,7 +70,7 @@ fn a_voter_that_was_cut_off_does_not_end_the_epoch() {
 }
 
 /// Who asks whether it would be elected hears of the old leader with every answer, and must not
-/// go back to it for that.
+/// go back to it for that. And the old leader, from which nobody fetches, gives up.
 #[test]
 fn a_leader_that_is_lost_is_followed() {
     each_seed(QUIET_SEEDS, |seed| {
@@ -81,6 +81,7 @@ fn a_leader_that_is_lost_is_followed() {
         world.run(20_000);
         let after = world.leader().expect("somebody leads again");
         assert!(after.0 != before.0 && after.1 > before.1, "{before:?} {after:?}");
+        assert!(!world.leads(before.0), "two lead, if in two epochs");
     });
 }
 

@@ -188,6 +188,11 @@ impl World {
         self.nodes.iter().enumerate().filter_map(leads).max_by_key(|(_, epoch)| *epoch)
     }
 
+    /// Whether a node believes that it leads.
+    pub fn leads(&self, at: usize) -> bool {
+        self.nodes[at].raft.as_ref().is_some_and(|raft| raft.leading().is_some())
+    }
+
     /// A client hands a value to whoever leads.
     fn propose(&mut self) {
         let Some((at, epoch)) = self.leader().filter(|(at, _)| self.is_up(*at)) else { return };
