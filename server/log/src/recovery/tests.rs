@@ -306,8 +306,15 @@ fn clean_stop_keeps_everything_and_reads_no_data() {
     let whole = content(&mut log);
     let point = log.close().unwrap();
     assert_eq!(point, Offset::new(16));
+    let path = log_file(dir.path(), 6);
+    let sound = std::fs::read(&path).unwrap();
+    let mut spoiled = sound.clone();
+    *spoiled.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, spoiled).unwrap();
     // A flipped bit in a closed segment goes unnoticed, because it is not read.
     let mut log = open(dir.path(), small_segments(), clean(point)).unwrap();
+    assert_eq!(log.scanned(), Size::default());
+    std::fs::write(&path, sound).unwrap();
     assert_eq!(content(&mut log), whole);
     assert_eq!(log.durable_end(), point);
     assert_eq!(log.leader_epochs().latest(), Some(EPOCH));
