@@ -140,3 +140,35 @@ async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let page = metrics::render(&facts, &cluster, &shared.listener_counters, in_flight, cleaner);
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    /// The answer to a question for a page, with its headers.
+    fn get(at: SocketAddr, page: &str) -> String {
+        let mut stream = std::net::TcpStream::connect(at).unwrap();
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_node_that_recovers_says_how_far_it_is() {
+        let status = Arc::new(Status::default());
+        let at = HostPort { host: "127.0.0.1".to_owned(), port: 0 };
+        let at = serve(&at, Arc::clone(&status)).unwrap();
+        let starting = get(at, "/healthz/started");
+        assert!(starting.starts_with("HTTP/1.1 503 "), "{starting}");
+        assert!(starting.contains("recovering: 0 of 0 logs, 0 segments"), "{starting}");
+        assert!(get(at, "/healthz/live").starts_with("HTTP/1.1 200 "));
+        status.set(Phase::Serving);
+        assert!(get(at, "/healthz/started").starts_with("HTTP/1.1 200 "));
+        assert!(get(at, "/healthz/ready").starts_with("HTTP/1.1 200 "));
+        status.set(Phase::Stopping);
+        assert!(get(at, "/healthz/ready").starts_with("HTTP/1.1 503 "));
+    }
+}

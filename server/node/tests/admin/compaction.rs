@@ -19,6 +19,13 @@ const EAGER: &[(&str, &str)] =
 /// As `EAGER`, but so slow that a compaction does not end.
 const STUCK: &[(&str, &str)] =
     &[METRICS, ("log.cleaner.backoff.ms", "5"), ("log.cleaner.io.max.bytes.per.second", "1")];
+/// The same with a second thread.
+const STUCK_IN_TWO: &[(&str, &str)] = &[
+    METRICS,
+    ("log.cleaner.backoff.ms", "5"),
+    ("log.cleaner.io.max.bytes.per.second", "1"),
+    ("log.cleaner.threads", "2"),
+];
 const METRICS: (&str, &str) = ("thalweg.metrics.listener", "127.0.0.1:0");
 const RECORDS: i64 = 12;
 /// Records that a second segment makes superfluous, and those that stay.
@@ -130,32 +137,45 @@ fn what_nobody_uses_after_a_restart_is_compacted_too() {
     wait_until_compacted(&folder);
 }
 
-#[test]
-fn a_damaged_log_is_set_aside_and_others_are_compacted() {
-    let node = TestNode::start_with(EAGER);
-    let mut client = node.client();
+/// The metric of what is set aside.
+const UNCLEANABLE: &str = "kafka_log_logcleanermanager_uncleanable_";
+
+fn wait_until_set_aside(node: &TestNode) {
+    eventually("a metric", || {
+        (metric(node, &format!("{UNCLEANABLE}partitions_count")) == 1.0).then_some(())
+    });
+}
+
+/// A topic that is not compacted yet, of which one batch is damaged. Gives its file, and what it
+/// held and holds.
+fn create_damaged(node: &TestNode, client: &mut Client, base: i64) -> (PathBuf, [Vec<u8>; 2]) {
     client.create_topic("bad", 1);
-    assert_eq!(
-        set(&mut client, TOPIC, "bad", "internal.segment.bytes", Some("400")),
-        ErrorCode::None
-    );
-    fill(&mut client, "bad");
-    let bad = folder(&node, "bad");
-    let path = bad.join(format!("{:020}.log", 2));
+    assert_eq!(set(client, TOPIC, "bad", "internal.segment.bytes", Some("400")), ErrorCode::None);
+    fill(client, "bad");
+    let path = folder(node, "bad").join(format!("{base:020}.log"));
     let sound = fs::read(&path).unwrap();
     let mut damaged = sound.clone();
     *damaged.last_mut().unwrap() ^= 1;
     fs::write(&path, &damaged).unwrap();
+    (path, [sound, damaged])
+}
+
+fn have_compacted(client: &mut Client, topic: &str) {
+    for (key, value) in [("min.cleanable.dirty.ratio", "0.01"), ("cleanup.policy", "compact")] {
+        assert_eq!(set(client, TOPIC, topic, key, Some(value)), ErrorCode::None);
+    }
+}
+
+#[test]
+fn a_damaged_log_is_set_aside_and_others_are_compacted() {
+    let node = TestNode::start_with(EAGER);
+    let mut client = node.client();
+    let (path, [sound, damaged]) = create_damaged(&node, &mut client, 2);
     create(&mut client, "good");
     fill(&mut client, "good");
-    for (key, value) in [("min.cleanable.dirty.ratio", "0.01"), ("cleanup.policy", "compact")] {
-        assert_eq!(set(&mut client, TOPIC, "bad", key, Some(value)), ErrorCode::None);
-    }
-    let prefix = "kafka_log_logcleanermanager_uncleanable_";
-    eventually("a metric", || {
-        (metric(&node, &format!("{prefix}partitions_count")) == 1.0).then_some(())
-    });
-    assert!(metric(&node, &format!("{prefix}bytes")) > 1000.0);
+    have_compacted(&mut client, "bad");
+    wait_until_set_aside(&node);
+    assert!(metric(&node, &format!("{UNCLEANABLE}bytes")) > 1000.0);
     wait_until_compacted(&folder(&node, "good"));
     assert_eq!(fs::read(&path).unwrap(), damaged, "nothing of it was changed");
     fill(&mut client, "bad");
@@ -163,8 +183,25 @@ fn a_damaged_log_is_set_aside_and_others_are_compacted() {
     fs::write(&path, &sound).unwrap();
     let key = "delete.retention.ms";
     assert_eq!(set(&mut client, TOPIC, "bad", key, Some("1")), ErrorCode::None);
-    wait_until_compacted(&bad);
-    assert_eq!(metric(&node, &format!("{prefix}partitions_count")), 0.0);
+    wait_until_compacted(&folder(&node, "bad"));
+    assert_eq!(metric(&node, &format!("{UNCLEANABLE}partitions_count")), 0.0);
+}
+
+#[test]
+fn a_second_log_is_begun_while_the_first_waits_for_the_budget() {
+    let node = TestNode::start_with(STUCK_IN_TWO);
+    let mut client = node.client();
+    create(&mut client, "stuck");
+    fill(&mut client, "stuck");
+    eventually("a look", || {
+        (metric(&node, "kafka_log_logcleanermanager_max_dirty") > 0.0).then_some(())
+    });
+    // Its damage is found by the first read, which takes nothing from the budget yet.
+    create_damaged(&node, &mut client, 0);
+    have_compacted(&mut client, "bad");
+    wait_until_set_aside(&node);
+    let left = counts(&folder(&node, "stuck")).unwrap();
+    assert_eq!(left.values().sum::<usize>(), RECORDS as usize, "it is still under way");
 }
 
 #[test]
@@ -177,8 +214,7 @@ fn more_memory_lets_what_was_set_aside_be_compacted() {
     let mut client = node.client();
     create(&mut client, "c");
     fill(&mut client, "c");
-    let name = "kafka_log_logcleanermanager_uncleanable_partitions_count";
-    eventually("a metric", || (metric(&node, name) == 1.0).then_some(()));
+    wait_until_set_aside(&node);
     let key = "log.cleaner.dedupe.buffer.size";
     assert_eq!(set(&mut client, BROKER, "", key, Some("2000000")), ErrorCode::None);
     wait_until_compacted(&folder(&node, "c"));

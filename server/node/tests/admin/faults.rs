@@ -220,16 +220,15 @@ fn a_node_that_cannot_load_a_class_does_not_start_as_if_it_had() {
     assert!(refusal.contains("replica.selector.class is \"org.example.Nearest\""), "{refusal}");
 }
 
-#[test]
-fn a_crash_with_hundreds_of_written_partitions_loses_none() {
-    const PARTITIONS: i32 = 300;
-    let mut node = TestNode::start();
-    let mut client = node.client();
-    client.create_topic("t", PARTITIONS);
+pub const PARTITIONS: i32 = 300;
+
+/// Makes a topic and writes a record to each of its partitions.
+pub fn write_to_each(client: &mut Client, topic: &str) {
+    client.create_topic(topic, PARTITIONS);
     let data =
         |index| PartitionProduceData { index, records: Some(one_record()), ..Default::default() };
     let topic = TopicProduceData {
-        name: "t".to_owned(),
+        name: topic.to_owned(),
         partition_data: (0..PARTITIONS).map(data).collect(),
         ..Default::default()
     };
@@ -242,20 +241,17 @@ fn a_crash_with_hundreds_of_written_partitions_loses_none() {
     let response: ProduceResponse = client.call(ApiKey::Produce, 9, &request);
     let answers = &response.responses[0].partition_responses;
     assert!(answers.iter().all(|one| one.error_code == 0));
-    drop(client);
-    let mut began = std::time::Instant::now();
-    node.restart_after(|dirs| {
-        crash(&dirs);
-        began = std::time::Instant::now();
-    });
-    let mut client = node.client();
+}
+
+/// The log of each of them ends behind its record.
+pub fn check_each(client: &mut Client, topic: &str) {
     let ask = |partition_index| ListOffsetsPartition {
         partition_index,
         timestamp: -1,
         ..Default::default()
     };
     let topic = ListOffsetsTopic {
-        name: "t".to_owned(),
+        name: topic.to_owned(),
         partitions: (0..PARTITIONS).map(ask).collect(),
         ..Default::default()
     };
@@ -264,5 +260,39 @@ fn a_crash_with_hundreds_of_written_partitions_loses_none() {
     let ends = &response.topics[0].partitions;
     assert_eq!(ends.len(), 300);
     assert!(ends.iter().all(|end| (end.error_code, end.offset) == (0, 1)));
+}
+
+#[test]
+fn a_crash_with_hundreds_of_written_partitions_loses_none() {
+    let mut node = TestNode::start();
+    write_to_each(&mut node.client(), "t");
+    let mut began = std::time::Instant::now();
+    node.restart_after(|dirs| {
+        crash(&dirs);
+        began = std::time::Instant::now();
+    });
+    check_each(&mut node.client(), "t");
     println!("{PARTITIONS} partitions answered {:?} after the start", began.elapsed());
+}
+
+/// Files of the topic's logs that this process has open.
+fn open_files(node: &TestNode) -> usize {
+    let files = fs::read_dir("/proc/self/fd").unwrap();
+    let files = files.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let dirs = node.log_dirs();
+    let is_log = |file: &PathBuf| {
+        let of_topic = |inner: &Path| inner.to_str().is_some_and(|name| name.starts_with("t-"));
+        dirs.iter().any(|dir| file.strip_prefix(dir).is_ok_and(of_topic))
+    };
+    files.filter(is_log).count()
+}
+
+#[test]
+fn a_start_after_a_clean_stop_opens_no_log() {
+    let mut node = TestNode::start();
+    write_to_each(&mut node.client(), "t");
+    assert!(open_files(&node) >= 300, "one that is written to is open");
+    node.restart();
+    assert_eq!(open_files(&node), 0);
+    check_each(&mut node.client(), "t");
 }

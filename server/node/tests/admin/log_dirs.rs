@@ -14,7 +14,7 @@ use types::ErrorCode;
 use crate::client::{Client, TestNode, eventually};
 
 /// Directory, size and mark of every log of partition 0 of a topic.
-fn logs(client: &mut Client, topic: &str) -> Vec<(String, i64, bool)> {
+pub fn logs(client: &mut Client, topic: &str) -> Vec<(String, i64, bool)> {
     let wanted = DescribableLogDirTopic {
         topic: topic.to_owned(),
         partitions: vec![0],

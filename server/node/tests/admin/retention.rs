@@ -4,6 +4,7 @@ use types::ErrorCode;
 
 use crate::client::{TestNode, eventually};
 use crate::configs::{TOPIC, set};
+use crate::faults::{PARTITIONS, check_each, write_to_each};
 
 #[test]
 fn logs_that_nobody_uses_let_go_of_what_is_old() {
@@ -29,4 +30,37 @@ fn logs_that_nobody_uses_let_go_of_what_is_old() {
     // Whether the log is open or at rest by now, it goes on where it was.
     assert_eq!(client.produce("t", 2, 100, -1), 3);
     assert_eq!(client.delete_records("t", 0, 0), (ErrorCode::None, 3));
+}
+
+/// `THALWEG_TOPICS=34` has 10,200 partitions instead of the 300 of a build.
+#[test]
+fn old_records_go_from_every_partition() {
+    let topics = std::env::var("THALWEG_TOPICS").map_or(1, |text| text.parse().unwrap());
+    let topics: Vec<String> = (0..topics).map(|number: u32| format!("t{number}")).collect();
+    let mut node = TestNode::start_with(&[
+        ("log.retention.check.interval.ms", "50"),
+        ("log.retention.ms", "-1"),
+        ("log.segment.delete.delay.ms", "0"),
+    ]);
+    topics.iter().for_each(|topic| write_to_each(&mut node.client(), topic));
+    node.restart();
+    // How many partitions have a segment that begins there.
+    let count = |base: i64| {
+        let dirs = node.log_dirs();
+        let has = |topic: &str, index: i32| {
+            let file = format!("{topic}-{index}/{base:020}.log");
+            dirs.iter().any(|dir| dir.join(&file).exists())
+        };
+        let of = |topic: &String| (0..PARTITIONS).filter(|index| has(topic, *index)).count();
+        topics.iter().map(of).sum::<usize>()
+    };
+    let all = count(0);
+    assert_eq!((all % 300, all / 300, count(1)), (0, topics.len(), 0));
+    let mut client = node.client();
+    for topic in &topics {
+        let old = Some("1000");
+        assert_eq!(set(&mut client, TOPIC, topic, "retention.ms", old), ErrorCode::None);
+    }
+    eventually("all of them are gone", || (count(0) == 0 && count(1) == all).then_some(()));
+    topics.iter().for_each(|topic| check_each(&mut client, topic));
 }
