@@ -11,6 +11,8 @@ use crate::disk::{DiskFile, fill};
 const CHUNK_BYTES: usize = 256 << 10;
 /// The same where only headers are wanted: one page.
 const HEADERS_CHUNK_BYTES: usize = 4 << 10;
+/// What cannot be read takes a page along.
+const PAGE_BYTES: u64 = 4 << 10;
 
 /// Steps from batch to batch between two positions of a file.
 pub(crate) struct Scanner<'a> {
@@ -103,6 +105,31 @@ impl<'a> Scanner<'a> {
         Ok(Some(Ok((at, header))))
     }
 
+    /// The first position from `from` on where something stands that `is_like` takes for the header
+    /// of a batch. What cannot be read is passed over, page by page.
+    pub fn find(&mut self, from: u64, is_like: impl Fn(&BatchHeader) -> bool) -> Option<u64> {
+        let (mut at, mut exact_until) = (from, 0);
+        let found = loop {
+            if at >= self.limit {
+                break None;
+            }
+            let next_page = (at / PAGE_BYTES + 1) * PAGE_BYTES;
+            self.chunk_bytes = if at < exact_until { 1 } else { HEADERS_CHUNK_BYTES };
+            self.go_to(at);
+            match self.step() {
+                Ok(Some(Ok((_, header)))) if is_like(&header) => break Some(at),
+                Ok(_) => at += 1,
+                // This page may be sound, and the next one not.
+                Err(_) if at >= exact_until && !at.is_multiple_of(PAGE_BYTES) => {
+                    exact_until = next_page;
+                }
+                Err(_) => at = next_page,
+            }
+        };
+        self.set_exact(false);
+        found
+    }
+
     /// The bytes of a batch; fewer where the file ends before the limit.
     pub fn batch(&mut self, position: u64, header: &BatchHeader) -> io::Result<&[u8]> {
         self.bytes(position, header.batch_bytes())
@@ -123,9 +150,11 @@ impl<'a> Scanner<'a> {
                 let once = self.file.read_once_at(into, at)?;
                 self.cold_bytes += if once.was_cached { 0 } else { once.bytes as u64 };
                 Ok(once.bytes)
-            })?;
-            self.buffer.truncate(read);
+            });
+            // After an error it holds nothing.
+            self.buffer.truncate(read.as_ref().map_or(0, |read| *read));
             self.buffer_at = at;
+            read?;
         }
         let skip = usize::try_from(at - self.buffer_at).expect("the buffer begins at or before");
         Ok(&self.buffer[skip..(skip + wanted).min(self.buffer.len())])

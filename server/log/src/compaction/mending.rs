@@ -1,9 +1,17 @@
 //! Mending: a segment is read whole, and what of it is damaged is taken from elsewhere.
 //!
-//! The result is a new segment, written and put in place as one of a compaction is
-//! ([`Log::begin_swap`] and on): a crash at any point leaves the former segment or the new one.
+//! Nothing is written before somebody has something of it. The result is a new segment, written
+//! and put in place as one of a compaction is ([`Log::begin_swap`] and on): a crash at any point
+//! leaves the former segment or the new one.
 //!
-//! Not here: how damage is found (`read`), who has the batches (`node`).
+//! Where offsets may be missing, others may have compacted more or less. A record that is gone here
+//! may need a tombstone or a marker that is gone, too, and what was here may have hidden what still
+//! is. So a hole is filled there only by batches that have as many bytes as it: those it had.
+//!
+//! Not here: what of a segment is sound (`soundness`), how damage is found (`read`), who has the
+//! batches (`node`).
+
+mod soundness;
 
 use std::cell::Cell;
 use std::ops::RangeInclusive;
@@ -18,19 +26,21 @@ use super::writer::Writer;
 use super::{Compaction, CompactionError, Pace, Rewritten, Source};
 use crate::Log;
 use crate::error::LogError;
+use crate::leader_epochs::LeaderEpochs;
 use crate::scan::Scanner;
 use crate::txn_index::read_entries;
+use soundness::Place;
 
 /// Written at once.
 const CHUNK_BYTES: usize = 256 << 10;
 /// The pace is told of so many bytes at once.
 const PACE_BYTES: u64 = 256 << 10;
-/// A batch that claims more is believed only if another one follows it: a flipped length must not
-/// cost the memory that it claims.
-const BELIEVED_BYTES: usize = 8 << 20;
 
 /// Gives whole batches from the one that holds an offset on; `None` where nobody has them.
 pub type Donor<'a> = &'a mut dyn FnMut(Offset) -> Option<Bytes>;
+
+/// Gets each batch of somebody else that is taken.
+type Take<'a> = &'a mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), CompactionError>;
 
 /// A segment that is to be looked through and mended; see the head of this module.
 #[derive(Debug)]
@@ -42,6 +52,9 @@ pub struct Mending {
     compacted_end: Offset,
     /// The leader epochs that the batches can have. No CRC covers them.
     epochs: RangeInclusive<i32>,
+    /// Which of them each batch of somebody else must have: it is of this log's history then,
+    /// whoever gives it.
+    history: LeaderEpochs,
 }
 
 /// What became of a segment.
@@ -55,18 +68,12 @@ pub enum Mended {
     Lacking,
 }
 
-/// Where a walk over the segment stands.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    at: u64,
-    /// No batch behind has a smaller offset.
-    next: Offset,
-}
-
-impl Place {
-    fn after(self, header: &BatchHeader) -> Self {
-        Self { at: self.at + header.batch_bytes() as u64, next: header.next_offset() }
-    }
+/// What a first look at the segment tells.
+enum Survey {
+    Sound,
+    /// Somebody has a part of what is damaged.
+    Helpful,
+    Lacking,
 }
 
 /// Why there is nothing to put in place.
@@ -106,7 +113,8 @@ impl Log {
             tally: Cell::default(),
             _claim: self.claim_rewriting()?,
         };
-        Some(Mending { frame, source, compacted_end: self.compacted_end, epochs })
+        let history = self.epochs.clone();
+        Some(Mending { frame, source, compacted_end: self.compacted_end, epochs, history })
     }
 
     /// Where the segment begins that takes the appends: to be mended, it must be rolled.
@@ -116,35 +124,16 @@ impl Log {
 }
 
 impl Mending {
-    /// Whether the whole segment is sound. Blocks.
-    ///
-    /// # Errors
-    /// [`CompactionError`], where the file is gone or the pace says so.
-    pub fn is_sound(&self, pace: Pace<'_>) -> Result<bool, CompactionError> {
-        let file = self.frame.open(self.source.base)?;
-        let mut scanner = Scanner::once(file.as_ref(), self.source.bytes, CHUNK_BYTES);
-        let (mut place, mut told) = (self.front(), 0);
-        while !self.is_end(place) {
-            let Ok(header) = self.look(&mut scanner, place) else { return Ok(false) };
-            place = place.after(&header);
-            if place.at - told >= PACE_BYTES {
-                if pace(place.at - told).is_break() {
-                    return Err(CompactionError::Stopped);
-                }
-                told = place.at;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Looks the segment through, and writes it anew where it is damaged, with what `donor` gives.
-    /// Blocks.
+    /// Looks the segment through, and writes it anew where it is damaged and `donor` has something
+    /// of what is lost. Blocks.
     ///
     /// # Errors
     /// [`CompactionError`]; the log is as it was.
     pub fn run(&self, donor: Donor<'_>, pace: Pace<'_>) -> Result<Mended, CompactionError> {
-        if self.is_sound(pace)? {
-            return Ok(Mended::Sound);
+        match self.survey(donor, pace)? {
+            Survey::Sound => return Ok(Mended::Sound),
+            Survey::Lacking => return Ok(Mended::Lacking),
+            Survey::Helpful => {}
         }
         let group = [self.source];
         let mut writer = Writer::create(&self.frame, &group)?;
@@ -158,6 +147,31 @@ impl Mending {
                 }
             }
         }
+    }
+
+    /// Looks the segment through, and asks for what is damaged until somebody has some of it.
+    fn survey(&self, donor: Donor<'_>, pace: Pace<'_>) -> Result<Survey, CompactionError> {
+        let file = self.frame.open(self.source.base)?;
+        let mut scanner = Scanner::once(file.as_ref(), self.source.bytes, CHUNK_BYTES);
+        let (mut place, mut told, mut found) = (self.front(), 0, Survey::Sound);
+        while !self.is_end(place) {
+            if let Ok(header) = self.look(&mut scanner, place) {
+                place = place.after(&header);
+            } else if self.fill(&mut scanner, place, donor, &mut |_, _| Ok(())).is_ok() {
+                return Ok(Survey::Helpful);
+            } else if let Some((_, behind)) = self.broken(&mut scanner, place) {
+                (place, found) = (behind, Survey::Lacking);
+            } else {
+                return Ok(Survey::Lacking);
+            }
+            if place.at - told >= PACE_BYTES {
+                if pace(place.at - told).is_break() {
+                    return Err(CompactionError::Stopped);
+                }
+                told = place.at;
+            }
+        }
+        Ok(found)
     }
 
     /// Writes all of the segment; says how many batches are as broken as they were.
@@ -177,12 +191,17 @@ impl Mending {
                 place = place.after(&header);
                 continue;
             }
-            let begin = place;
-            match self.fill(&mut scanner, &mut place, (&mut *writer, &mut *donor, &mut *pace)) {
-                Ok(()) => filled += 1,
+            // Whether it is of use is known at its end.
+            match self.fill(&mut scanner, place, donor, &mut |_, _| Ok(())) {
+                Ok(_) => {
+                    let mut take =
+                        |header: &BatchHeader, batch: &[u8]| writer.push(header, batch, &mut *pace);
+                    place = self.fill(&mut scanner, place, donor, &mut take)?;
+                    filled += 1;
+                }
                 // Others may be mended; this one stays named and is not served.
-                Err(Failure::Lacking) if place.at == begin.at => {
-                    self.keep(&mut scanner, &mut place, writer, pace)?;
+                Err(Failure::Lacking) => {
+                    place = self.keep(&mut scanner, place, writer, pace)?;
                     kept += 1;
                 }
                 Err(failure) => return Err(failure),
@@ -197,13 +216,17 @@ impl Mending {
         Ok(kept)
     }
 
-    /// Takes batches of others from the place on, until the file is sound where they end.
+    /// Gives `take` batches of others from the place on that stand for what is damaged there, and
+    /// says where the file goes on behind them.
     fn fill(
         &self,
         scanner: &mut Scanner<'_>,
-        place: &mut Place,
-        (writer, donor, pace): (&mut Writer<'_>, Donor<'_>, Pace<'_>),
-    ) -> Result<(), Failure> {
+        from: Place,
+        donor: Donor<'_>,
+        take: Take<'_>,
+    ) -> Result<Place, Failure> {
+        let hole_end = self.may_have_gap(from.next).then(|| self.resume(scanner, from));
+        let mut place = from;
         loop {
             let begin = place.next;
             let batches = donor(begin).ok_or(Failure::Lacking)?;
@@ -212,22 +235,17 @@ impl Mending {
                 if header.last_offset() < place.next {
                     continue;
                 }
-                if self.goes_on(scanner, place, &header) {
-                    return Ok(());
+                match hole_end {
+                    // The donor has nothing more of it.
+                    Some(end) if header.base_offset() >= end.next => place.next = end.next,
+                    Some(_) | None => {
+                        self.check_given(&header, &batches[range.clone()], place.next)?;
+                        take(&header, &batches[range])?;
+                        place = place.after(&header);
+                    }
                 }
-                let batch = &batches[range];
-                if self.oddity(&header, place.next).is_some() || check_crc(batch, &header).is_err()
-                {
-                    return Err(Failure::Lacking);
-                }
-                writer.push(&header, batch, pace)?;
-                *place = place.after(&header);
-                if place.next >= self.source.end {
-                    place.at = place.at.max(self.source.bytes);
-                    return Ok(());
-                }
-                if !self.may_have_gap(place.next) && self.look(scanner, *place).is_ok() {
-                    return Ok(());
+                if let Some(behind) = self.behind(scanner, place, hole_end)? {
+                    return Ok(behind);
                 }
             }
             if place.next == begin {
@@ -236,103 +254,47 @@ impl Mending {
         }
     }
 
-    /// Whether the rest is to come from the file again, by the batch that somebody else has next
-    /// where offsets may be missing. Others may have compacted more, or less: a sound batch at the
-    /// place tells nothing, unless it is that one.
-    fn goes_on(&self, scanner: &mut Scanner<'_>, place: &mut Place, theirs: &BatchHeader) -> bool {
-        if !self.may_have_gap(place.next) {
-            return false;
+    /// Where the file goes on once the batches of others have come to a place; `None` where more of
+    /// them are needed.
+    fn behind(
+        &self,
+        scanner: &mut Scanner<'_>,
+        place: Place,
+        hole_end: Option<Place>,
+    ) -> Result<Option<Place>, Failure> {
+        let Some(end) = hole_end else {
+            if place.next >= self.source.end {
+                return Ok(Some(Place { at: place.at.max(self.source.bytes), ..place }));
+            }
+            return Ok(self.look(scanner, place).is_ok().then_some(place));
+        };
+        let fits = place.at <= end.at && place.next <= end.next;
+        if fits && place.next < end.next {
+            return Ok(None);
         }
-        if theirs.base_offset() >= self.source.end {
-            place.at = place.at.max(self.source.bytes);
-            return true;
-        }
-        self.look(scanner, *place).is_ok_and(|own| own.base_offset() == theirs.base_offset())
+        if fits && place.at == end.at { Ok(Some(end)) } else { Err(Failure::Lacking) }
+    }
+
+    /// Whether somebody else's batch may be taken for the next one.
+    fn check_given(&self, header: &BatchHeader, batch: &[u8], next: Offset) -> Result<(), Failure> {
+        let epoch = self.history.epoch_of(header.base_offset()).map_or(-1, |epoch| epoch.0);
+        let is_ours = header.partition_leader_epoch == epoch;
+        let fits = is_ours && self.oddity(header, next).is_none();
+        if fits && check_crc(batch, header).is_ok() { Ok(()) } else { Err(Failure::Lacking) }
     }
 
     /// Copies a broken batch as it is, if its header says where the next one is.
     fn keep(
         &self,
         scanner: &mut Scanner<'_>,
-        place: &mut Place,
+        place: Place,
         writer: &mut Writer<'_>,
         pace: Pace<'_>,
-    ) -> Result<(), Failure> {
-        scanner.go_to(place.at);
-        let Ok(Some(Ok((at, header)))) = scanner.step() else { return Err(Failure::Lacking) };
-        let behind = place.after(&header);
-        let is_plain = self.oddity(&header, place.next).is_none();
-        if !is_plain || !(self.is_end(behind) || self.look(scanner, behind).is_ok()) {
-            return Err(Failure::Lacking);
-        }
-        let Ok(batch) = scanner.batch(at, &header) else { return Err(Failure::Lacking) };
+    ) -> Result<Place, Failure> {
+        let (header, behind) = self.broken(scanner, place).ok_or(Failure::Lacking)?;
+        let batch = scanner.batch(place.at, &header).map_err(|_| Failure::Lacking)?;
         writer.push(&header, batch, pace)?;
-        *place = behind;
-        Ok(())
-    }
-
-    fn front(&self) -> Place {
-        Place { at: 0, next: self.source.base }
-    }
-
-    fn is_end(&self, place: Place) -> bool {
-        let has_all = place.next >= self.source.end || self.may_have_gap(place.next);
-        has_all && place.at >= self.source.bytes
-    }
-
-    /// As recovery does.
-    fn may_have_gap(&self, next: Offset) -> bool {
-        self.frame.config.compact || next < self.compacted_end
-    }
-
-    /// The sound batch at a place, or what is wrong there.
-    fn look(&self, scanner: &mut Scanner<'_>, place: Place) -> Result<BatchHeader, String> {
-        let looked = self.try_look(scanner, place);
-        let looked = looked.or_else(|_| {
-            // What cannot be read may lie behind it.
-            scanner.set_exact(true);
-            let again = self.try_look(scanner, place);
-            scanner.set_exact(false);
-            again
-        });
-        looked.unwrap_or_else(|error| Err(error.to_string()))
-    }
-
-    fn try_look(
-        &self,
-        scanner: &mut Scanner<'_>,
-        place: Place,
-    ) -> std::io::Result<Result<BatchHeader, String>> {
-        scanner.go_to(place.at);
-        let header = match scanner.step()? {
-            Some(Ok((_, header))) => header,
-            Some(Err(error)) => return Ok(Err(error.to_string())),
-            None => return Ok(Err("the segment ends here".to_owned())),
-        };
-        if let Some(reason) = self.oddity(&header, place.next) {
-            return Ok(Err(reason));
-        }
-        if header.batch_bytes() > BELIEVED_BYTES || header.base_offset() > place.next {
-            let next = header.next_offset();
-            let behind = scanner.step()?;
-            let fits = |header: &BatchHeader| self.oddity(header, next).is_none();
-            if behind.is_some_and(|step| !step.is_ok_and(|(_, header)| fits(&header))) {
-                return Ok(Err("what follows the batch does not fit to it".to_owned()));
-            }
-        }
-        let batch = scanner.batch(place.at, &header)?;
-        Ok(check_crc(batch, &header).map(|()| header).map_err(|error| error.to_string()))
-    }
-
-    /// What no CRC tells: why a batch cannot be the next one.
-    fn oddity(&self, header: &BatchHeader, next: Offset) -> Option<String> {
-        let (first, last) = (header.base_offset(), header.last_offset());
-        let epoch = header.partition_leader_epoch;
-        let is_next = first == next || (first > next && self.may_have_gap(next));
-        if !is_next || last >= self.source.end {
-            return Some(format!("a batch of offsets {first} to {last} where {next} is due"));
-        }
-        (!self.epochs.contains(&epoch)).then(|| format!("no leader had epoch {epoch} there"))
+        Ok(behind)
     }
 
     fn fault(&self, cause: std::io::Error) -> LogError {

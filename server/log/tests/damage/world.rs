@@ -14,7 +14,8 @@ pub const RECORDS: i64 = 2;
 /// A sector: batches of this size change places as a whole.
 pub const BATCH_BYTES: usize = 512;
 const SEGMENT_BYTES: u32 = 12 * BATCH_BYTES as u32;
-const EPOCH: LeaderEpoch = LeaderEpoch(3);
+/// Who led when the batches of the first two segments were written, and the rest.
+const EPOCHS: [LeaderEpoch; 2] = [LeaderEpoch(3), LeaderEpoch(5)];
 
 /// A log and what is in it.
 pub struct World {
@@ -50,7 +51,8 @@ impl World {
         let mut world = Self { disk, dir, config: Arc::new(config), batches: Vec::new() };
         let mut log = world.open(Opening::NEW);
         for n in 0..BATCHES {
-            log.append_as_leader(batch(n), EPOCH, AppendOrigin::Client, Millis(0)).unwrap();
+            let epoch = EPOCHS[usize::from(n >= 24)];
+            log.append_as_leader(batch(n), epoch, AppendOrigin::Client, Millis(0)).unwrap();
         }
         assert_eq!(log.segment_count(), 3);
         let mut next = Offset::ZERO;

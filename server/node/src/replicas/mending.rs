@@ -4,11 +4,11 @@
 //! batches of others in the place of those that are broken; then it takes the place of the former
 //! one. Others are asked as a consumer asks, with the epoch in which this node leads or follows: so
 //! they give what is committed and nothing else, and Apache Kafka's brokers do, too. The leader is
-//! asked first, then whoever is in sync.
+//! asked first, then whoever is in sync, then the rest: what they had committed once is theirs still.
 //!
 //! Not here: how damage is found (`log`), what readers hear of it meanwhile (`shard`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::mpsc as std_mpsc;
@@ -38,6 +38,14 @@ const NO_SESSION: i32 = -1;
 
 /// An offset to ask for, and who waits for the batches.
 type Asked = (Offset, std_mpsc::SyncSender<Option<Bytes>>);
+
+/// The other replicas, as far as they were asked for one segment.
+#[derive(Default)]
+struct Others {
+    links: BTreeMap<BrokerId, Connected>,
+    /// Who was waited for in vain: not for each batch again.
+    silent: BTreeSet<BrokerId>,
+}
 
 /// Mends the logs of a shard, one at a time, until the shard ends.
 pub async fn run(shard: Rc<Shard>) {
@@ -118,11 +126,11 @@ async fn rewrite(
     let work = threads::in_background("mending", work);
     tokio::pin!(work);
     let mut has_asked_all = true;
-    let mut links = BTreeMap::new();
+    let mut others = Others::default();
     let (claim, mended) = loop {
         tokio::select! {
             Some((offset, give)) = asked.recv() => {
-                let (given, all) = ask_others(shard, id, offset, &mut links).await;
+                let (given, all) = ask_others(shard, id, offset, &mut others).await;
                 has_asked_all &= all;
                 // A thread that is gone has its outcome told below.
                 _ = give.send(given);
@@ -157,28 +165,42 @@ async fn ask_others(
     shard: &Rc<Shard>,
     id: PartitionId,
     offset: Offset,
-    links: &mut BTreeMap<BrokerId, Connected>,
+    others: &mut Others,
 ) -> (Option<Bytes>, bool) {
     let (image, here) = (shard.image(), shard.shared.config.node_id);
     let topic = image.topic_by_id(id.topic);
     let Some(replica) = topic.and_then(|topic| topic.partition(id.index)) else {
         return (None, false);
     };
-    let first = replica.leader.filter(|leader| *leader != here);
-    let others =
-        replica.isr.iter().copied().filter(|other| *other != here && Some(*other) != first);
-    let mut answered = 0;
-    for other in first.into_iter().chain(others) {
-        let connected = links.entry(other).or_default();
-        match tokio::time::timeout(ANSWER_MAX, ask(shard, id, offset, other, connected)).await {
-            Ok(Ok(Some(batches))) => return (Some(batches), true),
-            Ok(Ok(None)) => answered += 1,
-            Ok(Err(why)) => tracing::debug!("broker {other} cannot help to mend: {why}"),
-            // What comes late answers nothing any more.
-            Err(_) => *connected = None,
+    let mut order: Vec<BrokerId> = Vec::new();
+    for other in replica.leader.iter().chain(&*replica.isr).chain(&*replica.replicas) {
+        if *other != here && !order.contains(other) {
+            order.push(*other);
         }
     }
-    (None, answered + 1 == replica.replicas.len())
+    let mut has_asked_all = true;
+    for other in order {
+        if others.silent.contains(&other) {
+            has_asked_all = false;
+            continue;
+        }
+        let connected = others.links.entry(other).or_default();
+        match tokio::time::timeout(ANSWER_MAX, ask(shard, id, offset, other, connected)).await {
+            Ok(Ok(Some(batches))) => return (Some(batches), true),
+            Ok(Ok(None)) => {}
+            Ok(Err(why)) => {
+                has_asked_all = false;
+                tracing::debug!("broker {other} cannot help to mend: {why}");
+            }
+            Err(_) => {
+                has_asked_all = false;
+                // What comes late answers nothing any more.
+                *connected = None;
+                others.silent.insert(other);
+            }
+        }
+    }
+    (None, has_asked_all)
 }
 
 /// Asks one replica; `None` where it does not have the offset either.
