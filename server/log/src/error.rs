@@ -92,15 +92,17 @@ impl LogError {
         }
     }
 
+    /// Whether the device cannot read a place.
+    pub fn is_unreadable(&self) -> bool {
+        let errno = Some(Errno::IO.raw_os_error());
+        matches!(self, Self::Io { action: "read", cause, .. } if cause.raw_os_error() == errno)
+    }
+
     /// Where the segment begins of which a part is lost: damaged, or not to be read.
     pub fn damaged_segment(&self) -> Option<Offset> {
         let file = match self {
             Self::Damaged { file, .. } => file,
-            Self::Io { action: "read", path, cause }
-                if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) =>
-            {
-                path
-            }
+            Self::Io { path, .. } if self.is_unreadable() => path,
             Self::Io { .. }
             | Self::Malformed { .. }
             | Self::Offline { .. }

@@ -21,6 +21,8 @@ use types::{ErrorCode, Millis, Offset, Uuid};
 use crate::shard::{PartitionId, Shard, SharedPartition};
 use crate::{clock, threads};
 
+/// How long a coordinator rests whose log could not be read.
+const LOAD_AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Bytes read at once while a partition is loaded.
 const LOAD_BYTES: usize = 4 << 20;
 /// Records of one batch: well below the default `max.message.bytes`, overhead included.
@@ -104,6 +106,11 @@ impl Groups {
             Err(reason) => {
                 let name = partition.borrow().name().to_string();
                 tracing::error!(partition = name, "cannot load groups and offsets: {reason}");
+                let shard = Rc::clone(shard);
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(LOAD_AGAIN_AFTER).await;
+                    shard.groups.load_again(&shard, id);
+                });
                 return;
             }
         };
@@ -118,6 +125,16 @@ impl Groups {
             self.serve(shard, &loaded, request, &asker, reply);
         }
         self.rearm.notify_one();
+    }
+
+    /// Tries again where a log could not be read: what is damaged is mended soon, or an operator has
+    /// deleted the records up to behind it.
+    fn load_again(&self, shard: &Rc<Shard>, id: PartitionId) {
+        let is_served = self.is_loading(id) || self.loaded.borrow().contains_key(&id);
+        let partition = shard.partition(id).filter(|one| !is_served && one.borrow().leads());
+        if let Some(partition) = partition {
+            self.partition_opened(shard, &partition);
+        }
     }
 
     /// Whether a partition's records are being read, so that it must not be compacted.

@@ -28,10 +28,19 @@ pub struct Closed {
     known: Known,
     /// How far it is committed, where that may be less than all of it.
     high_watermark: Option<Offset>,
-    /// Whether it is damaged so that it cannot be opened.
-    pub is_damaged: bool,
+    /// What keeps it from being opened, if it was damaged.
+    pub damage: Option<Damage>,
     /// Whether it is to end where it is damaged.
     pub cuts_damage: bool,
+}
+
+/// Damage that keeps a log from being opened.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Damage {
+    /// Up to some place the log is sound.
+    Broken,
+    /// The device cannot read what has to be read.
+    Unreadable,
 }
 
 /// How much is known of a closed log.
@@ -70,12 +79,19 @@ impl Closed {
     }
 
     fn of(name: TopicPartition, dir: usize, known: Known) -> Self {
-        Self { name, dir, known, high_watermark: None, is_damaged: false, cuts_damage: false }
+        Self { name, dir, known, high_watermark: None, damage: None, cuts_damage: false }
     }
 
     /// The same, to be opened up to where it is damaged.
     pub fn cutting_damage(self) -> Self {
-        Self { is_damaged: false, cuts_damage: true, ..self }
+        Self { damage: None, cuts_damage: true, ..self }
+    }
+
+    /// Takes note of why it cannot be opened. What can be opened neither up to its damage nor as an
+    /// empty log is not tried again and again.
+    pub fn note_fault(&mut self, fault: &LogError) {
+        let is_tried = self.cuts_damage || !self.may_have_folder();
+        self.damage = Damage::of(fault).filter(|_| !is_tried);
     }
 
     /// The same, of which no more is known to be committed than this.
@@ -141,6 +157,22 @@ impl Closed {
         };
         let cuts_damage = self.cuts_damage;
         log::Opening { cuts_damage, is_clean: opening.is_clean && !cuts_damage, ..opening }
+    }
+}
+
+impl Damage {
+    fn of(fault: &LogError) -> Option<Self> {
+        match fault {
+            LogError::Damaged { .. } => Some(Self::Broken),
+            LogError::Io { .. } if fault.is_unreadable() => Some(Self::Unreadable),
+            LogError::Io { .. }
+            | LogError::Malformed { .. }
+            | LogError::Offline { .. }
+            | LogError::Stalled { .. }
+            | LogError::Locked { .. }
+            | LogError::Foreign { .. }
+            | LogError::Missing { .. } => None,
+        }
     }
 }
 
@@ -257,6 +289,33 @@ mod tests {
     use log::{Opening, RealDisk};
 
     use super::*;
+
+    #[test]
+    fn what_is_damaged_is_known_by_its_fault() {
+        let io = |action, errno| {
+            let cause = std::io::Error::from_raw_os_error(errno);
+            LogError::Io { action, path: PathBuf::from("/d/t-0/00000000000000000000.log"), cause }
+        };
+        let broken = LogError::Damaged {
+            file: PathBuf::from("/d/t-0/00000000000000000000.log"),
+            position: 0,
+            reason: "wrong".to_owned(),
+        };
+        let cases = [
+            (broken, Some(Damage::Broken)),
+            (io("read", 5), Some(Damage::Unreadable)),
+            (io("write", 5), None),
+            (io("read", 13), None),
+        ];
+        for (fault, damage) in cases {
+            let mut closed = Closed::found(TopicPartition::new("t", 0), 0, Opening::NEW);
+            closed.note_fault(&fault);
+            assert_eq!(closed.damage, damage, "{fault}");
+            let mut cut = closed.cutting_damage();
+            cut.note_fault(&fault);
+            assert_eq!(cut.damage, None, "{fault}, once it was tried");
+        }
+    }
 
     #[test]
     fn a_log_that_stayed_empty_has_a_folder_once_it_was_open() {

@@ -194,8 +194,7 @@ impl Shard {
                 "partition is offline, cannot open its log: {fault}"
             ),
         }
-        // What cannot be opened up to its damage either is not tried again and again.
-        closed.is_damaged = matches!(fault, LogError::Damaged { .. }) && !closed.cuts_damage;
+        closed.note_fault(fault);
         self.unopened.borrow_mut().insert(id, closed);
     }
 
@@ -273,7 +272,7 @@ impl Shard {
     }
 
     /// Takes away the folders of a partition that never was opened, so that the name is free.
-    fn delete_unopened(self: &Rc<Self>, id: PartitionId, name: &TopicPartition) {
+    pub(super) fn delete_unopened(self: &Rc<Self>, id: PartitionId, name: &TopicPartition) {
         let disk = &self.shared.dirs.disk;
         for dir in self.shared.dirs.data() {
             let folder = dir.log_dir.folder(name);

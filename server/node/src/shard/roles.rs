@@ -14,7 +14,7 @@ use replication::{Leader, Term};
 use types::{BrokerId, ErrorCode, Millis, Offset, TopicPartition};
 
 use super::Shard;
-use super::closed::Closed;
+use super::closed::{Closed, Damage};
 use super::partition::{PartitionId, Role, RoleChange};
 use crate::dirs::Dir;
 
@@ -94,13 +94,13 @@ impl Shard {
 
     /// What is done about a log that is damaged so that it cannot be opened, where others have it:
     /// the cluster is told that this replica is lost, so that it is in no ISR and leads nothing;
-    /// once it says so, the log ends where it is damaged and follows from there. Whether it is to be
-    /// opened so.
+    /// once it says so, the log ends where it is damaged and follows from there, or begins anew.
+    /// Whether it is to be opened so.
     fn give_up_damage(self: &Rc<Self>, id: PartitionId, replica: &Replica) -> bool {
         let here = self.shared.config.node_id;
         let mut unopened = self.unopened.borrow_mut();
-        let damaged = unopened.get(&id).filter(|closed| closed.is_damaged);
-        let Some(closed) = damaged else { return false };
+        let damaged = unopened.get(&id).and_then(|closed| Some((closed, closed.damage?)));
+        let Some((closed, damage)) = damaged else { return false };
         let (name, at) = (closed.name.clone(), closed.dir);
         if may_lead(replica, here) {
             let mut others = replica.isr.iter().chain(&*replica.elr);
@@ -112,9 +112,21 @@ impl Shard {
             }
             false
         } else if replica.leader.is_some_and(|leader| leader != here) {
-            tracing::warn!(partition = %name, "a damaged replica follows from where it is damaged");
-            let closed = unopened.remove(&id).map(Closed::cutting_damage);
-            self.closed.borrow_mut().extend(closed.map(|closed| (id, closed)));
+            let Some(closed) = unopened.remove(&id) else { return false };
+            drop(unopened);
+            // What others have compacted does not fit to what is left here: a record may have lost
+            // its tombstone there.
+            let is_compacted = self.settings_of(id, &name.topic).log.compact
+                || closed.compacted_end() > Offset::ZERO;
+            let closed = if is_compacted || damage == Damage::Unreadable {
+                tracing::warn!(partition = %name, "a damaged replica is copied anew");
+                self.delete_unopened(id, &name);
+                Closed::new(name, at).committed_to(Offset::ZERO)
+            } else {
+                tracing::warn!(partition = %name, "a replica is cut where it is damaged, and follows");
+                closed.cutting_damage()
+            };
+            self.closed.borrow_mut().insert(id, closed);
             let dir = self.shared.dirs.data()[at].id;
             if replica.directory_of(here) != Some(dir) {
                 self.note_assigned((id, dir));

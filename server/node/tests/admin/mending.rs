@@ -1,8 +1,8 @@
 //! Damage at rest to partitions with replicas on two brokers: what one has lost it gets from the
 //! other, whoever leads; what both have lost is named and takes nothing else along.
 
-use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use protocol::ApiKey;
@@ -12,7 +12,8 @@ use types::ErrorCode;
 
 use crate::client::{Client, eventually};
 use crate::cluster::Cluster;
-use crate::replication::{TOPIC, start, state};
+use crate::configs::{self, set};
+use crate::replication::{OFFSETS, TOPIC, commit, committed, coordinator, start, state};
 
 const BATCHES: i64 = 6;
 
@@ -39,9 +40,9 @@ pub fn filled() -> (Cluster, i32) {
     (cluster, leader)
 }
 
-/// The log files of a broker's replica, in order.
-fn files(cluster: &Cluster, id: i32) -> Vec<PathBuf> {
-    let folder = cluster.folder(id).join(format!("{TOPIC}-0"));
+/// The log files of a broker's replica of a topic, in order.
+fn files(cluster: &Cluster, id: i32, topic: &str) -> Vec<PathBuf> {
+    let folder = cluster.folder(id).join(format!("{topic}-0"));
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         files.filter(|path| path.extension().is_some_and(|it| it == "log")).collect();
@@ -51,7 +52,12 @@ fn files(cluster: &Cluster, id: i32) -> Vec<PathBuf> {
 
 /// All batches of a broker's replica, one behind the other.
 pub fn batches(cluster: &Cluster, id: i32) -> Vec<u8> {
-    let contents = files(cluster, id).into_iter().map(|path| {
+    batches_of(cluster, id, TOPIC)
+}
+
+/// The same of another topic's first partition.
+pub fn batches_of(cluster: &Cluster, id: i32, topic: &str) -> Vec<u8> {
+    let contents = files(cluster, id, topic).into_iter().map(|path| {
         let content = fs::read(path).unwrap();
         let whole = split_batches(&content).map_while(Result::ok).last();
         content[..whole.map_or(0, |(range, _)| range.end)].to_vec()
@@ -66,17 +72,27 @@ fn flip(cluster: &mut Cluster, id: i32, batch: usize) {
 
 /// The same at a byte of the batch.
 fn flip_at(cluster: &mut Cluster, id: i32, batch: usize, byte: usize) {
+    change(cluster, id, TOPIC, batch, |content, range| content[range.start + byte] ^= 4);
+}
+
+/// Changes the first file of a broker's replica where it holds a batch, while the broker is down.
+fn change(
+    cluster: &mut Cluster,
+    id: i32,
+    topic: &str,
+    batch: usize,
+    act: impl FnOnce(&mut Vec<u8>, Range<usize>),
+) {
     cluster.stop(id);
-    let file = &files(cluster, id)[0];
-    let content = fs::read(file).unwrap();
+    let file = &files(cluster, id, topic)[0];
+    let mut content = fs::read(file).unwrap();
     let (range, _) = split_batches(&content).nth(batch).unwrap().unwrap();
-    let at = range.start + byte;
-    let file = OpenOptions::new().write(true).open(file).unwrap();
-    file.write_all_at(&[content[at] ^ 4], at as u64).unwrap();
+    act(&mut content, range);
+    fs::write(file, content).unwrap();
     cluster.start_broker(id);
     let other = 5 - id;
     eventually("both to be in sync, led by the other", || {
-        (state(&mut cluster.client(other), TOPIC)? == (other, 2)).then_some(())
+        (state(&mut cluster.client(other), topic)? == (other, 2)).then_some(())
     });
 }
 
@@ -175,4 +191,39 @@ fn a_replica_that_cannot_be_opened_is_given_up_and_follows_anew() {
         read_all(&cluster, 5 - id);
         eventually("the same files", || (batches(&cluster, id) == before).then_some(()));
     }
+}
+
+/// A tombstone may be gone elsewhere whose record is still here.
+#[test]
+fn nothing_stays_of_a_compacted_replica_that_cannot_be_opened() {
+    let (mut cluster, first) = filled();
+    let second = 5 - first;
+    let compact = Some("compact");
+    let code = set(&mut cluster.client(first), configs::TOPIC, TOPIC, "cleanup.policy", compact);
+    assert_eq!(code, ErrorCode::None);
+    change(&mut cluster, second, TOPIC, 2, |content, range| _ = content.drain(range));
+    assert!(batches(&cluster, second) != batches(&cluster, first));
+    flip_at(&mut cluster, first, 5, 16);
+    eventually("the same files", || {
+        (batches(&cluster, first) == batches(&cluster, second)).then_some(())
+    });
+}
+
+#[test]
+fn a_coordinator_whose_log_is_damaged_serves_once_it_is_mended() {
+    let mut cluster = start();
+    let first = eventually("a coordinator", || coordinator(&mut cluster.client(2)));
+    let second = 5 - first;
+    eventually("the commit", || commit(&mut cluster.client(first), 42).is_none().then_some(()));
+    eventually("both to have it", || {
+        (state(&mut cluster.client(second), OFFSETS)?.1 == 2).then_some(())
+    });
+    change(&mut cluster, second, OFFSETS, 0, |content, range| content[range.end - 1] ^= 4);
+    cluster.stop(first);
+    eventually("the other to lead", || {
+        (state(&mut cluster.client(second), OFFSETS)?.0 == second).then_some(())
+    });
+    cluster.start_broker(first);
+    let found = eventually("the offsets", || committed(&mut cluster.client(second)));
+    assert_eq!(found, 42);
 }

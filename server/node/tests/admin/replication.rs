@@ -28,10 +28,11 @@ use types::{ErrorCode, Uuid};
 use crate::client::{Client, eventually};
 use crate::cluster::{Cluster, brokers};
 use crate::configs::{self, set};
+use crate::mending::batches_of;
 
 pub const TOPIC: &str = "t";
 const GROUP: &str = "g";
-const OFFSETS: &str = "__consumer_offsets";
+pub const OFFSETS: &str = "__consumer_offsets";
 
 /// Both brokers are in, and the topic has a replica on each; records need both of them.
 pub fn start() -> Cluster {
@@ -154,7 +155,7 @@ fn a_follower_hears_of_a_high_watermark_though_no_record_comes() {
 }
 
 /// The broker that serves the group, as another one says.
-fn coordinator(client: &mut Client) -> Option<i32> {
+pub fn coordinator(client: &mut Client) -> Option<i32> {
     let coordinator_keys = vec![GROUP.to_owned()];
     let request = FindCoordinatorRequest { coordinator_keys, ..Default::default() };
     let answer: FindCoordinatorResponse = client.call(ApiKey::FindCoordinator, 4, &request);
@@ -162,7 +163,7 @@ fn coordinator(client: &mut Client) -> Option<i32> {
     (found.error_code == 0).then_some(found.node_id)
 }
 
-fn commit(client: &mut Client, committed_offset: i64) -> ErrorCode {
+pub fn commit(client: &mut Client, committed_offset: i64) -> ErrorCode {
     let partition = OffsetCommitRequestPartition { committed_offset, ..Default::default() };
     let topic = OffsetCommitRequestTopic {
         name: TOPIC.to_owned(),
@@ -179,7 +180,7 @@ fn commit(client: &mut Client, committed_offset: i64) -> ErrorCode {
 }
 
 /// What the group has committed, where the broker serves it.
-fn committed(client: &mut Client) -> Option<i64> {
+pub fn committed(client: &mut Client) -> Option<i64> {
     let topic = OffsetFetchRequestTopics {
         name: TOPIC.to_owned(),
         partition_indexes: vec![0],
@@ -217,6 +218,10 @@ fn offsets_are_refused_while_too_few_replicas_are_in_sync() {
         (commit(&mut serves, 43) == ErrorCode::CoordinatorNotAvailable).then_some(())
     });
     assert_eq!(state(&mut serves, OFFSETS), Some((first, 1)));
+    // One that is written and then waits in vain for the other replica has the same code in the end.
+    let before = batches_of(&cluster, first, OFFSETS);
+    assert_eq!(commit(&mut serves, 43), ErrorCode::CoordinatorNotAvailable);
+    assert!(batches_of(&cluster, first, OFFSETS) == before, "what is refused is not written");
 
     cluster.start_broker(5 - first);
     eventually("commits again", || commit(&mut serves, 44).is_none().then_some(()));
