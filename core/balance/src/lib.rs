@@ -137,30 +137,36 @@ pub fn plan(
             partition: before.name.clone(),
             from: before.replicas.clone(),
             to,
-            bytes: before.bytes * added as u64,
+            bytes: before.bytes.saturating_mul(added as u64),
         }
     });
     Ok(moves.collect())
 }
 
+/// What all the moves copy.
+pub fn bytes_copied(moves: &[Move]) -> u64 {
+    moves.iter().fold(0, |sum, one| sum.saturating_add(one.bytes))
+}
+
 impl Load {
+    /// Bytes and rates are what brokers say of themselves, which may be anything.
     fn add(&mut self, partition: &Partition, leads: bool) {
         self.replicas += 1;
-        self.bytes += partition.bytes;
-        self.rate += partition.rate;
+        self.bytes = self.bytes.saturating_add(partition.bytes);
+        self.rate = self.rate.saturating_add(partition.rate);
         if leads {
             self.leaders += 1;
-            self.led_rate += partition.rate;
+            self.led_rate = self.led_rate.saturating_add(partition.rate);
         }
     }
 
     fn remove(&mut self, partition: &Partition, leads: bool) {
         self.replicas -= 1;
-        self.bytes -= partition.bytes;
-        self.rate -= partition.rate;
+        self.bytes = self.bytes.saturating_sub(partition.bytes);
+        self.rate = self.rate.saturating_sub(partition.rate);
         if leads {
             self.leaders -= 1;
-            self.led_rate -= partition.rate;
+            self.led_rate = self.led_rate.saturating_sub(partition.rate);
         }
     }
 }

@@ -184,8 +184,8 @@ impl<'a> Planner<'a> {
     fn averages(&self) -> Averages {
         let open = self.open().count().max(1) as f64;
         let of = |pick: fn(&Load) -> u64, least: f64| {
-            let sum: u64 = self.open().map(|at| pick(&self.nodes[at].load)).sum();
-            let average = sum as f64 / open;
+            let sum: f64 = self.open().map(|at| pick(&self.nodes[at].load) as f64).sum();
+            let average = sum / open;
             if average < least { 0.0 } else { average }
         };
         Averages {

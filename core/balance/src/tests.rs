@@ -261,3 +261,15 @@ fn partitions_get_as_many_replicas_as_they_should_have() {
         assert_eq!(moves[0].to, expected, "{name}");
     }
 }
+
+#[test]
+fn brokers_that_claim_more_than_can_be_counted_do_no_harm() {
+    let brokers: Vec<_> = (1..=3).map(|id| broker(id, 0)).collect();
+    let vast = |index| {
+        let (bytes, rate) = (u64::MAX, u64::MAX);
+        Partition { bytes, rate, wanted: 3, ..partition(index, &[1], 0) }
+    };
+    let moves = World { brokers, partitions: (0..4).map(vast).collect() }.plan(EVEN);
+    assert_eq!(moves.len(), 4);
+    assert_eq!(bytes_copied(&moves), u64::MAX);
+}

@@ -107,7 +107,7 @@ impl Continuous {
         if moves.is_empty() {
             return Ok(false);
         }
-        let bytes: u64 = moves.iter().map(|one| one.bytes).sum();
+        let bytes = balance::bytes_copied(&moves);
         tracing::info!("balancing changes {} partitions and copies {bytes} bytes", moves.len());
         begin(shard, &moves).await.map_err(|no| no.to_string())?;
         self.balancer.began(&moves);

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use balance::{Broker, Growth, Intake, Load, Move, Partition, loads, plan};
+use balance::{Broker, Growth, Intake, Load, Move, Partition, bytes_copied, loads, plan};
 use client::{Admin, TopicDescription, TopicPartition};
 use serde::Serialize;
 use types::Millis;
@@ -270,7 +270,7 @@ fn describe(brokers: &[Broker], partitions: &[Partition], moves: &[Move]) -> Pla
         to: one.to.clone(),
         bytes: one.bytes,
     });
-    let bytes = moves.iter().map(|one| one.bytes).sum();
+    let bytes = bytes_copied(moves);
     Plan { brokers: brokers.collect(), moves: planned.collect(), bytes }
 }
 
