@@ -2,7 +2,7 @@
 //!
 //! All of it is a cache behind one lock that is never held across an await.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::admin::Admin;
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerSettings};
 use crate::error::{ClientError, silence};
+use crate::failover::not_reached;
 use crate::metadata::{Broker, TopicMetadata};
 use crate::producer::{Producer, ProducerSettings};
 use crate::retry::{Retry, noticed};
@@ -42,8 +43,6 @@ pub struct Client {
 struct Inner {
     settings: ClientSettings,
     state: Mutex<State>,
-    /// Held by whoever asks who leads in the place of a silent broker.
-    looking: tokio::sync::Mutex<()>,
 }
 
 /// A connection that is there or being made; all who want it wait for the same one.
@@ -61,6 +60,8 @@ struct State {
     was_reached: bool,
     /// The broker that was silent last: it is tried after all others.
     silent: Option<Arc<str>>,
+    /// When it was last asked who leads a topic in the place of a silent broker.
+    looked: HashMap<Arc<str>, Instant>,
 }
 
 /// Versions of Metadata with topic ids.
@@ -72,8 +73,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 impl Client {
     /// A client of the cluster. Connects when something is asked.
     pub fn new(settings: ClientSettings) -> Self {
-        let (state, looking) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { inner: Arc::new(Inner { settings, state, looking }) }
+        Self { inner: Arc::new(Inner { settings, state: Mutex::default() }) }
     }
 
     /// Topics, configurations, groups, offsets.
@@ -135,13 +135,17 @@ impl Client {
         (since.elapsed() < self.inner.settings.metadata_age_max).then(|| topic.clone())
     }
 
-    /// Whether a topic was asked for a moment ago.
-    pub(crate) fn is_fresh(&self, name: &str, age_max: Duration) -> bool {
-        self.state().topics.get(name).is_some_and(|(_, since)| since.elapsed() < age_max)
-    }
-
-    pub(crate) fn looking(&self) -> &tokio::sync::Mutex<()> {
-        &self.inner.looking
+    /// Those of the topics that nobody has looked for within `pause`; the caller does so now.
+    pub(crate) fn begin_to_look(&self, topics: BTreeSet<Arc<str>>, pause: Duration) -> Vec<String> {
+        let (mut state, now) = (self.state(), Instant::now());
+        let mut due = Vec::new();
+        for topic in topics {
+            if state.looked.get(&topic).is_none_or(|before| now - *before >= pause) {
+                due.push(topic.to_string());
+                state.looked.insert(topic, now);
+            }
+        }
+        due
     }
 
     /// Takes the leader of a partition, by id and epoch, from a refusal of `asked` (KIP-951). Whether
@@ -164,8 +168,12 @@ impl Client {
         topic.leader(partition.partition).is_ok_and(|leader| leader != asked)
     }
 
-    /// Takes the addresses of brokers that an answer names.
-    pub(crate) fn learn_brokers(&self, brokers: impl Iterator<Item = Broker>) {
+    /// Takes the brokers that an answer names: id, host, port and rack.
+    pub(crate) fn learn_brokers(
+        &self,
+        named: impl Iterator<Item = (i32, String, i32, Option<String>)>,
+    ) {
+        let brokers = named.filter_map(|(id, host, port, rack)| Broker::new(id, host, port, rack));
         self.state().brokers.extend(brokers.map(|broker| (broker.id, broker)));
     }
 
@@ -295,17 +303,6 @@ impl Client {
         connection.call(api, &versions, request, self.request_timeout()).await
     }
 
-    /// Ends the connection to a broker that says nothing and leads no more, as
-    /// [`Connection::leave_silent`].
-    pub(crate) fn leave_silent(&self, broker: i32, lane: Lane, api: ApiKey) -> ClientError {
-        let slot = self.state().connections.remove(&(Some(broker), lane));
-        match slot.as_ref().and_then(|slot| slot.get()) {
-            Some(connection) => connection.leave_silent(api),
-            // It was still being made.
-            None => ClientError::NoLeader { partition: format!("broker {broker}") },
-        }
-    }
-
     /// The broker that coordinates a group; asked for again once [`Client::forget_coordinator`]
     /// was called.
     pub(crate) async fn coordinator(&self, group: &str) -> Result<i32, ClientError> {
@@ -378,7 +375,7 @@ impl Client {
             match broker {
                 Some(id) => {
                     addresses.extend(state.brokers.get(&id).map(address));
-                    ClientError::NoLeader { partition: format!("broker {id}") }
+                    not_reached(id)
                 }
                 None => {
                     addresses.extend(settings.bootstrap.iter().map(|one| one.as_str().into()));

@@ -28,14 +28,16 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long one address is waited for before the next is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(500);
 
-/// Partitions of which a broker was asked something, and the leader epochs that were known then.
+/// Partitions of which a broker was asked something.
 pub(crate) struct Led {
-    pub(crate) broker: i32,
-    pub(crate) partitions: Vec<(TopicPartition, i32)>,
+    broker: i32,
+    /// The leader epoch that was known then; `None` where the broker has a replica near by and another
+    /// one led already.
+    partitions: Vec<(TopicPartition, Option<i32>)>,
 }
 
 impl Led {
-    /// What is known now of the leaders of some partitions that `broker` leads.
+    /// What is known now of the leaders of some partitions that `broker` is asked for.
     pub(crate) fn new<'a>(
         client: &Client,
         broker: i32,
@@ -43,23 +45,33 @@ impl Led {
     ) -> Self {
         let known = partitions.map(|partition| {
             let topic = client.cached_topic(&partition.topic);
-            let epoch = topic.as_ref().and_then(|topic| topic.partition(partition.partition));
-            (partition.clone(), epoch.map_or(-1, |known| known.leader_epoch))
+            let known = topic.as_ref().and_then(|topic| topic.partition(partition.partition));
+            let epoch = match known {
+                Some(known) => (known.leader == Some(broker)).then_some(known.leader_epoch),
+                None => Some(-1),
+            };
+            (partition.clone(), epoch)
         });
         Self { broker, partitions: known.collect() }
     }
 
-    /// Whether other brokers have been elected for all of them.
+    /// Whether other brokers have been elected for all of them, or led them already.
     fn has_moved(&self, client: &Client) -> bool {
-        let has_moved = |(partition, epoch): &(TopicPartition, i32)| {
+        let has_moved = |(partition, epoch): &(TopicPartition, Option<i32>)| {
             let topic = client.cached_topic(&partition.topic);
             let now = topic.as_ref().and_then(|topic| topic.partition(partition.partition));
             now.is_some_and(|now| {
-                now.leader.is_some_and(|leader| leader != self.broker) && now.leader_epoch > *epoch
+                now.leader.is_some_and(|leader| leader != self.broker)
+                    && epoch.is_none_or(|epoch| now.leader_epoch > epoch)
             })
         };
         !self.partitions.is_empty() && self.partitions.iter().all(has_moved)
     }
+}
+
+/// A broker was asked for, and there is no connection to it.
+pub(crate) fn not_reached(broker: i32) -> ClientError {
+    ClientError::NoLeader { partition: format!("broker {broker}") }
 }
 
 impl Client {
@@ -89,6 +101,24 @@ impl Client {
         }
     }
 
+    /// Asks a broker for partitions that it leads or has near by, as long as nobody else has to be asked
+    /// for all of them; a connection that is silent then is given up.
+    pub(crate) async fn call_while_it_leads<Q: Message, R: Message>(
+        &self,
+        led: &Led,
+        patience: Duration,
+        lane: Lane,
+        (api, versions): (ApiKey, RangeInclusive<i16>),
+        request: &Q,
+    ) -> Result<R, ClientError> {
+        let connecting = self.connection(Some(led.broker), lane);
+        let connected = self.while_it_leads(led, patience, connecting).await;
+        let connection = connected.ok_or_else(|| not_reached(led.broker))??;
+        let call = connection.call(api, &versions, request, self.request_timeout());
+        let answer = self.while_it_leads(led, patience, call).await;
+        answer.unwrap_or_else(|| Err(connection.leave_silent(api)))
+    }
+
     /// Asks a group's coordinator, unless others name another one while its answer is overdue.
     pub(crate) async fn call_coordinator<Q: Message, R: Message>(
         &self,
@@ -98,34 +128,43 @@ impl Client {
         limit: Duration,
     ) -> Result<R, ClientError> {
         let broker = self.coordinator(group).await?;
-        let mut call = pin!(async {
-            let connection = self.connection(Some(broker), lane).await?;
-            connection.call(api, &versions, request, limit).await
-        });
+        let connecting = self.connection(Some(broker), lane);
+        let connected = self.while_it_coordinates((group, broker), connecting).await;
+        let connection = connected.ok_or_else(|| not_reached(broker))??;
+        let call = connection.call(api, &versions, request, limit);
+        let answer = self.while_it_coordinates((group, broker), call).await;
+        answer.unwrap_or_else(|| Err(connection.leave_silent(api)))
+    }
+
+    /// As [`Client::while_it_leads`], for a group and its coordinator.
+    async fn while_it_coordinates<T>(
+        &self,
+        (group, broker): (&str, i32),
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut work = pin!(work);
         loop {
-            if let Ok(answer) = timeout(OVERDUE, &mut call).await {
-                return answer;
+            if let Ok(done) = timeout(OVERDUE, &mut work).await {
+                return Some(done);
             }
             let other = async { self.find_coordinator(group).await.is_ok_and(|id| id != broker) };
             tokio::select! {
                 biased;
-                answer = &mut call => return answer,
+                done = &mut work => return Some(done),
                 has_moved = other => if has_moved {
-                    return Err(self.leave_silent(broker, lane, api));
+                    return None;
                 }
             }
         }
     }
 
-    /// Asks who leads. Whoever waits for the same topic shares the answer.
+    /// Asks who leads, where nobody else does so just now: all see the answer.
     async fn look_again(&self, led: &Led) {
         let topics: BTreeSet<_> =
             led.partitions.iter().map(|(partition, _)| partition.topic.clone()).collect();
-        let _one_at_a_time = self.looking().lock().await;
-        let old = topics.into_iter().filter(|topic| !self.is_fresh(topic, LOOK_EVERY));
-        let old: Vec<_> = old.map(|topic| topic.to_string()).collect();
-        if !old.is_empty()
-            && let Err(error) = self.metadata(Some(&old), false).await
+        let due = self.begin_to_look(topics, LOOK_EVERY);
+        if !due.is_empty()
+            && let Err(error) = self.metadata(Some(&due), false).await
         {
             tracing::debug!(%error, "nobody says who leads");
         }

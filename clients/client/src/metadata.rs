@@ -52,9 +52,13 @@ pub struct PartitionMetadata {
 }
 
 impl Broker {
+    /// `None` where the port cannot be one.
+    pub(crate) fn new(id: i32, host: String, port: i32, rack: Option<String>) -> Option<Self> {
+        Some(Self { id, host, port: u16::try_from(port).ok()?, rack })
+    }
+
     pub(crate) fn from_wire(broker: MetadataResponseBroker) -> Option<Self> {
-        let port = u16::try_from(broker.port).ok()?;
-        Some(Self { id: broker.node_id, host: broker.host, port, rack: broker.rack })
+        Self::new(broker.node_id, broker.host, broker.port, broker.rack)
     }
 }
 

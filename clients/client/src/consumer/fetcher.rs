@@ -3,30 +3,30 @@
 //!
 //! One fetch at a time is under way to each broker, on a connection of its own since it may wait
 //! there. The channel to the consumer is bounded, so a slow application slows the fetches.
+//!
+//! Not here: what the answers mean (`answers`).
+
+mod answers;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::ApiKey;
-use protocol::messages::fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchTopic, LeaderIdAndEpoch, PartitionData,
-};
+use protocol::messages::fetch::{FetchPartition, FetchRequest, FetchResponse, FetchTopic};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
-use types::{ErrorCode, TopicPartition, Uuid};
+use types::{TopicPartition, Uuid};
 
 use super::assignment::{Assignment, Cursor, StartAt};
-use super::decode::decode;
 use super::place::Place;
 use super::record::Record;
-use super::{ConsumerSettings, IsolationLevel, OffsetReset};
+use super::{ConsumerSettings, OffsetReset};
 use crate::admin::{Each, ListedOffset, OffsetSpec};
 use crate::cluster::{Client, Lane};
 use crate::error::ClientError;
 use crate::failover::{Led, OVERDUE};
-use crate::metadata::Broker;
 
 /// Records of one partition, or why there are none.
 #[derive(Debug)]
@@ -66,6 +66,9 @@ pub(crate) struct Fetcher {
     refreshing: HashSet<Arc<str>>,
     /// Which partition is asked for first; it moves on so that all have their turn.
     turn: usize,
+    /// Until then leaders are not told of the consumer's rack: a replica near by has failed, and they
+    /// would name it again.
+    far_until: Option<Instant>,
     work: JoinSet<Done>,
 }
 
@@ -92,6 +95,7 @@ impl Fetcher {
             busy: HashSet::new(),
             refreshing: HashSet::new(),
             turn: 0,
+            far_until: None,
             work: JoinSet::new(),
         }
     }
@@ -201,11 +205,9 @@ impl Fetcher {
         let led = Led::new(&client, broker, asked.iter().map(|(key, _, _)| key));
         let patience = self.settings.fetch_wait + OVERDUE;
         self.work.spawn(async move {
-            let api = ApiKey::Fetch;
-            let call = client.call_broker(broker, Lane::Fetch, api, 11..=last, &request);
-            let answer = client.while_it_leads(&led, patience, call).await;
+            let api = (ApiKey::Fetch, 11..=last);
             let result =
-                answer.unwrap_or_else(|| Err(client.leave_silent(broker, Lane::Fetch, api)));
+                client.call_while_it_leads(&led, patience, Lane::Fetch, api, &request).await;
             if result.is_err() {
                 sleep(PAUSE).await;
             }
@@ -243,10 +245,19 @@ impl Fetcher {
             max_bytes: to_i32(self.settings.fetch_bytes_max),
             isolation_level: self.settings.isolation.to_wire(),
             topics,
-            rack_id: self.settings.rack.clone().unwrap_or_default(),
+            rack_id: self.rack(),
             ..FetchRequest::default()
         };
         (request, has_ids)
+    }
+
+    /// Whether it reads from leaders alone.
+    fn is_far(&self) -> bool {
+        self.far_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn rack(&self) -> String {
+        self.settings.rack.clone().filter(|_| !self.is_far()).unwrap_or_default()
     }
 
     async fn handle(&mut self, done: Done) -> Result<(), Gone> {
@@ -264,175 +275,6 @@ impl Fetcher {
                 }
             }
         }
-    }
-
-    async fn fetched(
-        &mut self,
-        broker: i32,
-        asked: Vec<Asked>,
-        result: Result<FetchResponse, ClientError>,
-    ) -> Result<(), Gone> {
-        let answer = result.and_then(|answer| {
-            ClientError::check(ApiKey::Fetch, String::new, answer.error_code, None)?;
-            Ok(answer)
-        });
-        for (key, cursor, _) in &asked {
-            if let Some(place) = self.place(key, cursor) {
-                place.is_busy = false;
-            }
-        }
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                for (key, cursor, _) in &asked {
-                    if let Some(place) = self.place(key, cursor) {
-                        place.leave(broker);
-                    }
-                    self.client.forget_topic(&key.topic);
-                }
-                tracing::debug!(%error, "fetch failed");
-                return if error.is_retriable() {
-                    Ok(())
-                } else {
-                    self.hand_over(Err(error)).await
-                };
-            }
-        };
-        let nodes = answer.node_endpoints.into_iter();
-        self.client.learn_brokers(nodes.filter_map(|node| {
-            let port = u16::try_from(node.port).ok()?;
-            Some(Broker { id: node.node_id, host: node.host, port, rack: node.rack })
-        }));
-        for topic in answer.responses {
-            let name = match topic.topic_id.is_zero() {
-                true => Arc::from(topic.topic),
-                false => self.client.topic_name(topic.topic_id).unwrap_or_default(),
-            };
-            for data in topic.partitions {
-                let key = TopicPartition::new(Arc::clone(&name), data.partition_index);
-                if let Some(one) = asked.iter().find(|(asked, _, _)| *asked == key) {
-                    self.fetched_one(broker, one, data).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn fetched_one(
-        &mut self,
-        broker: i32,
-        (key, cursor, from): &Asked,
-        data: PartitionData,
-    ) -> Result<(), Gone> {
-        let subject = || format!("partition {key}");
-        if let Err(error) = ClientError::check(ApiKey::Fetch, subject, data.error_code, None) {
-            if self.is_led_elsewhere(broker, (key, cursor), &data.current_leader) {
-                return Ok(());
-            }
-            return self.refused(key, cursor, error).await;
-        }
-        if data.preferred_read_replica >= 0 {
-            let lease = self.client.settings().metadata_age_max;
-            if let Some(place) = self.place(key, cursor) {
-                place.go_near(data.preferred_read_replica, lease);
-            }
-        }
-        let is_committed = self.settings.isolation == IsolationLevel::ReadCommitted;
-        let aborted = is_committed.then(|| data.aborted_transactions.unwrap_or_default());
-        let bytes = data.records.unwrap_or_default();
-        let decoded = decode(&key.topic, key.partition, &bytes, *from, aborted);
-        let Some(place) = self.place(key, cursor) else { return Ok(()) };
-        place.next = Some(decoded.next);
-        if decoded.next > *from {
-            let (records, next) = (decoded.records, decoded.next);
-            self.hand_over(Ok(Chunk { cursor: cursor.clone(), records, next })).await?;
-        }
-        let Some(error) = decoded.error else { return Ok(()) };
-        if let Some(place) = self.place(key, cursor) {
-            place.not_before = Some(Instant::now() + Duration::from_secs(1));
-        }
-        let next = decoded.next;
-        let text =
-            format!("the batch at offset {next} of {key} cannot be read: {error}; seek past it");
-        self.hand_over(Err(ClientError::Invalid(text))).await
-    }
-
-    /// Whether a partition that `broker` refused can be asked for elsewhere at once: at its leader,
-    /// where that was a replica, or at the leader that the refusal names.
-    fn is_led_elsewhere(
-        &mut self,
-        broker: i32,
-        (key, cursor): (&TopicPartition, &Arc<Cursor>),
-        hint: &LeaderIdAndEpoch,
-    ) -> bool {
-        let leader = (hint.leader_id, hint.leader_epoch);
-        let is_known = self.client.learn_leader(key, leader, broker);
-        let Some(place) = self.place(key, cursor) else { return true };
-        if place.leave(broker) {
-            // The leader may send it there again.
-            place.not_before = Some(Instant::now() + PAUSE);
-            return true;
-        }
-        is_known
-    }
-
-    async fn refused(
-        &mut self,
-        key: &TopicPartition,
-        cursor: &Arc<Cursor>,
-        error: ClientError,
-    ) -> Result<(), Gone> {
-        let reset = self.settings.offset_reset;
-        let Some(place) = self.place(key, cursor) else { return Ok(()) };
-        place.not_before = Some(Instant::now() + PAUSE);
-        if error.code() == Some(ErrorCode::OffsetOutOfRange) {
-            if let Some(start) = reset.start() {
-                tracing::warn!(partition = %key, ?start, "offset out of range, reading from there");
-                place.next = None;
-                place.start = start;
-                return Ok(());
-            }
-        } else if error.is_retriable() {
-            self.client.forget_topic(&key.topic);
-            return Ok(());
-        }
-        // Else the same error would come ten times a second.
-        place.not_before = Some(Instant::now() + Duration::from_secs(1));
-        self.hand_over(Err(error)).await
-    }
-
-    async fn located(
-        &mut self,
-        asked: Vec<TopicPartition>,
-        result: Result<Each<TopicPartition, ListedOffset>, ClientError>,
-    ) -> Result<(), Gone> {
-        for key in &asked {
-            if let Some(place) = self.places.get_mut(key) {
-                place.is_busy = false;
-                place.not_before = Some(Instant::now() + PAUSE);
-            }
-        }
-        let each = match result {
-            Ok(each) => each,
-            Err(error) => asked.into_iter().map(|key| (key, Err(error.clone()))).collect(),
-        };
-        for (key, result) in each {
-            let Some(place) = self.places.get_mut(&key) else { continue };
-            match result {
-                Ok(found) => match found.offset {
-                    Some(offset) => {
-                        place.next = Some(offset);
-                        place.not_before = None;
-                        place.cursor.advance(offset);
-                    }
-                    // No record that late: what comes from now on is.
-                    None => place.start = StartAt::End,
-                },
-                Err(error) if error.is_retriable() => self.client.forget_topic(&key.topic),
-                Err(error) => self.hand_over(Err(error)).await?,
-            }
-        }
-        Ok(())
     }
 
     /// The place, if it is still the one that was asked for.

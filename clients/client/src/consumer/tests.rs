@@ -130,6 +130,31 @@ fn a_replica_in_the_rack_is_read_until_it_lacks_an_offset() {
     });
 }
 
+/// The leader would send the consumer there again, as long as the replica is in sync.
+#[test]
+fn a_replica_in_the_rack_that_says_nothing_is_left_for_the_leader() {
+    run(async {
+        let near = broker(Box::new(|_| vec![])).await;
+        let client = broker(Box::new(|request| {
+            let message: FetchRequest = request.read();
+            if message.rack_id.is_empty() {
+                return vec![fetched(request)];
+            }
+            let data = PartitionData { preferred_read_replica: 2, ..Default::default() };
+            vec![partition_answer(request, data)]
+        }))
+        .await;
+        client.topic("t").await.unwrap();
+        let (host, port) = address_of(&near);
+        client.add_broker(Broker { id: 2, host, port, rack: None });
+        let (fetch_wait, rack) = (Duration::from_millis(1), Some("far".to_owned()));
+        let settings = ConsumerSettings { fetch_wait, rack, ..Default::default() };
+        let mut consumer = client.consumer(settings);
+        consumer.assign(&[(partition(), StartAt::Offset(10))]).await.unwrap();
+        assert_eq!(consumer.recv().await.unwrap().offset, 10);
+    });
+}
+
 /// As above, without a rack: the former leader names the new one.
 #[test]
 fn a_refused_fetch_goes_to_the_leader_that_the_refusal_names() {

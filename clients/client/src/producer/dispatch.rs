@@ -18,8 +18,7 @@ use super::sender::{Event, Sender};
 use crate::cluster::{Client, Lane};
 use crate::connection::Connection;
 use crate::error::ClientError;
-use crate::failover::{Led, OVERDUE};
-use crate::metadata::Broker;
+use crate::failover::{Led, OVERDUE, not_reached};
 
 /// A request under way.
 #[derive(Debug)]
@@ -100,8 +99,7 @@ impl Sender {
             self.work.spawn(async move {
                 let connecting = cluster.connection(Some(broker), Lane::General);
                 let connected = cluster.while_it_leads(&led, OVERDUE, connecting).await;
-                let no_leader = || ClientError::NoLeader { partition: format!("broker {broker}") };
-                let result = connected.unwrap_or_else(|| Err(no_leader()));
+                let result = connected.unwrap_or_else(|| Err(not_reached(broker)));
                 if result.is_err() {
                     // As long as after a refresh: its partitions soon have another leader.
                     sleep(cluster.settings().retry_pause * 4).await;
@@ -348,10 +346,7 @@ fn by_partition(
     answer: ProduceResponse,
 ) -> HashMap<TopicPartition, PartitionProduceResponse> {
     let nodes = answer.node_endpoints.into_iter();
-    cluster.learn_brokers(nodes.filter_map(|node| {
-        let port = u16::try_from(node.port).ok()?;
-        Some(Broker { id: node.node_id, host: node.host, port, rack: node.rack })
-    }));
+    cluster.learn_brokers(nodes.map(|node| (node.node_id, node.host, node.port, node.rack)));
     let mut found = HashMap::new();
     for topic in answer.responses {
         let name = match topic.topic_id.is_zero() {
