@@ -38,7 +38,7 @@ impl Raft {
             return FetchAnswer::Diverging(log.end());
         }
         if let Role::Leader(state) = &mut self.role {
-            let replica = (request.replica, is_voter);
+            let replica = (request.replica, self.voters.latest());
             state.fetched(replica, end.offset, log.end().offset, now);
         }
         self.advance_leader(log, now);

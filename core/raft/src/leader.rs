@@ -58,11 +58,15 @@ impl Progress {
 }
 
 impl Leader {
-    /// How far each replica is that has fetched in this epoch, those left out that have not read
-    /// for long.
-    pub fn progress(&self, now: Millis) -> impl Iterator<Item = (ReplicaKey, Progress)> + '_ {
+    /// How far each replica is that has fetched in this epoch. Those that are no voters and have not
+    /// read for long are left out; what a silent voter had is what an operator wants to know.
+    pub fn progress<'a>(
+        &'a self,
+        voters: &'a VoterSet,
+        now: Millis,
+    ) -> impl Iterator<Item = (ReplicaKey, Progress)> + 'a {
         let known = self.progress.iter().map(|(key, progress)| (*key, *progress));
-        known.filter(move |(_, one)| one.is_known(now))
+        known.filter(move |(key, one)| voters.contains(*key) || one.is_known(now))
     }
 
     /// Where its epoch begins.
@@ -73,12 +77,12 @@ impl Leader {
     /// A replica has fetched from `end` while the leader's log ended at `leader_end`.
     pub(crate) fn fetched(
         &mut self,
-        (key, is_voter): (ReplicaKey, bool),
+        (key, voters): (ReplicaKey, &VoterSet),
         end: Offset,
         leader_end: Offset,
         now: Millis,
     ) {
-        let Some(progress) = self.entry(key, is_voter) else { return };
+        let Some(progress) = self.entry(key, voters.contains(key)) else { return };
         if end >= leader_end {
             progress.last_caught_up = Some(now);
         } else if end >= progress.end_at_last_fetch && progress.last_fetch.is_some() {
@@ -87,7 +91,7 @@ impl Leader {
         progress.end = Some(end);
         progress.last_fetch = Some(now);
         progress.end_at_last_fetch = leader_end;
-        self.progress.retain(|_, one| one.is_known(now));
+        self.progress.retain(|key, one| voters.contains(*key) || one.is_known(now));
     }
 
     /// A replica is there, but its log says nothing yet.
@@ -414,5 +418,34 @@ fn told(key: ReplicaKey) -> leader_change_message::Voter {
         voter_id: key.id.0,
         voter_directory_id: key.directory.unwrap_or(Uuid::ZERO),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_voter_stays_in_the_account_and_another_reader_does_not() {
+        let key = |id| ReplicaKey { id: BrokerId(id), directory: None };
+        let voter = Voter { key: key(2), endpoints: vec![], kraft_versions: (0, 1) };
+        let voters = VoterSet::new([voter]);
+        let mut leader = Leader {
+            epoch_start: Offset::ZERO,
+            progress: BTreeMap::new(),
+            heard: BTreeSet::new(),
+            deadline: Millis::ZERO,
+            changing: None,
+            told: BTreeMap::new(),
+        };
+        let end = Offset::new(7);
+        for id in [2, 8] {
+            leader.fetched((key(id), &voters), end, end, Millis::ZERO);
+        }
+        // Somebody else reads on.
+        leader.fetched((key(9), &voters), end, end, OBSERVER_MAX);
+        let ends = leader.progress(&voters, OBSERVER_MAX);
+        let ends: Vec<_> = ends.map(|(key, one)| (key.id.0, one.end)).collect();
+        assert_eq!(ends, [(2, Some(end)), (9, Some(end))]);
     }
 }

@@ -168,7 +168,7 @@ fn readers_without_number_are_not_all_remembered() {
         raft.outputs();
     }
     let Role::Leader(state) = raft.role() else { unreachable!() };
-    assert_eq!(state.progress(NOW).count(), 10_000);
+    assert_eq!(state.progress(raft.voters().latest(), NOW).count(), 10_000);
 }
 
 #[test]
@@ -180,6 +180,7 @@ fn a_reader_that_is_gone_is_forgotten_though_nobody_else_reads() {
     let fetch = Fetch { replica, epoch, end: at(100, 5), high_watermark: None };
     raft.fetched(&fetch, &Log, NOW);
     let Role::Leader(state) = raft.role() else { unreachable!() };
-    let known = |minutes: i64| state.progress(NOW + Millis(60_000 * minutes)).count();
+    let voters = raft.voters().latest();
+    let known = |minutes: i64| state.progress(voters, NOW + Millis(60_000 * minutes)).count();
     assert_eq!([known(4), known(5)], [1, 0]);
 }

@@ -63,7 +63,8 @@ impl Driver {
     /// read show whether they keep up; says when the next one is due.
     pub(super) fn keep_moving(&mut self) -> anyhow::Result<Option<Millis>> {
         let Role::Leader(state) = self.raft.role() else { return Ok(None) };
-        let is_read = state.progress(clock::monotonic()).next().is_some();
+        let voters = self.raft.voters().latest();
+        let is_read = state.progress(voters, clock::monotonic()).next().is_some();
         let is_open = self.images.newest().in_transaction();
         if self.idle.after == Millis::ZERO || self.activated.is_none() || !is_read || is_open {
             return Ok(None);

@@ -124,10 +124,11 @@ impl Driver {
                 other.id == key.id && (key.directory.is_none() || other.directory == key.directory)
             };
             let none = Replica { key, end: None, last_fetch: None, last_caught_up: None };
-            let progress = state.progress(now).filter(is_it).max_by_key(|(_, one)| one.last_fetch);
+            let progress = state.progress(voters, now).filter(is_it);
+            let progress = progress.max_by_key(|(_, one)| one.last_fetch);
             progress.map_or(none, |(_, progress)| told(key, progress))
         };
-        let observers = state.progress(now).filter(|(key, _)| !voters.contains(*key));
+        let observers = state.progress(voters, now).filter(|(key, _)| !voters.contains(*key));
         Some(Description {
             facts: self.facts(),
             voters: voters.iter().map(voter).collect(),
