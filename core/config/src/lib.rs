@@ -16,6 +16,7 @@ mod describe;
 mod error;
 mod fixed;
 mod group_config;
+mod internal_topics;
 mod key;
 mod layers;
 mod node;
@@ -33,6 +34,7 @@ pub use describe::{
 pub use error::{ConfigError, ConfigErrors};
 pub use fixed::{SINGLE_NODE, Sources, StaticConfig, Warning};
 pub use group_config::{GroupConfig, GroupTiming, OffsetReset};
+pub use internal_topics::{GROUP_METADATA_TOPIC, INTERNAL_TOPICS, InternalTopic, is_internal};
 pub use key::{Check, ConfigKey, Default, Importance, Kind, Mode, Synonym};
 pub use layers::{BrokerLayers, ConfigMap};
 pub use node::{

@@ -7,8 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::metadata::controller::GROUP_METADATA_TOPIC;
 use bytes::BytesMut;
+use config::GROUP_METADATA_TOPIC;
 use coordinator::{
     Caller, Coordinator, Logged, Now, Outcome, Record, ReplyToken, Request, Response, Settings,
 };

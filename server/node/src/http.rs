@@ -134,7 +134,7 @@ async fn show_metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
         image: &image,
         here: shared.config.node_id,
         controls: shared.config.roles.controller.then(|| shared.to_controller.is_here()),
-        min_isr: shared.layers(&image, &own).int("min.insync.replicas").unsigned_abs() as usize,
+        layers: shared.layers(&image, &own),
         applied: shared.controller.applied(),
     };
     let page = metrics::render(&facts, &cluster, &shared.listener_counters, in_flight, cleaner);

@@ -6,13 +6,7 @@
 use std::collections::BTreeMap;
 
 use client::{Admin, ConfigResource, ResourceKind, TopicDescription};
-
-/// By topic, the broker's setting that says how many replicas it gets.
-const FACTORS: [(&str, &str); 3] = [
-    ("__consumer_offsets", "offsets.topic.replication.factor"),
-    ("__transaction_state", "transaction.state.log.replication.factor"),
-    ("__share_group_state", "share.coordinator.state.topic.replication.factor"),
-];
+use config::{INTERNAL_TOPICS, InternalTopic};
 
 /// By internal topic that there is, the replicas that a broker says it should have.
 pub(super) async fn factors(
@@ -20,8 +14,9 @@ pub(super) async fn factors(
     topics: &[TopicDescription],
     broker: Option<i32>,
 ) -> anyhow::Result<BTreeMap<&'static str, usize>> {
-    let is_there = |name: &str| topics.iter().any(|topic| &*topic.name == name);
-    let Some(broker) = broker.filter(|_| FACTORS.iter().any(|(name, _)| is_there(name))) else {
+    let is_there = |one: &&InternalTopic| topics.iter().any(|topic| &*topic.name == one.name);
+    let there: Vec<_> = INTERNAL_TOPICS.iter().filter(is_there).collect();
+    let Some(broker) = broker.filter(|_| !there.is_empty()) else {
         return Ok(BTreeMap::new());
     };
     let resource = ConfigResource { kind: ResourceKind::Broker, name: broker.to_string() };
@@ -30,8 +25,7 @@ pub(super) async fn factors(
         let entry = entries.iter().find(|entry| entry.name == key)?;
         entry.value.as_deref()?.parse().ok()
     };
-    let of = |(name, key): &(&'static str, &str)| Some((*name, value(key)?));
-    Ok(FACTORS.iter().filter(|(name, _)| is_there(name)).filter_map(of).collect())
+    Ok(there.iter().filter_map(|one| Some((one.name, value(one.replicas)?))).collect())
 }
 
 /// The internal topics with fewer replicas than they should have and `serving` brokers allow.

@@ -1,60 +1,12 @@
 //! Topics that come to be because somebody asks for them: internal ones when a coordinator needs
 //! them, ordinary ones by a Metadata request where `auto.create.topics.enable` allows it.
 
-use config::{BrokerLayers, StaticConfig};
+use config::{BrokerLayers, INTERNAL_TOPICS, StaticConfig};
 use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
 
 use crate::Image;
-
-/// The topic of group memberships and offsets.
-pub const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
-
-/// An internal topic: which node settings give its size, and what its log is like.
-struct InternalTopic {
-    name: &'static str,
-    partitions: &'static str,
-    replicas: &'static str,
-    segment_bytes: &'static str,
-    min_isr: Option<&'static str>,
-    settings: &'static [(&'static str, &'static str)],
-}
-
-const INTERNAL_TOPICS: [InternalTopic; 3] = [
-    InternalTopic {
-        name: GROUP_METADATA_TOPIC,
-        partitions: "offsets.topic.num.partitions",
-        replicas: "offsets.topic.replication.factor",
-        segment_bytes: "offsets.topic.segment.bytes",
-        min_isr: None,
-        settings: &[("cleanup.policy", "compact"), ("compression.type", "producer")],
-    },
-    InternalTopic {
-        name: "__transaction_state",
-        partitions: "transaction.state.log.num.partitions",
-        replicas: "transaction.state.log.replication.factor",
-        segment_bytes: "transaction.state.log.segment.bytes",
-        min_isr: Some("transaction.state.log.min.isr"),
-        settings: &[
-            ("cleanup.policy", "compact"),
-            ("compression.type", "uncompressed"),
-            ("unclean.leader.election.enable", "false"),
-        ],
-    },
-    InternalTopic {
-        name: "__share_group_state",
-        partitions: "share.coordinator.state.topic.num.partitions",
-        replicas: "share.coordinator.state.topic.replication.factor",
-        segment_bytes: "share.coordinator.state.topic.segment.bytes",
-        min_isr: Some("share.coordinator.state.topic.min.isr"),
-        settings: &[
-            ("cleanup.policy", "delete"),
-            ("compression.type", "producer"),
-            ("retention.ms", "-1"),
-        ],
-    },
-];
 
 /// The request that creates these topics, with the sizes that the node's settings give. Whether
 /// topics may come to be this way is the caller's to know.

@@ -35,7 +35,7 @@ use config::{BrokerLayers, StaticConfig};
 use types::{BrokerId, ErrorCode, Rng};
 
 pub use alter_partition::alter_partition;
-pub use auto_create::{GROUP_METADATA_TOPIC, auto_create_request};
+pub use auto_create::auto_create_request;
 pub use bootstrap::{bootstrap_records, formatted_records};
 pub use configs::{alter_configs, incremental_alter_configs};
 pub use delete_topics::delete_topics;

@@ -1,6 +1,6 @@
 //! The way from a request to the coordinator of its group, on whatever shard that is.
 
-use ::metadata::controller::GROUP_METADATA_TOPIC;
+use config::GROUP_METADATA_TOPIC;
 use coordinator::{Request, Response, partition_for};
 use types::ErrorCode;
 

@@ -88,11 +88,6 @@ pub fn lies_offline(image: &Image, partition: &Partition, broker: BrokerId) -> b
     registered.is_some_and(|(broker, directory)| !broker.has_online_directory(directory))
 }
 
-/// Whether a topic belongs to the cluster's own work.
-pub fn is_internal(topic: &str) -> bool {
-    matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
-}
-
 #[cfg(test)]
 mod tests {
     use ::metadata::MetadataRecord;

@@ -217,6 +217,7 @@ fn own_usage() -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use ::metadata::Image;
+    use config::{BrokerLayers, StaticConfig};
     use types::BrokerId;
 
     use super::*;
@@ -228,12 +229,12 @@ mod tests {
         facts.topics.insert("a".into(), counts);
         let cleaner = CleanerFacts { dirty_ratio_max: 0.5, ..Default::default() };
         let dirs = [DirFacts { path: "/d".into(), is_offline: true }];
-        let image = Image::default();
+        let (image, fixed) = (Image::default(), StaticConfig::default());
         let at = ClusterFacts {
             image: &image,
             here: BrokerId(1),
             controls: Some(true),
-            min_isr: 1,
+            layers: BrokerLayers::at_start(&fixed),
             applied: 7,
         };
         facts.replication.bytes = [5, 6];

@@ -3,6 +3,7 @@
 
 use ::metadata::Image;
 use ::metadata::image::{Partition, Topic};
+use config::{BrokerLayers, TopicConfig};
 use types::BrokerId;
 
 use super::facts::ShardFacts;
@@ -17,16 +18,23 @@ pub struct ClusterFacts<'a> {
     pub here: BrokerId,
     /// Whether it may decide for the cluster, and whether it does.
     pub controls: Option<bool>,
-    /// `min.insync.replicas` of topics that do not say.
-    pub min_isr: usize,
+    /// What holds for topics that do not say.
+    pub layers: BrokerLayers<'a>,
     /// Offset of the last metadata record that is acted on.
     pub applied: i64,
 }
 
+/// A topic's key that few topics have.
+const MIN_ISR: &str = "min.insync.replicas";
+
 impl ClusterFacts<'_> {
-    fn min_isr_of(&self, topic: &Topic) -> usize {
-        let own = self.image.topic_settings(&topic.name).get("min.insync.replicas");
-        own.and_then(|text| text.parse().ok()).unwrap_or(self.min_isr)
+    /// Read as those do who act on it, but once for all topics that do not say.
+    fn min_isr_of(&self, topic: &Topic, default: usize) -> usize {
+        let own = self.image.topic_settings(&topic.name);
+        match own.contains_key(MIN_ISR) {
+            true => TopicConfig::resolve(own, &self.layers).min_insync_replicas as usize,
+            false => default,
+        }
     }
 
     /// The partitions that this node leads, with what counts as too few in sync.
@@ -42,11 +50,12 @@ impl ClusterFacts<'_> {
 pub fn broker(page: &mut Page, facts: &ShardFacts, cluster: &ClusterFacts<'_>) {
     let (mut leaders, mut under_replicated, mut reassigning) = (0_u32, 0_u32, 0_u32);
     let (mut under_min, mut at_min) = (0_u32, 0_u32);
+    let min_isr = cluster.layers.int(MIN_ISR).unsigned_abs() as usize;
     for (topic, _, partition) in cluster.led() {
         leaders += 1;
         under_replicated += u32::from(partition.is_under_replicated());
         reassigning += u32::from(partition.is_reassigning());
-        let least = cluster.min_isr_of(topic).min(partition.replicas.len());
+        let least = cluster.min_isr_of(topic, min_isr).min(partition.replicas.len());
         under_min += u32::from(partition.isr.len() < least);
         at_min += u32::from(partition.isr.len() == least);
     }

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::metadata::controller::GROUP_METADATA_TOPIC;
 use ::metadata::image::Topic;
 use ::metadata::{Changes, Image};
+use config::GROUP_METADATA_TOPIC;
 use log::{FolderKind, Log, LogError};
 use types::{ErrorCode, TopicPartition, Uuid};
 

@@ -85,7 +85,7 @@ fn begin(
 ) -> Result<(PartitionId, Call<Result<Deleted, ErrorCode>>), ErrorCode> {
     let shard = &context.shard;
     let topic = resolve::topic(&shard.image(), TopicRef::Name(topic))?;
-    if resolve::is_internal(&topic.name) {
+    if config::is_internal(&topic.name) {
         return Err(ErrorCode::InvalidTopicException);
     }
     let id = resolve::led_here(shard, &topic, wanted.partition_index)?;

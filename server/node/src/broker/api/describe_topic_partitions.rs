@@ -100,7 +100,7 @@ impl Page<'_> {
         DescribeTopicPartitionsResponseTopic {
             name: Some(topic.name.to_string()),
             topic_id: topic.id,
-            is_internal: resolve::is_internal(&topic.name),
+            is_internal: config::is_internal(&topic.name),
             partitions: partitions.map(|(index, one)| self.partition(index, one)).collect(),
             topic_authorized_operations: operations::TOPIC,
             ..Default::default()
@@ -158,7 +158,7 @@ fn failed(name: &str, code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: code.to_wire(),
         name: Some(name.to_owned()),
-        is_internal: resolve::is_internal(name),
+        is_internal: config::is_internal(name),
         ..Default::default()
     }
 }

@@ -1,6 +1,7 @@
 //! FindCoordinator: who serves a group. Creates `__consumer_offsets` when it is needed first.
 
-use ::metadata::controller::{GROUP_METADATA_TOPIC, auto_create_request};
+use ::metadata::controller::auto_create_request;
+use config::GROUP_METADATA_TOPIC;
 use protocol::messages::create_topics::CreatableTopicResult;
 use protocol::messages::find_coordinator::{
     Coordinator, FindCoordinatorRequest, FindCoordinatorResponse,

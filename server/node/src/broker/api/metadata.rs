@@ -132,7 +132,7 @@ fn find(
 ) -> MetadataResponseTopic {
     let unknown = |code: ErrorCode, name: Option<String>, topic_id: Uuid| MetadataResponseTopic {
         error_code: code.to_wire(),
-        is_internal: name.as_deref().is_some_and(resolve::is_internal),
+        is_internal: name.as_deref().is_some_and(config::is_internal),
         name,
         topic_id,
         ..Default::default()
@@ -185,7 +185,7 @@ fn describe(image: &Image, topic: &Arc<Topic>, clients: Clients<'_>) -> Metadata
     MetadataResponseTopic {
         name: Some(topic.name.to_string()),
         topic_id: topic.id,
-        is_internal: resolve::is_internal(&topic.name),
+        is_internal: config::is_internal(&topic.name),
         partitions: partitions.collect(),
         ..Default::default()
     }

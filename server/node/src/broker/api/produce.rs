@@ -127,7 +127,7 @@ fn read(context: &Context, body: &[u8]) -> Result<(Terms, TopicNames, Vec<Part>)
         let named = TopicRef::from_wire(data.name, data.topic_id, context.version >= 13);
         let topic = resolve::topic(&image, named).and_then(|topic| {
             // The coordinators write these; a client's record would stand in their state.
-            match resolve::is_internal(&topic.name) {
+            match config::is_internal(&topic.name) {
                 true => Err(ErrorCode::InvalidTopicException),
                 false => Ok(topic),
             }
