@@ -1,6 +1,6 @@
 //! How the active controller probes brokers that fall silent; the broker is played by the test.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,13 +35,14 @@ impl Doorbell {
         thread::spawn(move || {
             let mut unanswered = vec![];
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
+                let stream = stream.unwrap();
                 // Looked at first: who waits for a ring may stop it at once.
                 let is_stopped = bell.is_stopped.load(Ordering::SeqCst);
                 bell.rings.fetch_add(1, Ordering::SeqCst);
                 match is_stopped {
                     true => unanswered.push(stream),
-                    false => answer(&mut stream),
+                    // Whoever connects and says nothing keeps nobody else waiting.
+                    false => _ = thread::spawn(move || answer(stream)),
                 }
             }
         });
@@ -53,18 +54,18 @@ impl Doorbell {
     }
 }
 
-/// Answers ApiVersions.
-fn answer(stream: &mut TcpStream) {
+/// Answers ApiVersions, if it is asked: a probe may have been given up by then.
+fn answer(mut stream: TcpStream) -> io::Result<()> {
     let mut length = [0; 4];
-    stream.read_exact(&mut length).unwrap();
+    stream.read_exact(&mut length)?;
     let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-    stream.read_exact(&mut frame).unwrap();
+    stream.read_exact(&mut frame)?;
     assert_eq!(frame[..2], ApiKey::ApiVersions.to_wire().to_be_bytes());
     let version = i16::from_be_bytes([frame[2], frame[3]]);
     let body = ApiVersionsResponse::default().to_bytes(version).unwrap();
     let answer = [&frame[4..8], &body[..]].concat();
-    stream.write_all(&u32::try_from(answer.len()).unwrap().to_be_bytes()).unwrap();
-    stream.write_all(&answer).unwrap();
+    stream.write_all(&u32::try_from(answer.len()).unwrap().to_be_bytes())?;
+    stream.write_all(&answer)
 }
 
 /// Broker 2 is let in, has been probed once and will send no more heartbeats.
@@ -75,7 +76,7 @@ fn silent_broker(node: &TestNode) -> (Doorbell, Client) {
     request.listeners[0].port = bell.listen();
     let epoch = register_as(&mut broker, &request).unwrap();
     assert!(!heartbeat(&mut broker, epoch, i64::MAX).is_fenced);
-    eventually("the first probe", || (bell.rings() == 1).then_some(()));
+    eventually("the first probe", || (bell.rings() >= 1).then_some(()));
     (bell, broker)
 }
 
@@ -97,6 +98,6 @@ fn a_silent_broker_that_answers_keeps_its_session() {
     let node = TestNode::start_with(&SETTINGS);
     let mut client = node.client();
     let (bell, _broker) = silent_broker(&node);
-    eventually("the second probe of a silence", || (bell.rings() == 3).then_some(()));
+    eventually("the second probe of a silence", || (bell.rings() >= 3).then_some(()));
     assert_eq!(is_fenced(&mut client), Some(false));
 }

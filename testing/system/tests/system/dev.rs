@@ -10,23 +10,27 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use thalweg_system::process::{binary, wait_for};
+use thalweg_system::sandbox::in_own_network;
 
 /// For several nodes in as many processes, on a machine with other work.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Of the first node; each test has a network of its own.
+const FIRST_PORT: u16 = 30_100;
 
 struct Dev {
     binary: PathBuf,
     dir: PathBuf,
-    first_port: u16,
     process: Child,
 }
 
 impl Dev {
     /// Starts so many nodes and waits until they serve.
-    fn start(dir: &Path, first_port: u16, nodes: u16) -> anyhow::Result<Self> {
+    fn start(dir: &Path, nodes: u16) -> anyhow::Result<Self> {
         let binary = binary()?;
+        let is_up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+        ensure!(is_up.success(), "the loopback interface stays down: {is_up}");
         let mut process = Command::new(&binary)
-            .args(["dev", "--brokers", &nodes.to_string(), "--port", &first_port.to_string()])
+            .args(["dev", "--brokers", &nodes.to_string(), "--port", &FIRST_PORT.to_string()])
             .arg("--dir")
             .arg(dir)
             .stdout(Stdio::piped())
@@ -36,13 +40,13 @@ impl Dev {
         let ready = lines.by_ref().map_while(Result::ok).find(|line| line.contains("are ready"));
         // What it says later must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let dev = Self { binary, dir: dir.to_owned(), first_port, process };
+        let dev = Self { binary, dir: dir.to_owned(), process };
         ready.context("no node is ready")?;
         Ok(dev)
     }
 
     fn address(&self, node: u16) -> String {
-        format!("127.0.0.1:{}", self.first_port + 100 * (node - 1))
+        format!("127.0.0.1:{}", FIRST_PORT + 100 * (node - 1))
     }
 
     /// What a command prints, and whether it succeeds.
@@ -106,8 +110,15 @@ impl Drop for Dev {
 
 #[test]
 fn nodes_of_one_terminal_are_killed_paused_cut_off_and_end_with_it() -> anyhow::Result<()> {
+    in_own_network(
+        "dev::nodes_of_one_terminal_are_killed_paused_cut_off_and_end_with_it",
+        kill_pause_and_cut_off,
+    )
+}
+
+fn kill_pause_and_cut_off() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let dev = Dev::start(folder.path(), 30_100, 3)?;
+    let dev = Dev::start(folder.path(), 3)?;
     ensure!(dev.run("cluster health")?.starts_with("healthy  brokers 3"));
 
     let leader = dev.controller(1)?.context("nobody leads")?;
@@ -144,15 +155,19 @@ fn nodes_of_one_terminal_are_killed_paused_cut_off_and_end_with_it() -> anyhow::
 
 #[test]
 fn a_cluster_grows_and_shrinks_by_its_owners_commands() -> anyhow::Result<()> {
+    in_own_network("dev::a_cluster_grows_and_shrinks_by_its_owners_commands", grow_and_shrink)
+}
+
+fn grow_and_shrink() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let dev = Dev::start(folder.path(), 30_110, 1)?;
+    let dev = Dev::start(folder.path(), 1)?;
     fs::write(folder.path().join("lines"), "a\n")?;
     dev.run("topic create t --partitions 4 --replicas 1")?;
     dev.run(&format!("produce t --file {}", folder.path().join("lines").display()))?;
     dev.run("consume t -g g --from-beginning --exit-at-end")?;
     dev.stop()?;
 
-    let dev = Dev::start(folder.path(), 30_110, 4)?;
+    let dev = Dev::start(folder.path(), 4)?;
     let (_, health) = dev.command("cluster health", 1)?;
     ensure!(health.contains("fewer brokers: __consumer_offsets"), "{health}");
     dev.run("cluster balance")?;
