@@ -1,9 +1,11 @@
 //! Which segments go, when, and when their files do.
 
+use bytes::BytesMut;
+use records::{BatchBuilder, Compression};
 use types::LeaderEpoch;
 
 use super::*;
-use crate::testing::{batch, open_new};
+use crate::testing::{batch, clean, open, open_new};
 use crate::{AppendOrigin, LogConfig};
 
 /// Five segments of one batch of two records; timestamps 1000 to 1004.
@@ -47,6 +49,53 @@ fn retention_rules() {
         assert_eq!(log.start_offset(), Offset::new(start), "{name}");
         assert_eq!(log.end_offset(), Offset::new(10), "{name}");
     }
+}
+
+/// A producer's clock may be years behind, and ahead by what the topic lets in: an hour by default.
+#[test]
+fn segments_expire_however_far_away_their_timestamps_are() {
+    const HOUR: i64 = 3_600_000;
+    let appended = 500_000 * HOUR;
+    let config = LogConfig { retention_ms: Some(Millis(HOUR)), ..config() };
+    let append = |log: &mut Log, timestamp: i64| {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.append(timestamp, None, Some(b"v"), &[]);
+        let (epoch, origin) = (LeaderEpoch(0), AppendOrigin::Client);
+        let batch = BytesMut::from(builder.build());
+        log.append_as_leader(batch, epoch, origin, Millis(appended))
+    };
+    let cases = [
+        ("the clock's beginning", 0, appended),
+        ("a year behind", appended - 8760 * HOUR, appended),
+        ("as it should be", appended, appended + HOUR + 1),
+        ("as far ahead as may be", appended + HOUR, appended + 2 * HOUR + 1),
+    ];
+    for (name, timestamp, gone) in cases {
+        for is_reopened in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut log = open_new(dir.path(), config.clone());
+            append(&mut log, timestamp).unwrap();
+            log.roll(Millis(appended)).unwrap();
+            // What is behind it waits for it, and is older.
+            append(&mut log, 1).unwrap();
+            if is_reopened {
+                log.close().unwrap();
+                log = open(dir.path(), config.clone(), clean(Offset::new(2))).unwrap();
+            }
+            for (now, start) in [(gone - 1, 0), (gone, 2)] {
+                // Nobody looks before it is there.
+                if now >= appended {
+                    log.delete_old_segments(Offset::new(2), Millis(now)).unwrap();
+                    let found = log.start_offset().get();
+                    assert_eq!(found, start, "{name}, reopened: {is_reopened}");
+                }
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), config);
+    let ahead = append(&mut log, appended + HOUR + 1).unwrap_err();
+    assert_eq!(ahead.code(), types::ErrorCode::InvalidTimestamp);
 }
 
 #[test]

@@ -163,13 +163,21 @@ pub fn open(
     let quorum = &config.quorum;
     let may_begin = config.roles.controller && quorum.voters.is_empty() && !quorum.auto_join;
     let is_first = may_begin && !MetadataLog::is_formatted(dir);
-    MetadataLog::open(Opening {
+    let opened = MetadataLog::open(Opening {
         dir,
         quorum,
         fixed: fixed_voters(config),
         first: is_first.then(|| VoterSet::new([local.clone()])),
         is_clean,
         now: clock::wall(),
+    });
+    opened.with_context(|| {
+        format!(
+            "the cluster's metadata in {} cannot be used. Where other controllers have it, move the \
+             whole directory away and start the node with an empty one, as after the loss of a disk; \
+             else bring it back from a backup",
+            dir.display()
+        )
     })
 }
 

@@ -26,16 +26,26 @@ pub struct Cluster {
     brokers: Vec<(i32, Node)>,
     /// Settings of all nodes beside those that a test's nodes always have.
     more: &'static [(&'static str, &'static str)],
+    have_two_dirs: bool,
 }
 
 impl Cluster {
     pub fn start() -> Self {
-        Self::start_with(&[])
+        Self::start_nodes(&[], false)
     }
 
     pub fn start_with(more: &'static [(&'static str, &'static str)]) -> Self {
+        Self::start_nodes(more, false)
+    }
+
+    /// Each node has two directories.
+    pub fn start_with_two_dirs() -> Self {
+        Self::start_nodes(&[], true)
+    }
+
+    fn start_nodes(more: &'static [(&'static str, &'static str)], have_two_dirs: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut this = Self { dir, controller: None, brokers: vec![], more };
+        let mut this = Self { dir, controller: None, brokers: vec![], more, have_two_dirs };
         let roles = [("process.roles", "controller"), ("listeners", "CONTROLLER://127.0.0.1:0")];
         this.controller = Some(this.node(1, "127.0.0.1:1", &roles));
         for id in [2, 3] {
@@ -52,13 +62,16 @@ impl Cluster {
     }
 
     fn node(&self, id: i32, controller: &str, roles: &[(&str, &str)]) -> Node {
-        let dir = self.dir.path().join(id.to_string());
-        let (id, dir) = (id.to_string(), dir.display().to_string());
+        let mut dirs = self.folder(id).display().to_string();
+        if self.have_two_dirs {
+            dirs += &format!(",{}", self.second_folder(id).display());
+        }
+        let id = id.to_string();
         let settings = [
             ("node.id", id.as_str()),
             ("controller.listener.names", "CONTROLLER"),
             ("controller.quorum.bootstrap.servers", controller),
-            ("log.dirs", &dir),
+            ("log.dirs", &dirs),
             ("broker.heartbeat.interval.ms", "100"),
             ("offsets.topic.num.partitions", "1"),
             ("offsets.topic.replication.factor", "2"),
@@ -73,6 +86,11 @@ impl Cluster {
     /// Where a node has its logs.
     pub fn folder(&self, id: i32) -> std::path::PathBuf {
         self.dir.path().join(id.to_string())
+    }
+
+    /// Its second directory.
+    pub fn second_folder(&self, id: i32) -> std::path::PathBuf {
+        self.folder(id).with_extension("more")
     }
 
     pub fn client(&self, id: i32) -> Client {

@@ -13,8 +13,10 @@ use records::{BatchBuilder, Compression};
 use types::ErrorCode;
 
 use crate::client::{Client, TestNode, eventually};
+use crate::cluster::{Cluster, brokers};
 use crate::configs::{BROKER, set};
 use crate::faults::end_of;
+use crate::replication::{create_on, state};
 
 /// Makes one topic per directory; they are named after their directories.
 fn topic_in_each(node: &TestNode, client: &mut Client) {
@@ -155,6 +157,40 @@ fn a_node_without_its_metadata_directory_stops_and_closes_the_others_in_order() 
     let mut client = node.client();
     assert_eq!(client.produce("x", 1, 1, -1), 3);
     assert_eq!(client.produce("y", 1, 1, -1), 3);
+}
+
+#[test]
+fn a_leader_moves_out_of_a_failed_directory_and_others_stay() {
+    let mut cluster = Cluster::start_with_two_dirs();
+    let mut client = cluster.client(2);
+    eventually("both brokers to be let in", || {
+        (brokers(&mut client) == [(2, false), (3, false)]).then_some(())
+    });
+    for topic in ["x", "y"] {
+        create_on(&mut client, topic, &[2, 3]);
+        eventually("both replicas", || (state(&mut client, topic)? == (2, 2)).then_some(()));
+        eventually("the leader", || append(&mut client, topic).is_none().then_some(()));
+    }
+    let failing = cluster.second_folder(2);
+    assert!(cluster.folder(2).join("x-0").exists() && failing.join("y-0").exists());
+    break_checkpoints(&failing);
+    // This writes the checkpoints.
+    client.delete_records("x", 0, 1);
+    let mut other = cluster.client(3);
+    eventually("the other to lead", || (state(&mut other, "y")? == (3, 1)).then_some(()));
+    eventually("it to serve", || append(&mut other, "y").is_none().then_some(()));
+    let left = append(&mut client, "y");
+    assert!([STORAGE, ErrorCode::NotLeaderOrFollower].contains(&left), "{left}");
+    assert_eq!(state(&mut client, "x"), Some((2, 2)));
+    assert_eq!(append(&mut client, "x"), ErrorCode::None);
+
+    drop(client);
+    cluster.stop(2);
+    mend_checkpoints(&failing);
+    cluster.start_broker(2);
+    for topic in ["x", "y"] {
+        eventually("both in sync again", || (state(&mut other, topic)?.1 == 2).then_some(()));
+    }
 }
 
 #[test]

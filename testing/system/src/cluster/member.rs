@@ -339,7 +339,8 @@ impl Member {
         Some(format!("node {} ended with {status}{}", self.id, self.last_words()))
     }
 
-    pub(crate) fn last_words(&self) -> String {
+    /// The end of what it printed.
+    pub fn last_words(&self) -> String {
         let output = fs::read_to_string(self.output_file()).unwrap_or_default();
         let lines: Vec<&str> = output.lines().collect();
         let last = &lines[lines.len().saturating_sub(LAST_LINES)..];

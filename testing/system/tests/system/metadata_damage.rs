@@ -11,6 +11,8 @@ use thalweg_system::client::Client;
 use thalweg_system::process::NodeSpec;
 
 const TOPICS: usize = 5;
+/// Where the metadata log lies.
+const METADATA: &str = "__cluster_metadata-0";
 
 fn topic(number: usize) -> String {
     format!("kept-{number}")
@@ -36,7 +38,7 @@ fn used(folder: &Path, is_killed: bool) -> anyhow::Result<NodeSpec> {
 }
 
 fn metadata(spec: &NodeSpec) -> PathBuf {
-    spec.data().join("__cluster_metadata-0")
+    spec.data().join(METADATA)
 }
 
 /// Demands that the node ends by itself, says why, and leaves all folders of topics.
@@ -55,14 +57,20 @@ fn refuses_to_start(spec: &NodeSpec, why: &str) -> anyhow::Result<()> {
 fn a_log_that_is_damaged_in_its_middle_is_not_cut_there() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let spec = used(folder.path(), true)?;
-    let path = metadata(&spec).join(format!("{:020}.log", 0));
+    damage_the_middle(&spec.data())?;
+    refuses_to_start(&spec, "damaged")
+}
+
+/// Flips a bit of a batch in the middle of the metadata log below a directory.
+pub fn damage_the_middle(data: &Path) -> anyhow::Result<()> {
+    let path = data.join(METADATA).join(format!("{:020}.log", 0));
     let bytes = fs::read(&path)?;
     let batches: Vec<_> = split_batches(&bytes).map_while(Result::ok).collect();
     let (range, _) = &batches[batches.len() / 2];
     let at = (range.end - 1) as u64;
     let file = OpenOptions::new().write(true).open(&path)?;
     file.write_all_at(&[bytes[range.end - 1] ^ 1], at)?;
-    refuses_to_start(&spec, "damaged")
+    Ok(())
 }
 
 #[test]

@@ -15,6 +15,8 @@ use thalweg_system::cluster::network::Place;
 use thalweg_system::process::{binary, wait_for};
 use thalweg_system::sandbox::in_own_network;
 
+use crate::metadata_damage::damage_the_middle;
+
 const NODES: u8 = 3;
 /// For an election and a broker that registers, on a machine with other work.
 const SOON: Duration = Duration::from_secs(60);
@@ -109,6 +111,28 @@ fn a_controller_comes_back_with_an_empty_disk() -> anyhow::Result<()> {
         |cluster, id| {
             cluster.member(id).replace_disk()?;
             cluster.member(id).start()
+        },
+    )
+}
+
+#[test]
+fn a_controller_with_damaged_metadata_says_so_and_comes_back_with_an_empty_disk()
+-> anyhow::Result<()> {
+    lose_the_controller(
+        "quorum::a_controller_with_damaged_metadata_says_so_and_comes_back_with_an_empty_disk",
+        |cluster, id| {
+            cluster.member(id).kill()?;
+            damage_the_middle(&cluster.member(id).data())
+        },
+        |cluster, id| {
+            let member = cluster.member(id);
+            member.start()?;
+            // By itself.
+            member.wait_end()?;
+            let said = member.last_words();
+            ensure!(said.contains("damaged") && said.contains("with an empty one"), "{said}");
+            member.replace_disk()?;
+            member.start()
         },
     )
 }
