@@ -20,6 +20,9 @@ NODES = 3
 CLUSTER_ID = "dGhhbHdlZy1jbHVzdGVyMQ"
 FAILOVER_S = 24
 RATE = 1000
+ROLL_S = 100
+# Between restarts, for replicas that have caught up and leaders that have gone back.
+ROLL_REST_S = 8
 IDLE_PARTITIONS = 1000
 IDLE_S = 10
 # Created as so many topics: a controller takes only so many records in one decision.
@@ -110,10 +113,8 @@ class Cluster:
 
     def revive(self):
         """Starts again what has ended, and waits until all is well."""
-        for id, pid in self.pids():
-            if id in self.processes:
-                self.processes[id].poll()
-            if os.path.exists(f"/proc/{pid}"):
+        for id, _ in self.pids():
+            if self.is_alive(id):
                 continue
             if self.kind == "kafka":
                 self._kafka("start", id)
@@ -134,9 +135,13 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_any_alive(self):
-        for process in self.processes.values():
-            process.poll()
-        return any(os.path.exists(f"/proc/{pid}") for _, pid in self.pids())
+        return any(self.is_alive(id) for id in self.ports)
+
+    def is_alive(self, id):
+        if id in self.processes:
+            self.processes[id].poll()
+        pid = dict(self.pids()).get(id)
+        return pid is not None and os.path.exists(f"/proc/{pid}")
 
     def cpu_s(self):
         """CPU-seconds that all have used, in user and kernel mode."""
@@ -208,19 +213,46 @@ def failover(mode):
     """A producer while the leader gets a signal: SIGKILL (kill) or SIGTERM (term)."""
 
     def run(cluster):
-        words = [sys.executable, os.path.join(TOOLS, "failover.py"), ",".join(cluster.addresses)]
-        words += [str(FAILOVER_S), str(RATE), os.path.join(cluster.folder, "%d.pid"), mode]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+        producer = produce_beside(cluster, FAILOVER_S, mode)
+        figures = judged(producer, mode)
         cluster.revive()
-        figures = {}
-        for line in done.stdout.splitlines():
-            name, _, value = line.partition(": ")
-            figures[name.removeprefix(f"failover.{mode}.")] = float(value.split()[0])
-        if figures.get("lost_of_acked", 1) or figures["duplicates"] or figures["out_of_order"]:
-            raise RuntimeError(f"records were lost, doubled or out of order: {figures}: {done.stderr[-200:]}")
         return figures
 
     return run
+
+
+def roll(cluster):
+    """A producer while one node after the other is stopped and started again."""
+    producer = produce_beside(cluster, ROLL_S, "none")
+    time.sleep(ROLL_REST_S)
+    for id, pid in cluster.pids():
+        os.kill(pid, signal.SIGTERM)
+        end = time.time() + STOP_S
+        while cluster.is_alive(id):
+            if time.time() > end:
+                raise TimeoutError(f"node {id} does not stop")
+            time.sleep(0.05)
+        cluster.revive()
+        time.sleep(ROLL_REST_S)
+    return judged(producer, "none")
+
+
+def produce_beside(cluster, seconds, mode):
+    words = [sys.executable, os.path.join(TOOLS, "failover.py"), ",".join(cluster.addresses)]
+    words += [str(seconds), str(RATE), os.path.join(cluster.folder, "%d.pid"), mode]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def judged(producer, mode):
+    """What the producer found; an error if records were lost, doubled or out of order."""
+    output, errors = producer.communicate(timeout=240)
+    figures = {}
+    for line in output.splitlines():
+        name, _, value = line.partition(": ")
+        figures[name.removeprefix(f"failover.{mode}.")] = float(value.split()[0])
+    if figures.get("lost_of_acked", 1) or figures["duplicates"] or figures["out_of_order"]:
+        raise RuntimeError(f"records were lost, doubled or out of order: {figures}: {errors[-200:]}")
+    return figures
 
 
 def idle(cluster):

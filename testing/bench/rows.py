@@ -136,6 +136,10 @@ def cluster_groups():
         Group("cluster stop", cluster.failover("term"), [
             Row("stop of the leader: longest time without an acknowledgement", "ms", "longest_ack_gap", 100 / 500),
         ], mode="sync", is_cluster=True),
+        Group("cluster roll", cluster.roll, [
+            Row("stop and start of one node after the other: p99.9 of acknowledgements", "ms", "ack_latency.p999", 1 / 4),
+            Row("the same: longest time without one", "ms", "longest_ack_gap", 1 / 4),
+        ], mode="sync", is_cluster=True),
     ]
 
 
