@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::bind::{self, Listener};
@@ -34,7 +34,10 @@ const INBOX_SOCKETS: usize = 256;
 #[derive(Debug)]
 pub struct Net {
     pub(crate) limits: SharedLimits,
-    pub(crate) memory: Arc<Pool>,
+    pub(crate) requests: Arc<Pool>,
+    pub(crate) answers: Arc<Pool>,
+    /// The order in which those wait whose answers take much: who surely reads them, and others.
+    answer_turns: [Semaphore; 2],
     pub(crate) warnings: Warnings,
     gate: Arc<Gate>,
     shards: Vec<ShardLink>,
@@ -60,6 +63,7 @@ pub(crate) struct Accepted {
     pub local_address: SocketAddr,
     pub listener: Arc<str>,
     pub authenticated: bool,
+    pub reads: bool,
     pub software: Option<ClientSoftware>,
     pub counters: Arc<ListenerCounters>,
     pub seat: Seat,
@@ -92,6 +96,12 @@ impl Drop for Seat {
     }
 }
 
+/// The turn of one who waited for room; see [`Net::answer_room`].
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _permit: SemaphorePermit<'a>,
+}
+
 impl Net {
     /// The network side of a node of `shards` threads, and the inbox for each of them.
     pub fn new(limits: Limits, shards: usize) -> (Arc<Self>, Vec<Inbox>) {
@@ -102,7 +112,9 @@ impl Net {
             })
             .unzip();
         let net = Arc::new(Self {
-            memory: Arc::new(Pool::new(limits.in_flight_bytes_max)),
+            requests: Arc::new(Pool::new(limits.in_flight_bytes_max)),
+            answers: Arc::new(Pool::new(limits.in_flight_bytes_max)),
+            answer_turns: [Semaphore::new(1), Semaphore::new(1)],
             limits: SharedLimits::new(limits),
             warnings: Warnings::default(),
             gate: Arc::default(),
@@ -117,24 +129,51 @@ impl Net {
 
     /// Changes the limits of the running node; connections see it at their next turn.
     pub fn set_limits(&self, limits: Limits) {
-        self.memory.set_max(limits.in_flight_bytes_max);
+        self.requests.set_max(limits.in_flight_bytes_max);
+        self.answers.set_max(limits.in_flight_bytes_max);
         self.limits.set(limits);
         self.gate.changed();
     }
 
-    /// Bytes in flight in the whole node now.
+    /// Bytes in flight in the whole node now, of requests and of answers.
     pub fn in_flight_bytes(&self) -> usize {
-        self.memory.used()
+        self.requests.used() + self.answers.used()
     }
 
-    /// What the budget for bytes in flight has left now.
-    pub fn in_flight_bytes_left(&self) -> usize {
-        self.memory.left()
+    /// How many may be, of each.
+    pub fn in_flight_bytes_max(&self) -> usize {
+        self.answers.bytes_max()
+    }
+
+    /// What the budget of answers has left now.
+    pub fn answer_bytes_left(&self) -> usize {
+        self.answers.left()
     }
 
     /// Counts bytes that the node holds for an answer which no connection has yet.
-    pub fn hold_in_flight(&self, bytes: usize) -> InFlight {
-        InFlight::new(self.memory.clone(), bytes)
+    pub fn hold_answer(&self, bytes: usize) -> InFlight {
+        InFlight::new(self.answers.clone(), bytes)
+    }
+
+    /// The same for bytes that are still to be read for a client; `None` where nothing is left of
+    /// the budget for it. Part of that is for those who surely read.
+    pub fn hold_answer_within(&self, bytes: usize, client_reads: bool) -> Option<InFlight> {
+        InFlight::within(self.answers.clone(), bytes, client_reads)
+    }
+
+    /// Waits until the budget of answers has something left for a client, in the order of coming.
+    /// The others go on waiting until the turn is dropped, so that whoever has it is the one who
+    /// gets that.
+    pub async fn answer_room(&self, client_reads: bool) -> Turn<'_> {
+        let turns = &self.answer_turns[usize::from(client_reads)];
+        let turn = turns.acquire().await.expect("it is never closed");
+        loop {
+            let freed = self.answers.freed();
+            if self.answers.used() < self.answers.limit(client_reads) {
+                return Turn { _permit: turn };
+            }
+            freed.await;
+        }
     }
 
     /// Stops accepting and serving; connections end once their requests in flight are answered,
@@ -245,6 +284,7 @@ impl Net {
             local_address,
             listener: listener.name.clone(),
             authenticated: !listener.needs_authentication,
+            reads: false,
             software: None,
             inbound: Inbound::new(),
             moves: 0,

@@ -4,8 +4,8 @@
 //! all ready answers with as few writes as possible, and reads again, until nothing moves; then
 //! it sleeps until a socket, an answer, a budget or a deadline wakes it. There is no queue
 //! between tasks and no lock; what bounds memory is that a turn stops serving while answers
-//! pile up, and stops reading while a frame waits to be served, or while the node's budget is
-//! spent and this connection holds much of it. Who then takes nothing is soon cut off.
+//! pile up, and stops reading while a frame waits to be served, or while the node's budget of
+//! requests is spent and this connection holds much of it. Who then takes nothing is soon cut off.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -17,6 +17,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
@@ -36,7 +37,9 @@ use crate::warnings::Kind;
 
 /// Answers waiting to be sent at which no further frame is served.
 const BACKLOG_BYTES_MAX: usize = 1 << 20;
-/// How often a connection that holds much and rests looks whether the node's budget is spent.
+/// More than the kernels of both sides hold of answers that the client never reads, as a rule.
+const READS_BYTES: usize = 1 << 20;
+/// How often a connection that holds much and rests looks whether a budget of the node is spent.
 const PRESSURE_LOOK: Duration = Duration::from_secs(1);
 /// How long answers in flight may take once a connection is to be closed.
 const LINGER: Duration = Duration::from_secs(5);
@@ -57,6 +60,9 @@ pub(crate) struct Connection<'a, H> {
     requests: Requests,
     outbound: Outbound,
     account: Account,
+    /// What the kernel holds of answers once it takes no more of them.
+    kernel_bytes: usize,
+    taken_bytes: usize,
     /// Set while the node's budget keeps this connection from reading.
     memory_wait: Option<Pin<Box<OwnedNotified>>>,
     traffic: Traffic,
@@ -93,6 +99,8 @@ impl<'a, H: Handler> Connection<'a, H> {
         counters: &'a ListenerCounters,
     ) -> Self {
         let now = Instant::now();
+        // A socket that cannot tell is closed already.
+        let kernel_bytes = SockRef::from(&stream).send_buffer_size().unwrap_or(0);
         Self {
             net,
             handler,
@@ -103,7 +111,9 @@ impl<'a, H: Handler> Connection<'a, H> {
             inbound,
             requests: Requests::default(),
             outbound: Outbound::default(),
-            account: Account::new(net.memory.clone()),
+            account: Account::new(net.requests.clone(), net.answers.clone()),
+            kernel_bytes,
+            taken_bytes: 0,
             memory_wait: None,
             traffic: Traffic::default(),
             reading: Pace::default(),
@@ -225,7 +235,7 @@ impl<'a, H: Handler> Connection<'a, H> {
 
     /// Its own answers on their way out wake the connection, so the limit needs no waiting for.
     fn backlog_bytes_max(&self) -> usize {
-        if self.account.pool().is_spent() { LITTLE_BYTES } else { BACKLOG_BYTES_MAX }
+        if self.account.answers_are_crowded() { LITTLE_BYTES } else { BACKLOG_BYTES_MAX }
     }
 
     fn serve_frame(&mut self, frame: BytesMut, cx: &mut Context<'_>) {
@@ -284,10 +294,14 @@ impl<'a, H: Handler> Connection<'a, H> {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.outbound.advance(sent);
+            self.taken_bytes = self.taken_bytes.saturating_add(sent);
             self.writing.moved(sent, self.now);
             self.traffic.bytes_out += sent as u64;
             self.last_active = self.now;
             wrote = true;
+        }
+        if self.taken_bytes >= READS_BYTES {
+            self.peer.reads.set(true);
         }
         Ok(wrote)
     }
@@ -362,14 +376,13 @@ impl<'a, H: Handler> Connection<'a, H> {
             && self.ending.is_none();
         self.reading.watch(mid_frame, self.now);
         self.writing.watch(!self.outbound.is_empty(), self.now);
-        let pressed = self.account.holds_much() && self.account.pool().is_spent();
         let rests = |pace: &Pace| pace.rests_since().is_some_and(|at| at + REST_MAX <= self.now);
         let (reading_rests, writing_rests) = (rests(&self.reading), rests(&self.writing));
-        if self.reading.is_stalled(self.now) || pressed && reading_rests {
+        if self.reading.is_stalled(self.now) || reading_rests && self.account.crowds_requests() {
             self.warn(Kind::Slow, &"it began a request and did not finish it in time");
             return Some(Closed::SlowSender);
         }
-        if self.writing.is_stalled(self.now) || pressed && writing_rests {
+        if self.writing.is_stalled(self.now) || writing_rests && self.account.crowds_answers() {
             self.warn(Kind::Slow, &"it does not read its responses");
             return Some(Closed::SlowReader);
         }
@@ -417,8 +430,9 @@ impl<'a, H: Handler> Connection<'a, H> {
 
     /// Brings the shared counts up to date.
     fn settle(&mut self) {
-        let outbound = self.outbound.memory_bytes();
-        self.account.set(self.inbound.bytes() + self.requests.bytes() + outbound);
+        let kernel = if self.outbound.is_empty() { 0 } else { self.kernel_bytes };
+        let answers = self.requests.response_bytes() + self.outbound.memory_bytes() + kernel;
+        self.account.set(self.inbound.bytes() + self.requests.frame_bytes(), answers);
         self.counters.add(&mut self.traffic);
     }
 

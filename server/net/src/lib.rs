@@ -29,7 +29,7 @@ mod requests;
 mod shard;
 mod warnings;
 
-pub use accept::Net;
+pub use accept::{Net, Turn};
 pub use bind::{BindError, Listener, ListenerOptions};
 pub use counters::{Closed, ListenerCounters};
 pub use handler::{Handler, Response, Served};

@@ -27,7 +27,8 @@ pub struct Limits {
     pub listeners: BTreeMap<String, ListenerLimits>,
     /// `connections.max.idle.ms`.
     pub idle_max: Duration,
-    /// `queued.max.request.bytes`: received and unanswered, or answered and unsent, in the node.
+    /// `queued.max.request.bytes`: received and unanswered in the node, and as many again answered
+    /// and unsent.
     pub in_flight_bytes_max: usize,
 }
 

@@ -22,6 +22,8 @@ pub struct Peer {
     pub listener: Arc<str>,
     /// Whether the larger frame limit applies. True from the start where nobody logs in.
     pub authenticated: Cell<bool>,
+    /// Whether it has taken so much that it surely reads what it asks for.
+    pub reads: Cell<bool>,
     /// What ApiVersions told about the client (KIP-511).
     pub software: RefCell<Option<ClientSoftware>>,
     pub(crate) pull: Pull,

@@ -45,12 +45,12 @@ impl Requests {
         self.queue.is_empty()
     }
 
-    /// Bytes of frames and of ready responses that are in memory.
-    pub(crate) fn bytes(&self) -> usize {
-        self.frame_bytes + self.response_bytes
+    /// Bytes of frames that are not answered.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame_bytes
     }
 
-    /// The same of ready responses alone, which wait for earlier ones.
+    /// Bytes of ready responses, which wait for earlier ones.
     pub(crate) fn response_bytes(&self) -> usize {
         self.response_bytes
     }

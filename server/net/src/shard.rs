@@ -67,6 +67,7 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
             local_address: accepted.local_address,
             listener: accepted.listener.clone(),
             authenticated: Cell::new(accepted.authenticated),
+            reads: Cell::new(accepted.reads),
             software: RefCell::new(accepted.software.take()),
             pull: Pull::after(accepted.moves),
             on_close: OnClose::default(),
@@ -92,6 +93,7 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
             stream,
             inbound,
             authenticated: peer.authenticated.get(),
+            reads: peer.reads.get(),
             software: peer.software.take(),
             moves: peer.pull.moves.saturating_add(1),
             ..accepted

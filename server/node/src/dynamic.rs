@@ -30,14 +30,14 @@ pub fn put_in_force(shared: &Arc<Shared>, image: &Image) {
     }
     shared.throttles.set_rates(&ReplicationRates::resolve(&shared.layers(image, &own)));
     match NodeConfig::resolve(&shared.layers(image, &own)) {
-        Ok(config) => shared.net.set_limits(limits(&config)),
+        Ok(config) => shared.net.set_limits(limits(&config, shared.net.in_flight_bytes_max())),
         // The controller has checked each change; only settings of another version end here.
         Err(errors) => tracing::warn!("the dynamic settings of this broker are not used: {errors}"),
     }
 }
 
-/// What the network is to enforce.
-pub fn limits(config: &NodeConfig) -> Limits {
+/// What the network is to enforce; how much may be in flight goes by the start.
+pub fn limits(config: &NodeConfig, in_flight_bytes_max: usize) -> Limits {
     let limits = &config.limits;
     let overrides = limits.connections_per_ip_overrides.iter().filter_map(|(host, count)| {
         let address = host.parse().ok().or_else(|| {
@@ -54,13 +54,7 @@ pub fn limits(config: &NodeConfig) -> Limits {
         connections_per_ip_overrides: overrides.collect(),
         creations_per_second_max: limits.connection_rate_max,
         idle_max: idle.map_or(Duration::MAX, Duration::from_millis),
-        in_flight_bytes_max: in_flight_bytes_max(limits.queued_bytes_max),
+        in_flight_bytes_max,
         ..Limits::default()
     }
-}
-
-/// Without `queued.max.request.bytes`: enough for some large requests, whatever clients do.
-fn in_flight_bytes_max(configured: Option<u64>) -> usize {
-    const DEFAULT: u64 = 512 << 20;
-    usize::try_from(configured.unwrap_or(DEFAULT)).unwrap_or(usize::MAX)
 }

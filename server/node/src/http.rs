@@ -54,10 +54,11 @@ impl Status {
         &self.recovery
     }
 
-    /// From now on there is something to measure.
-    pub fn show(&self, shared: Arc<Shared>) {
+    /// From now on clients are served, and there is something to measure.
+    pub fn serves(&self, shared: Arc<Shared>) {
         // A node comes up once.
         _ = self.shared.set(shared);
+        self.set(Phase::Serving);
     }
 
     fn is(&self, phase: Phase) -> bool {

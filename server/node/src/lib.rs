@@ -16,6 +16,7 @@ mod http;
 mod leaders;
 pub mod logging;
 mod membership;
+mod memory;
 mod metrics;
 mod node;
 mod peers;

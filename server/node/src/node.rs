@@ -31,7 +31,7 @@ use crate::sync_threads::SyncThreads;
 use crate::throttles::Throttles;
 use crate::to_controller::ToController;
 use crate::upkeep::CheckpointOrder;
-use crate::{dynamic, membership, peers, registration, upkeep};
+use crate::{dynamic, membership, memory, peers, registration, upkeep};
 
 /// How long requests in flight may take to end at a stop.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
@@ -86,7 +86,8 @@ impl Node {
         let (log, found) = open_metadata(&config, &mut dirs, &local)?;
         let dirs = Arc::new(dirs);
         let shards = serving::shard_count(&config);
-        let (net, inboxes) = Net::new(dynamic::limits(&config), shards);
+        let limits = dynamic::limits(&config, memory::in_flight_bytes_max(&config));
+        let (net, inboxes) = Net::new(limits, shards);
         let (mailboxes, receivers) = Mailboxes::new(shards);
         let syncs = SyncThreads::start(&dirs, &mailboxes)?;
         let (peers, links) = Peers::start(config.limits.setup_timeout_ms, &mut rng)?;
@@ -119,8 +120,7 @@ impl Node {
             listener_counters: counters(&bound),
             advertised,
         });
-        let (serving, drained) = std::sync::mpsc::channel();
-        let threads = serving::start_shards(&shared, inboxes, receivers, serving, &mut rng)?;
+        let (threads, drained) = serving::start_shards(&shared, inboxes, receivers, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
         // Controllers find each other before anything else is served.
         let (for_controllers, for_clients) = by_role(&shared, bound);
@@ -128,8 +128,7 @@ impl Node {
         serving::open_partitions(&shared, running.caught_up()?, &status)?;
         let clients = serving::start_acceptor(net, for_clients)?;
         let membership = Membership::join(&shared, has_picked_id, &mut rng)?;
-        status.show(Arc::clone(&shared));
-        status.set(Phase::Serving);
+        status.serves(Arc::clone(&shared));
         Ok(Self {
             status,
             metrics,

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod hostile;
 pub mod keyed;
 pub mod load;
+pub mod memory_cap;
 pub mod power;
 pub mod process;
 pub mod sandbox;

@@ -102,7 +102,7 @@ fn a_spent_budget_stops_reading_from_who_holds_much_and_nothing_is_lost() {
         let big = "p".repeat(200_000);
         first.send(&[&big]).await;
         server.until(|it| it.net.in_flight_bytes() >= 200_000).await;
-        assert_eq!(server.net.in_flight_bytes_left(), 0);
+        assert_eq!(server.net.answer_bytes_left(), 100_000, "requests take nothing from answers");
         first.send(&["p"]).await;
         assert_eq!(second.ask("e").await, "e", "who holds little is served");
         for _ in 0..1_000 {
@@ -119,14 +119,45 @@ fn a_spent_budget_stops_reading_from_who_holds_much_and_nothing_is_lost() {
 #[test]
 fn what_the_node_holds_counts_until_it_is_given_back() {
     with_server(Limits { in_flight_bytes_max: 100_000, ..Limits::default() }, async |server| {
-        let mut held = server.net.hold_in_flight(300_000);
-        assert_eq!(server.net.in_flight_bytes_left(), 0);
+        let mut held = server.net.hold_answer(300_000);
+        assert_eq!(server.net.answer_bytes_left(), 0);
         let mut client = server.client().await;
         assert_eq!(client.ask("e").await, "e");
         held.set(40_000);
-        assert_eq!(server.net.in_flight_bytes_left(), 60_000);
+        assert_eq!(server.net.answer_bytes_left(), 60_000);
         drop(held);
-        assert_eq!(server.net.in_flight_bytes_left(), 100_000);
+        assert_eq!(server.net.answer_bytes_left(), 100_000);
+    });
+}
+
+#[test]
+fn readers_wait_for_room_in_the_order_of_coming() {
+    with_server(Limits { in_flight_bytes_max: 100, ..Limits::default() }, async |server| {
+        let held = server.net.hold_answer(100);
+        assert!(server.net.hold_answer_within(1, true).is_none());
+        let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let mut readers = Vec::new();
+        for number in 0..3 {
+            let (net, told) = (server.net.clone(), told.clone());
+            readers.push(tokio::task::spawn_local(async move {
+                let _turn = net.answer_room(true).await;
+                told.send(number).unwrap();
+                // As much as there is: the next one has to wait for it.
+                net.hold_answer_within(100, true)
+            }));
+        }
+        // Who gives up is no hindrance.
+        tokio::task::yield_now().await;
+        readers.remove(1).abort();
+        tokio::task::yield_now().await;
+        assert!(order.try_recv().is_err(), "nobody goes while nothing is left");
+        drop(held);
+        assert_eq!(order.recv().await, Some(0));
+        let first = readers.remove(0).await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(order.try_recv().is_err());
+        drop(first);
+        assert_eq!(order.recv().await, Some(2));
     });
 }
 

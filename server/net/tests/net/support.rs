@@ -41,6 +41,7 @@ impl Handler for Toy {
             }
             Some(b't') => in_time(echo),
             Some(b'n') => Served::NoResponse,
+            Some(b'r') => Served::Now(Response::new(vec![peer.reads.get().to_string().into()])),
             Some(b'c') => Served::Close("the frame asks for it".into()),
             Some(b'a') => Served::Now(Response { close_after: true, ..echo }),
             Some(b'm') => Served::Now(Response { mute_ms: 1_000, ..echo }),

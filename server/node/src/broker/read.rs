@@ -5,8 +5,9 @@
 //! pool of the asking shard, so that no shard waits for a disk. Where one other shard owns all
 //! that is asked, that shard also waits for more, and what it waits for crosses once.
 //!
-//! What is read counts as in flight from that moment ([`InFlight`]), and no read takes more than
-//! the node's budget has left: many readers at once must not cost more memory than the node has.
+//! What is read counts as in flight from that moment ([`InFlight`]), and where the node's budget has
+//! nothing left, consumers get nothing and wait: many readers at once must not cost more memory
+//! than the node has (ADR 28).
 
 mod answer;
 mod copying;

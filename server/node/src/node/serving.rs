@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 
 use ::metadata::Image;
@@ -25,14 +25,15 @@ pub(super) fn shard_count(config: &NodeConfig) -> usize {
     config.shards.map_or(cores, |count| count as usize)
 }
 
+/// The threads of the shards, and what ends with the last connection.
 pub(super) fn start_shards(
     shared: &Arc<Shared>,
     inboxes: Vec<Inbox>,
     receivers: Vec<Inward>,
-    serving: Sender<()>,
     rng: &mut Rng,
-) -> anyhow::Result<Vec<JoinHandle<()>>> {
+) -> anyhow::Result<(Vec<JoinHandle<()>>, Receiver<()>)> {
     let mut threads = Vec::new();
+    let (serving, drained) = std::sync::mpsc::channel::<()>();
     for (index, (inbox, mailbox)) in inboxes.into_iter().zip(receivers).enumerate() {
         let (shared, serving) = (Arc::clone(shared), serving.clone());
         let rng = Rng::new(rng.next_u64());
@@ -53,7 +54,7 @@ pub(super) fn start_shards(
         });
         threads.push(thread.context("cannot start a shard's thread")?);
     }
-    Ok(threads)
+    Ok((threads, drained))
 }
 
 /// Has every shard serve what it owns of the cluster, and act on what changes from here on.

@@ -150,6 +150,17 @@ impl Client {
         version: i16,
         request: &Q,
     ) -> std::io::Result<R> {
+        self.send(api, version, request)?;
+        self.receive(api, version)
+    }
+
+    /// Sends a request; its answer is taken later, if at all.
+    pub fn send<Q: Message>(
+        &mut self,
+        api: ApiKey,
+        version: i16,
+        request: &Q,
+    ) -> std::io::Result<()> {
         let body = request.to_bytes(version).unwrap();
         let mut frame = BytesMut::new();
         frame.put_i16(api.to_wire());
@@ -162,7 +173,11 @@ impl Client {
         }
         frame.put_slice(&body);
         let length = i32::try_from(frame.len()).unwrap().to_be_bytes();
-        self.stream.write_all(&[&length, &frame[..]].concat())?;
+        self.stream.write_all(&[&length, &frame[..]].concat())
+    }
+
+    /// Reads the answer to a request that was sent.
+    pub fn receive<R: Message>(&mut self, api: ApiKey, version: i16) -> std::io::Result<R> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let mut answer = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];

@@ -20,7 +20,9 @@ use types::{ErrorCode, Uuid};
 
 use crate::brokers::{LONG, heartbeat, register_as, registration};
 use crate::client::{Client, TestNode, eventually};
+use crate::memory::{BATCH_BYTES, LITTLE_MEMORY, greedy};
 use crate::replication::{TOPIC, append, create_on, start, state, topic_id};
+use crate::throttling;
 
 /// Longer than a client of the tests waits for an answer.
 const FOR_EVER_MS: i32 = 60_000;
@@ -99,6 +101,7 @@ impl Played {
     fn start(replicas: &[i32]) -> Self {
         let node = TestNode::start_with(&[
             LONG,
+            LITTLE_MEMORY,
             ("broker.rack", "home"),
             ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector"),
         ]);
@@ -181,6 +184,17 @@ fn a_consumer_is_sent_to_a_replica_in_its_rack_that_has_its_offset() {
     played.copy_from(2, 1);
     let data = fetch(&mut played.client, played.topic_id, far);
     assert_eq!(data.preferred_read_replica, -1);
+}
+
+#[test]
+fn a_follower_copies_though_readers_have_used_up_the_memory() {
+    let mut played = Played::with_two_records();
+    create_on(&mut played.client, "big", &[1]);
+    throttling::append(&mut played.client, "big", BATCH_BYTES);
+    let _greedy = greedy(&played.node, "big");
+    let bytes = |data: PartitionData| data.records.map_or(0, |records| records.len());
+    assert_ne!(bytes(played.copy_from(0, 0)), 0);
+    assert_eq!(bytes(fetch(&mut played.client, played.topic_id, ASK)), 0, "as it is no follower");
 }
 
 #[test]

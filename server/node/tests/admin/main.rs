@@ -19,6 +19,7 @@ mod joining;
 mod large_fetch;
 mod log_dirs;
 mod long_poll;
+mod memory;
 mod mending;
 mod probes;
 mod produce;

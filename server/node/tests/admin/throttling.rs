@@ -30,7 +30,7 @@ fn in_sync(client: &mut Client, topic: &str) -> bool {
 }
 
 /// Appends a batch once the topic is served.
-fn append(client: &mut Client, topic: &str, bytes: usize) {
+pub fn append(client: &mut Client, topic: &str, bytes: usize) {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.append(1, None, Some(&vec![7; bytes]), &[]);
     let batch = batch.build();

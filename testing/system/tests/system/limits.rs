@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use protocol::ApiKey;
 use records::{BatchBuilder, Compression};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use thalweg_system::client::{Client, FETCH_VERSION, fetch_request};
+use thalweg_system::memory_cap::MemoryCap;
 use thalweg_system::process::{Node, NodeSpec, wait_for};
 use thalweg_system::wire::Connection;
 
@@ -102,33 +104,59 @@ fn a_request_larger_than_the_limit_closes_its_connection_alone() -> anyhow::Resu
     Ok(())
 }
 
-/// Each answer is 7 MiB and nobody takes one: the node must neither keep them all nor let others
-/// wait for those who do not read.
-#[test]
-fn readers_that_do_not_read_cost_bounded_memory_and_nobody_else_waits() -> anyhow::Result<()> {
-    const READERS: usize = 100;
-    const ASKED_EACH: usize = 3;
-    const GROWTH_BYTES_MAX: u64 = 256 << 20;
-    let folder = tempfile::tempdir()?;
-    let node = start(&folder, &[("queued.max.request.bytes", "16777216")])?;
-    let mut client = admitted(node.address())?;
+/// Makes the topic `slow` with 8 batches of 900 KB.
+fn write_large_batches(client: &mut Client) -> anyhow::Result<()> {
     client.create_topic("slow", 1, &[("retention.ms", "-1")])?;
     for _ in 0..8 {
         let mut batch = BatchBuilder::new(Compression::None);
         batch.append(1_700_000_000_000, None, Some(&[b'x'; 900_000]), &[]);
         client.produce("slow", 0, batch.build())?;
     }
-    let before = node.resident_bytes_peak()?;
-    let mut readers = Vec::new();
-    for number in 0..READERS {
-        let mut reader = Connection::open(node.address())?;
+    Ok(())
+}
+
+/// Whether a client gets records of it at once.
+fn is_served(client: &mut Client) -> anyhow::Result<bool> {
+    let data = client.fetch("slow", 0, 0)?;
+    Ok(data.records.is_some_and(|records| !records.is_empty()))
+}
+
+/// Readers that have asked for all of it three times and take nothing. Every other one waits for it
+/// as long as it takes.
+fn readers_that_do_not_read(
+    address: SocketAddr,
+    readers: usize,
+) -> anyhow::Result<Vec<Connection>> {
+    const ASKED_EACH: usize = 3;
+    const FOR_EVER_MS: i32 = 600_000;
+    let mut all = Vec::with_capacity(readers);
+    for number in 0..readers {
+        let mut reader = Connection::open(address)?;
         // From the beginning the kernel sends the file; from within, the node has to read it.
-        let from = i64::from(number % 2 == 1);
-        for _ in 0..ASKED_EACH {
-            reader.send(ApiKey::Fetch, FETCH_VERSION, &fetch_request("slow", 0, from))?;
+        let mut request = fetch_request("slow", 0, i64::from(number % 4 < 2));
+        if number % 2 == 1 {
+            (request.min_bytes, request.max_wait_ms) = (1, FOR_EVER_MS);
         }
-        readers.push(reader);
+        for _ in 0..ASKED_EACH {
+            reader.send(ApiKey::Fetch, FETCH_VERSION, &request)?;
+        }
+        all.push(reader);
     }
+    Ok(all)
+}
+
+/// Each answer is 7 MiB and nobody takes one: the node must neither keep them all nor let others
+/// wait for those who do not read.
+#[test]
+fn readers_that_do_not_read_cost_bounded_memory_and_nobody_else_waits() -> anyhow::Result<()> {
+    const READERS: usize = 100;
+    const GROWTH_BYTES_MAX: u64 = 256 << 20;
+    let folder = tempfile::tempdir()?;
+    let node = start(&folder, &[("queued.max.request.bytes", "16777216")])?;
+    let mut client = admitted(node.address())?;
+    write_large_batches(&mut client)?;
+    let before = node.resident_bytes_peak()?;
+    let _readers = readers_that_do_not_read(node.address(), READERS)?;
     thread::sleep(SILENCE);
     let growth = node.resident_bytes_peak()? - before;
     println!("{READERS} readers that do not read: {} KiB more", growth >> 10);
@@ -138,6 +166,35 @@ fn readers_that_do_not_read_cost_bounded_memory_and_nobody_else_waits() -> anyho
     ensure!(growth < GROWTH_BYTES_MAX, "{growth} bytes\n{}", node.output());
     ensure!(waited < NOTICED_MAX, "a good client waits for {waited:?}");
     Ok(())
+}
+
+/// The kernel ends who takes more memory than its cgroup may have. Who has read before goes on.
+#[test]
+fn a_thousand_readers_that_do_not_read_fit_into_little_memory() -> anyhow::Result<()> {
+    const READERS: usize = 1000;
+    let Some(cap) = MemoryCap::new("readers", 256 << 20) else {
+        eprintln!("skipped: no right to make a cgroup");
+        return Ok(());
+    };
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    let folder = tempfile::tempdir()?;
+    let node = cap.around(NodeSpec::new(folder.path())?).start()?;
+    ensure!(node.output().contains("is 256 MiB"), "it does not know:\n{}", node.output());
+    let mut client = admitted(node.address())?;
+    write_large_batches(&mut client)?;
+    for _ in 0..3 {
+        ensure!(is_served(&mut client)?);
+    }
+    let readers = readers_that_do_not_read(node.address(), READERS)?;
+    thread::sleep(SILENCE);
+    client.topics().with_context(|| node.output())?;
+    wait_for("who reads to go on", NOTICED_MAX, || is_served(&mut client))?;
+    let mut late = admitted(node.address())?;
+    ensure!(!is_served(&mut late)?, "readers took less memory than there is: no test");
+    println!("{READERS} readers: {} KiB resident at most", node.resident_bytes_peak()? >> 10);
+    drop(readers);
+    wait_for("everybody to be served", NOTICED_MAX, || is_served(&mut late))
 }
 
 #[test]

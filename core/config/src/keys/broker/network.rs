@@ -32,7 +32,7 @@ keys! {
     int("num.network.threads", "3").min(1).high().cluster_wide():
         "Threads that read and write sockets in Apache Kafka; see thalweg.shards.";
     long("queued.max.request.bytes", "-1").acting():
-        "Bytes of requests in flight before no more are read; -1 is thalweg's own limit.";
+        "Bytes of requests in flight before no more are read, and of answers; -1 is an eighth of the memory, at most 512 MiB.";
     int("queued.max.requests", "500").min(1).high():
         "Requests that may wait for their turn before no more are read.";
     string("security.inter.broker.protocol", "PLAINTEXT")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use net::{Response, Served};
+use net::{Response, Served, Turn};
 use protocol::View;
 use protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
@@ -176,24 +176,84 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
         replica: wanted.replica,
         followers: wanted.followers,
         near: wanted.near,
+        client_reads: context.peer.reads.get(),
         bytes_max: wanted.bytes_max,
         bytes_min: wanted.bytes_min.min(wanted.bytes_max),
         wait: waits.then(|| Wait { notify: Arc::new(Notify::new()), until }),
     };
     let mut is_noted = false;
+    let mut turn: Option<Turn<'_>> = None;
     loop {
-        let answers = read_all(&context, &open, &bounds, &mut is_noted).await;
-        let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
-        let enough = bytes >= bounds.bytes_min || answers.iter().any(Answer::is_urgent);
-        let goes_on = !enough && !context.shard.is_draining();
-        let Some(wait) = bounds.wait.as_mut().filter(|_| goes_on) else {
+        let has_turn = turn.is_some();
+        // Nobody else is let in meanwhile: who has the turn takes what there is.
+        let now = has_turn.then(|| Bounds { wait: None, ..bounds.clone() });
+        let reads = now.as_ref().unwrap_or(&bounds);
+        let mut answers = read_all(&context, &open, reads, &mut is_noted).await;
+        turn = None;
+        let next = next_step(&answers, bounds.bytes_min);
+        let goes_on = !context.shard.is_draining();
+        let may_wait = |wait: &&mut Wait| goes_on && Instant::now() < wait.until;
+        let Some(wait) = bounds.wait.as_mut().filter(may_wait) else {
             return respond(&context, &open, answers);
         };
-        if answers.iter().any(|answer| answer.tells_more) {
-            wait.hasten();
+        match next {
+            Step::Respond => return respond(&context, &open, answers),
+            Step::Room => match room(&context, wait).await {
+                None => return respond(&context, &open, answers),
+                has_come => turn = has_come,
+            },
+            // Nothing would wake it yet.
+            Step::More if has_turn => {}
+            Step::More => {
+                if answers.iter().any(|answer| answer.tells_more) {
+                    wait.hasten();
+                }
+                let mut is_again = false;
+                for answer in &mut answers {
+                    is_again |= answer.put_back();
+                }
+                if tokio::time::timeout_at(wait.until, wait.notify.notified()).await.is_err() {
+                    if !is_again {
+                        return respond(&context, &open, answers);
+                    }
+                    bounds.wait = None;
+                }
+            }
         }
-        if tokio::time::timeout_at(wait.until, wait.notify.notified()).await.is_err() {
-            return respond(&context, &open, answers);
+    }
+}
+
+/// How a fetch goes on that may wait.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    Respond,
+    /// It waits for records.
+    More,
+    /// It waits for memory. It holds none of it meanwhile, so that those who wait hinder nobody.
+    Room,
+}
+
+fn next_step(answers: &[Answer], bytes_min: usize) -> Step {
+    let bytes: usize = answers.iter().map(|answer| answer.records.len()).sum();
+    if bytes >= bytes_min || answers.iter().any(Answer::is_urgent) {
+        return Step::Respond;
+    }
+    match answers.iter().any(|answer| answer.is_starved) {
+        true if bytes > 0 => Step::Respond,
+        true => Step::Room,
+        false => Step::More,
+    }
+}
+
+/// Waits until there is room for an answer; `None` once the reader's time is over or the node stops.
+async fn room<'a>(context: &'a Context, wait: &Wait) -> Option<Turn<'a>> {
+    let mut room = std::pin::pin!(context.shard.shared.net.answer_room(context.peer.reads.get()));
+    loop {
+        tokio::select! {
+            turn = &mut room => return Some(turn),
+            () = tokio::time::sleep_until(wait.until) => return None,
+            // Records come in, too: they wait with the rest.
+            () = wait.notify.notified() => if context.shard.is_draining() { return None },
         }
     }
 }

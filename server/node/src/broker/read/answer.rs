@@ -83,6 +83,8 @@ pub struct Bounds {
     pub near: Arc<[BrokerId]>,
     /// Most bytes in all.
     pub bytes_max: usize,
+    /// Whether the client is known to take what it asks for.
+    pub client_reads: bool,
     /// With fewer bytes than this the reader waits.
     pub bytes_min: usize,
     /// The wait for more; `None` if the reader will not wait.
@@ -127,6 +129,8 @@ pub struct Answer {
     /// Whether the log has more behind the records: a limit or the end of a segment cut them, and
     /// waiting would not make them longer.
     pub is_cut: bool,
+    /// Whether there is something for the reader that waits for room in memory.
+    pub is_starved: bool,
     /// Epoch and end offset where the reader's log and this one part.
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// The replica that a consumer is to read from instead.
@@ -154,6 +158,13 @@ impl Answer {
 
     fn leads_elsewhere(&self) -> bool {
         self.diverging.is_some() || self.preferred.is_some()
+    }
+
+    /// Gives up the records, which are too few yet, so that others have the room; whether there
+    /// were any.
+    pub fn put_back(&mut self) -> bool {
+        self.held = None;
+        !std::mem::take(&mut self.records).is_empty()
     }
 
     /// Takes the records that the device gave, which were counted by their limit so far.
@@ -185,6 +196,7 @@ impl Answer {
             is_due: false,
             records: Records::default(),
             is_cut: false,
+            is_starved: false,
             diverging: None,
             preferred: None,
             aborted: vec![],

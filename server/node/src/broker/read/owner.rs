@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use log::{ColdRead, LogError, Read, ReadError};
+use net::Net;
 use tokio::time::sleep_until;
 use types::{ErrorCode, Offset};
 
@@ -14,8 +15,8 @@ use super::records::Records;
 use crate::shard::{Partition, Reply, Shard};
 use crate::throttles::Way;
 
-/// What a shard reads for a fetch even where nothing is left of the node's budget, so that
-/// readers move on. One batch always comes, however large it is.
+/// What a shard reads for a follower even where nothing is left of the node's budget: producers wait
+/// for followers, and these are few. One batch always comes, however large it is.
 const LEAST_BYTES: usize = 64 << 10;
 
 /// The most that one partition brings, unless one batch alone is longer: what consumers ask for by
@@ -35,32 +36,39 @@ pub(super) async fn wait_here(
         if found.iter().any(|(_, answer, _)| answer.tells_more) {
             wait.hasten();
         }
-        tokio::select! {
-            () = wait.notify.notified() => {}
-            () = sleep_until(wait.until) => {
-                found.iter_mut().for_each(|(_, answer, _)| answer.is_due = answer.tells_more);
-                break;
-            }
-            () = reply.closed() => return,
+        let mut is_again = false;
+        for (_, answer, _) in &mut found {
+            is_again |= answer.put_back();
         }
-        let asks = found.into_iter().map(|(ask, _, _)| ask).collect();
-        found = read_here(&shard, asks, &bounds);
+        let is_over = tokio::select! {
+            () = wait.notify.notified() => false,
+            () = sleep_until(wait.until) => true,
+            () = reply.closed() => return,
+        };
+        if is_again || !is_over {
+            let asks = found.into_iter().map(|(ask, _, _)| ask).collect();
+            found = read_here(&shard, asks, &bounds);
+        }
+        if is_over {
+            found.iter_mut().for_each(|(_, answer, _)| answer.is_due = answer.tells_more);
+            break;
+        }
     }
     reply.send(found);
 }
 
 /// Whether the reader is to have this now. What the device holds counts: it must be read to know.
+/// Who waits for room does that where he asks.
 pub(super) fn is_enough(found: &[Found], bounds: &Bounds) -> bool {
     let bytes: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
+    let goes = |answer: &Answer| answer.is_urgent() || answer.is_starved;
     bytes >= bounds.bytes_min
-        || found.iter().any(|(_, answer, cold)| cold.is_some() || answer.is_urgent())
+        || found.iter().any(|(_, answer, cold)| cold.is_some() || goes(answer))
 }
 
 pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> Vec<Found> {
     let net = &shard.shared.net;
     let mut left = bounds.bytes_max;
-    // Apart from `left`: a read of the device is counted by its limit, and may bring less.
-    let mut budget_left = net.in_flight_bytes_left().max(LEAST_BYTES);
     let (mut total, mut throttled_bytes) = (0, 0);
     let mut found = Vec::with_capacity(asks.len());
     for mut ask in asks {
@@ -82,9 +90,13 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
             }
         }
         let mut partition = partition.borrow_mut();
+        // Consumers are let in for what a partition brings, or not at all.
+        let room = match bounds.replica {
+            Some(_) => net.answer_bytes_left().max(LEAST_BYTES),
+            None => usize::MAX,
+        };
         let limits = ReadLimits {
-            // No read takes more than the node's budget has left.
-            bytes_max: ask.bytes_max.min(PARTITION_BYTES_MAX).min(left).min(budget_left),
+            bytes_max: ask.bytes_max.min(PARTITION_BYTES_MAX).min(left).min(room),
             min_one: total == 0,
         };
         answer.copied = bounds.replica.map(|replica| partition.copied_to(replica.id));
@@ -92,36 +104,42 @@ pub(super) fn read_here(shard: &Rc<Shard>, asks: Vec<Ask>, bounds: &Bounds) -> V
         let rate_left = copied.and_then(|one| shard.shared.throttles.left(Way::Out, one));
         let may_read = rate_left.is_none_or(|left| left > throttled_bytes);
         let allowed = may_read.then_some(limits);
-        let (mut answer, cold) = read_one(&mut partition, &ask, allowed, (bounds, answer));
+        let (mut answer, cold) = read_one(net, &mut partition, &ask, allowed, (bounds, answer));
         let bytes = answer.records.len();
         if bytes > 0 && copied.is_none() {
             shard.metrics.count_fetched(&partition, bytes as u64);
         }
-        let held = if cold.is_some() { limits.bytes_max } else { bytes };
+        let expected = if cold.is_some() { limits.bytes_max } else { bytes };
         // What is read here is counted as it leaves.
-        throttled_bytes += if rate_left.is_some() { held as u64 } else { 0 };
-        answer.held = (held > 0).then(|| net.hold_in_flight(held));
-        budget_left = budget_left.saturating_sub(held);
+        throttled_bytes += if rate_left.is_some() { expected as u64 } else { 0 };
+        match &mut answer.held {
+            // What the device will give is not known yet.
+            Some(held) if cold.is_none() => held.set(bytes),
+            Some(_) => {}
+            None => answer.held = (expected > 0).then(|| net.hold_answer(expected)),
+        }
         left = left.saturating_sub(bytes);
-        total += if cold.is_some() { held.max(1) } else { bytes };
+        total += if cold.is_some() { expected.max(1) } else { bytes };
         found.push((ask, answer, cold));
     }
+    watch(shard, &found, bounds);
+    found
+}
+
+/// Has the reader woken by what comes, where it may have to wait for that.
+fn watch(shard: &Rc<Shard>, found: &[Found], bounds: &Bounds) {
     // What the device will give is not known yet: it may be too little.
     let ready: usize = found.iter().map(|(_, answer, _)| answer.records.len()).sum();
-    if ready < bounds.bytes_min
-        && let Some(wait) = &bounds.wait
-    {
-        for (ask, _, _) in &found {
-            if let Some(partition) = shard.partition(ask.partition) {
-                let mut partition = partition.borrow_mut();
-                match bounds.replica {
-                    Some(_) => partition.watch_as_replica(&wait.notify),
-                    None => partition.watch(&wait.notify),
-                }
+    let Some(wait) = bounds.wait.as_ref().filter(|_| ready < bounds.bytes_min) else { return };
+    for (ask, _, _) in found {
+        if let Some(partition) = shard.partition(ask.partition) {
+            let mut partition = partition.borrow_mut();
+            match bounds.replica {
+                Some(_) => partition.watch_as_replica(&wait.notify),
+                None => partition.watch(&wait.notify),
             }
         }
     }
-    found
 }
 
 /// How much one partition may bring.
@@ -132,7 +150,15 @@ struct ReadLimits {
     min_one: bool,
 }
 
+impl ReadLimits {
+    /// The most that a read brings.
+    fn most(self, batch_bytes_max: u32) -> usize {
+        self.bytes_max.max(if self.min_one { batch_bytes_max as usize } else { 0 })
+    }
+}
+
 fn read_one(
+    net: &Net,
     partition: &mut Partition,
     ask: &Ask,
     limits: Option<ReadLimits>,
@@ -172,6 +198,15 @@ fn read_one(
     }
     // A follower whose rate is used up hears all but the records.
     let Some(limits) = limits else { return (answer, None) };
+    let most = limits.most(partition.log().config().max_message_bytes);
+    if bounds.replica.is_none() && from < until && most > 0 {
+        // Counted before it is read: else all shards would find the same room at once.
+        answer.held = net.hold_answer_within(most, bounds.client_reads);
+        if answer.held.is_none() {
+            answer.is_starved = true;
+            return (answer, None);
+        }
+    }
     if bounds.read_committed {
         answer.unsettled = partition.log().aborted_lookup(from).map(|lookup| (lookup, from));
     }
