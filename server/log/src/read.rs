@@ -261,6 +261,16 @@ impl Log {
         damaged.chain(self.hints.suspects.first().copied()).min()
     }
 
+    /// Where what is lost of a segment begins, place by place; none where more may be lost than reads
+    /// have found.
+    pub fn lost_of(&self, segment: Offset) -> Vec<Offset> {
+        let damages = self.hints.damages.iter().filter(|damage| damage.segment == segment);
+        match self.hints.suspects.contains(&segment) {
+            true => Vec::new(),
+            false => damages.map(|damage| damage.first).collect(),
+        }
+    }
+
     /// Whatever was found damaged is to be looked at anew.
     pub fn forget_damage(&mut self) {
         self.hints.clear();

@@ -104,6 +104,9 @@ fn what_nobody_has_stays_as_it_is_and_keeps_nothing_else_from_being_mended() {
     assert!(matches!(mend(&world, &mut log, 0), Mended::Lacking));
     world.disk.repair();
     assert_eq!(world.unreadable(&mut log, "none"), [SECOND + 2, SECOND + 8]);
+    let lost = [SECOND + 2, SECOND + 8].map(|batch| Offset::new(batch * RECORDS));
+    assert_eq!(log.lost_of(Offset::new(SECOND * RECORDS)), lost);
+    assert_eq!(log.lost_of(Offset::ZERO), []);
     // The other replica ends before the second one.
     let Mended::Rewritten(rewritten, 1) = mend(&world, &mut log, SECOND + 5) else {
         panic!("not mended");

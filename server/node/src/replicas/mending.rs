@@ -62,28 +62,25 @@ pub async fn run(shard: Rc<Shard>) {
 
 async fn mend(shard: &Rc<Shard>, partition: SharedPartition, base: Offset) {
     let (id, name) = (partition.borrow().id(), partition.borrow().name().clone());
-    if partition.borrow().log().active_base() == base {
-        // What takes appends cannot be replaced.
-        let rolled = partition.borrow_mut().log_mut().roll(clock::latest());
-        if let Err(fault) = rolled {
-            return partition.borrow_mut().take_fault(&fault);
-        }
-        upkeep::make_roll(shard, &partition).await;
-    }
-    let planned = partition.borrow_mut().log_mut().plan_mending(base, clock::latest());
-    // It may be gone, or compaction is at work.
-    let Some(mending) = planned else { return };
+    let lost = partition.borrow().lost_still(base);
     // Nothing else is to wait for it to go.
     drop(partition);
-    let helped = match rewrite(shard, id, mending).await {
-        Ok(helped) => helped,
-        Err(CompactionError::Stopped | CompactionError::Overtaken) => return,
-        Err(fault) => {
-            tracing::error!(partition = %name, %base, "cannot mend a segment: {fault}");
-            if let CompactionError::Log(fault) = &fault {
-                shard.shared.dirs.report(fault);
+    let mut others = Others::default();
+    let helped = match still_lacking(shard, id, &lost, &mut others).await {
+        Some(helped) => helped,
+        None => {
+            let Some(mending) = plan(shard, id, base).await else { return };
+            match rewrite(shard, id, mending, others).await {
+                Ok(helped) => helped,
+                Err(CompactionError::Stopped | CompactionError::Overtaken) => return,
+                Err(fault) => {
+                    tracing::error!(partition = %name, %base, "cannot mend a segment: {fault}");
+                    if let CompactionError::Log(fault) = &fault {
+                        shard.shared.dirs.report(fault);
+                    }
+                    Helped::NotYet
+                }
             }
-            Helped::NotYet
         }
     };
     if let Some(partition) = shard.partition(id) {
@@ -100,11 +97,47 @@ async fn mend(shard: &Rc<Shard>, partition: SharedPartition, base: Offset) {
     }
 }
 
+/// What there is to say where the others were asked before and still have nothing of what is lost:
+/// to look through the segment again would tell nothing else.
+async fn still_lacking(
+    shard: &Rc<Shard>,
+    id: PartitionId,
+    lost: &[Offset],
+    others: &mut Others,
+) -> Option<Helped> {
+    let mut helped = None;
+    for offset in lost {
+        let (given, has_asked_all) = ask_others(shard, id, *offset, others).await;
+        helped = match (given, has_asked_all, helped) {
+            (Some(_), _, _) => return None,
+            (None, true, None | Some(Helped::NotAll)) => Some(Helped::NotAll),
+            (None, _, _) => Some(Helped::NotYet),
+        };
+    }
+    helped
+}
+
+/// Plans to mend a segment; `None` where it is gone, or compaction is at work.
+async fn plan(shard: &Rc<Shard>, id: PartitionId, base: Offset) -> Option<Mending> {
+    let partition = shard.partition(id)?;
+    if partition.borrow().log().active_base() == base {
+        // What takes appends cannot be replaced.
+        let rolled = partition.borrow_mut().log_mut().roll(clock::latest());
+        if let Err(fault) = rolled {
+            partition.borrow_mut().take_fault(&fault);
+            return None;
+        }
+        upkeep::make_roll(shard, &partition).await;
+    }
+    partition.borrow_mut().log_mut().plan_mending(base, clock::latest())
+}
+
 /// Writes the segment anew with what others have, and puts it in place.
 async fn rewrite(
     shard: &Rc<Shard>,
     id: PartitionId,
     mending: Mending,
+    mut others: Others,
 ) -> Result<Helped, CompactionError> {
     let (ask, mut asked) = mpsc::channel::<Asked>(1);
     let work = move || {
@@ -126,7 +159,6 @@ async fn rewrite(
     let work = threads::in_background("mending", work);
     tokio::pin!(work);
     let mut has_asked_all = true;
-    let mut others = Others::default();
     let (claim, mended) = loop {
         tokio::select! {
             Some((offset, give)) = asked.recv() => {

@@ -47,6 +47,12 @@ impl Partition {
         self.log.damaged_segment()
     }
 
+    /// What the others are asked for before a segment is looked through once more: where that begins
+    /// which they did not have. None at the first time, or where it is not known.
+    pub fn lost_still(&self, segment: Offset) -> Vec<Offset> {
+        if self.mending.tries == 0 { Vec::new() } else { self.log.lost_of(segment) }
+    }
+
     /// Takes note of what came of it.
     pub fn note_mended(&mut self, helped: Helped) {
         let Mending { in_vain, tries, .. } = self.mending;
