@@ -2,13 +2,13 @@
 //!
 //! The node runs in a mount namespace of its own, and with its last process all mounts and loop
 //! devices go, however the test ends. What a disk does to the node is done inside by [`Volume::act`].
-//! Needs root; [`can_mount`] says whether it is there.
+//! Needs root, and says so where it is not.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::process::{Node, NodeSpec};
 
@@ -21,7 +21,7 @@ pub struct Volume {
 }
 
 /// Whether this process may mount file systems in a namespace of its own.
-pub fn can_mount() -> bool {
+fn can_mount() -> bool {
     let tried =
         Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
     tried.is_ok_and(|tried| tried.status.success())
@@ -33,6 +33,7 @@ impl Volume {
     /// # Errors
     /// If it cannot be made.
     pub fn new(folder: &Path, name: &str, mebibytes: u64) -> anyhow::Result<Self> {
+        ensure!(can_mount(), "this test mounts file systems, and must be root for it");
         let (image, path) = (folder.join(format!("{name}.img")), folder.join(name));
         File::create_new(&image)?.set_len(mebibytes << 20)?;
         std::fs::create_dir(&path)?;

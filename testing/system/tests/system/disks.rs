@@ -14,7 +14,7 @@ use records::{Batch, BatchBuilder, Compression, DecompressLimits, split_batches}
 use tempfile::TempDir;
 use thalweg_system::client::{Client, LATEST, PRODUCE_VERSION, Refused, produce_request, produced};
 use thalweg_system::process::{Node, NodeSpec, wait_for};
-use thalweg_system::volume::{Volume, can_mount};
+use thalweg_system::volume::Volume;
 use types::ErrorCode;
 
 pub const NOTICED_MAX: Duration = Duration::from_secs(20);
@@ -111,12 +111,7 @@ pub struct TwoDirs {
 }
 
 impl TwoDirs {
-    /// `None` where nothing can be mounted.
-    pub fn start() -> anyhow::Result<Option<(Self, Node)>> {
-        if !can_mount() {
-            eprintln!("skipped: no right to mount");
-            return Ok(None);
-        }
+    pub fn start() -> anyhow::Result<(Self, Node)> {
         let folder = tempfile::tempdir()?;
         let volume = Volume::new(folder.path(), "disk", 24)?;
         let spec = Self::spec(&folder, &volume)?;
@@ -128,7 +123,7 @@ impl TwoDirs {
         this.safe.produce_some(&mut client)?;
         this.risky.produce_some(&mut client)?;
         this.volume.act(&node, "test -d logs/risky-0").context("risky lies on its own disk")?;
-        Ok(Some((this, node)))
+        Ok((this, node))
     }
 
     fn spec(folder: &TempDir, volume: &Volume) -> anyhow::Result<NodeSpec> {
@@ -182,10 +177,6 @@ fn directories(client: &mut Client) -> anyhow::Result<Vec<ErrorCode>> {
 #[test]
 fn a_node_on_a_full_disk_refuses_records_and_goes_on_by_itself_once_there_is_room()
 -> anyhow::Result<()> {
-    if !can_mount() {
-        eprintln!("skipped: no right to mount");
-        return Ok(());
-    }
     for is_killed in [false, true] {
         let folder = tempfile::tempdir()?;
         // Data and metadata.
@@ -224,10 +215,6 @@ fn a_node_on_a_full_disk_refuses_records_and_goes_on_by_itself_once_there_is_roo
 
 #[test]
 fn a_topic_can_be_deleted_on_a_full_disk_and_makes_room() -> anyhow::Result<()> {
-    if !can_mount() {
-        eprintln!("skipped: no right to mount");
-        return Ok(());
-    }
     let folder = tempfile::tempdir()?;
     let volume = Volume::new(folder.path(), "disk", 24)?;
     let logs = volume.path.join("logs").display().to_string();
@@ -253,7 +240,7 @@ fn a_topic_can_be_deleted_on_a_full_disk_and_makes_room() -> anyhow::Result<()> 
 
 #[test]
 fn a_disk_that_turns_read_only_fails_alone() -> anyhow::Result<()> {
-    let Some((mut dirs, node)) = TwoDirs::start()? else { return Ok(()) };
+    let (mut dirs, node) = TwoDirs::start()?;
     dirs.volume.turn_read_only(&node)?;
     dirs.check_failed(&node)?;
     ensure!(node.stop()?.success());
@@ -262,7 +249,7 @@ fn a_disk_that_turns_read_only_fails_alone() -> anyhow::Result<()> {
 
 #[test]
 fn a_disk_that_is_pulled_fails_alone() -> anyhow::Result<()> {
-    let Some((mut dirs, node)) = TwoDirs::start()? else { return Ok(()) };
+    let (mut dirs, node) = TwoDirs::start()?;
     dirs.volume.pull(&node)?;
     dirs.check_failed(&node)?;
     node.kill()?;
@@ -271,7 +258,7 @@ fn a_disk_that_is_pulled_fails_alone() -> anyhow::Result<()> {
 
 #[test]
 fn a_directory_that_may_not_be_written_any_more_fails_alone() -> anyhow::Result<()> {
-    let Some((mut dirs, node)) = TwoDirs::start()? else { return Ok(()) };
+    let (mut dirs, node) = TwoDirs::start()?;
     // No right of root overrides this one. The next file is a segment or a checkpoint.
     dirs.volume.act(&node, "chattr +i logs logs/risky-0")?;
     dirs.check_failed(&node)?;
@@ -282,7 +269,7 @@ fn a_directory_that_may_not_be_written_any_more_fails_alone() -> anyhow::Result<
 
 #[test]
 fn a_disk_that_is_not_mounted_at_the_start_is_not_taken_for_an_empty_one() -> anyhow::Result<()> {
-    let Some((mut dirs, node)) = TwoDirs::start()? else { return Ok(()) };
+    let (mut dirs, node) = TwoDirs::start()?;
     ensure!(node.stop()?.success());
     let node = TwoDirs::spec(&dirs.folder, &dirs.volume)?.start()?;
     dirs.check_failed(&node)?;
@@ -293,10 +280,6 @@ fn a_disk_that_is_not_mounted_at_the_start_is_not_taken_for_an_empty_one() -> an
 
 #[test]
 fn a_node_whose_metadata_disk_fails_stops_with_the_reason() -> anyhow::Result<()> {
-    if !can_mount() {
-        eprintln!("skipped: no right to mount");
-        return Ok(());
-    }
     let folder = tempfile::tempdir()?;
     let volume = Volume::new(folder.path(), "disk", 24)?;
     let metadata = volume.path.join("metadata").display().to_string();
@@ -321,10 +304,6 @@ fn a_node_whose_metadata_disk_fails_stops_with_the_reason() -> anyhow::Result<()
 fn a_node_without_inodes_serves_what_it_has_and_takes_topics_once_some_are_free()
 -> anyhow::Result<()> {
     const INODES: u32 = 300;
-    if !can_mount() {
-        eprintln!("skipped: no right to mount");
-        return Ok(());
-    }
     let folder = tempfile::tempdir()?;
     let volume = Volume::with_inodes(folder.path(), INODES)?;
     let data = volume.path.join("data").display().to_string();
