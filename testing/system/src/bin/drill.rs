@@ -1,8 +1,9 @@
 //! Drills a cluster of thalweg or of Apache Kafka by hand; the tests do the same in short.
 //!
 //!     drill thalweg=BINARY|kafka=FOLDER NODES DRILL [SEED]
+//!     drill thalweg=BINARY|kafka=FOLDER all
 //!
-//! FOLDER holds the jars of Apache Kafka. THALWEG_ROUNDS says how often what is done again and again, THALWEG_PREVIOUS names the
+//! The latter does each with the nodes that it is made for. FOLDER holds the jars of Apache Kafka. THALWEG_ROUNDS says how often what is done again and again, THALWEG_PREVIOUS names the
 //! binary that a rolling upgrade begins with, THALWEG_BESIDE has a client of others produce, too: `java=FOLDER`, or `librdkafka=PYTHON`
 //! with the Python that has `confluent_kafka`. Runs as root in namespaces of its own and leaves nothing, but what the nodes had in the
 //! folder KEEP, where that is set and the drill fails.
@@ -19,11 +20,12 @@ use thalweg_system::sandbox::program_in_own_network;
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (kind, nodes, drill) = match &arguments[..] {
+        [kind, all] if all == "all" => return run_all(kind),
         [kind, nodes, drill] | [kind, nodes, drill, _] => {
             (parse_kind(kind)?, nodes.parse::<u8>()?, drill.parse::<Drill>()?)
         }
         _ => bail!(
-            "drill thalweg=BINARY|kafka=FOLDER NODES {} [SEED]",
+            "drill thalweg=BINARY|kafka=FOLDER all, or NODES {} [SEED]",
             DRILLS.map(|(name, _)| name).join("|")
         ),
     };
@@ -47,6 +49,23 @@ fn main() -> anyhow::Result<()> {
         ensure!(outcome.faults.is_empty(), "promises were broken");
         Ok(())
     })
+}
+
+/// Each drill in a process of its own, whatever becomes of the others.
+fn run_all(kind: &str) -> anyhow::Result<()> {
+    let own = std::env::current_exe()?;
+    let mut failed = Vec::new();
+    for (name, drill) in DRILLS {
+        let nodes = drill.nodes().to_string();
+        let status = Command::new(&own).args([kind, nodes.as_str(), name]).status();
+        if !status.with_context(|| format!("cannot run {}", own.display()))?.success() {
+            println!("{name} has failed");
+            failed.push(name);
+        }
+    }
+    ensure!(failed.is_empty(), "{} of {} have failed: {failed:?}", failed.len(), DRILLS.len());
+    println!("{} drills, none has failed", DRILLS.len());
+    Ok(())
 }
 
 /// Copies what the nodes have left to the folder that KEEP names, if it names one.

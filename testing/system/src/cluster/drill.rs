@@ -72,6 +72,8 @@ pub enum Drill {
     CutLeader,
     /// All nodes and their disks lose power at once.
     CutAll,
+    /// The same again and again.
+    CutAgain,
     /// The disk of the leader is full for a while.
     FillLeader,
     /// A bit flips on every node, on each in another batch.
@@ -133,12 +135,22 @@ pub(super) struct Kept {
 }
 
 impl Drill {
+    /// How many nodes it is made for.
+    pub fn nodes(self) -> u8 {
+        match self {
+            Self::PartMinority | Self::Grow | Self::ReassignAndKill => 5,
+            Self::LoseController => 6,
+            _ => 3,
+        }
+    }
+
     fn layout(self, nodes: u8) -> Layout {
         let layout = Layout::combined(nodes);
         match self {
             Self::CutLeader
             | Self::CutTwo
             | Self::CutAll
+            | Self::CutAgain
             | Self::FillLeader
             | Self::HangLeader
             | Self::SlowDisk => Layout { have_disks: true, ..layout },
@@ -162,7 +174,7 @@ impl Drill {
 }
 
 /// All drills, by the names that [`FromStr`] knows.
-pub const DRILLS: [(&str, Drill); 37] = [
+pub const DRILLS: [(&str, Drill); 38] = [
     ("calm", Drill::Calm),
     ("kill-leader", Drill::KillLeader),
     ("stop-leader", Drill::StopLeader),
@@ -175,6 +187,7 @@ pub const DRILLS: [(&str, Drill); 37] = [
     ("roll", Drill::Roll),
     ("cut-leader", Drill::CutLeader),
     ("cut-all", Drill::CutAll),
+    ("cut-again", Drill::CutAgain),
     ("fill-leader", Drill::FillLeader),
     ("flip-all", Drill::FlipAll),
     ("kill-again", Drill::KillAgain),
@@ -355,6 +368,7 @@ impl Cluster {
             }
             Drill::CutTwo => self.cut_power(&[leader, self.follower(leader)?]),
             Drill::CutAll => self.cut_power(&ids),
+            Drill::CutAgain => self.cut_again(&ids, plan.rounds, flow),
             Drill::FillLeader => self.fill_leader(leader),
             Drill::FlipAll => self.flip_all(),
             Drill::HangLeader => self.hang(leader, disks::ONCE, flow),

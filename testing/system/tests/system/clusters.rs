@@ -7,17 +7,11 @@ use thalweg_system::sandbox::in_own_network;
 
 use crate::seed;
 
-const NODES: u8 = 3;
-
 fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
-    drill_of(NODES, test, drill)
-}
-
-fn drill_of(nodes: u8, test: &str, drill: Drill) -> anyhow::Result<()> {
     in_own_network(test, || {
         let folder = tempfile::tempdir()?;
         let seed = seed()?;
-        let plan = Plan::new(Kind::Thalweg(binary()?), nodes, drill, seed)?;
+        let plan = Plan::new(Kind::Thalweg(binary()?), drill.nodes(), drill, seed)?;
         let outcome = drill::run(&plan, folder.path())?;
         println!("{drill:?} with THALWEG_SEED={seed}: {outcome}");
         anyhow::ensure!(outcome.faults.is_empty(), "THALWEG_SEED={seed}: {:#?}", outcome.faults);
@@ -82,8 +76,7 @@ fn a_cluster_keeps_every_promise_when_a_disk_is_full_for_a_while() -> anyhow::Re
 #[test]
 fn a_cluster_keeps_every_promise_when_its_leaders_are_killed_again_and_again() -> anyhow::Result<()>
 {
-    drill_of(
-        3,
+    drill(
         "clusters::a_cluster_keeps_every_promise_when_its_leaders_are_killed_again_and_again",
         Drill::KillAgain,
     )
@@ -91,22 +84,17 @@ fn a_cluster_keeps_every_promise_when_its_leaders_are_killed_again_and_again() -
 
 #[test]
 fn a_cluster_keeps_every_promise_when_a_follower_is_paused() -> anyhow::Result<()> {
-    drill_of(
-        3,
-        "clusters::a_cluster_keeps_every_promise_when_a_follower_is_paused",
-        Drill::PauseFollower,
-    )
+    drill("clusters::a_cluster_keeps_every_promise_when_a_follower_is_paused", Drill::PauseFollower)
 }
 
 #[test]
 fn a_cluster_keeps_every_promise_when_two_nodes_lose_power() -> anyhow::Result<()> {
-    drill_of(3, "clusters::a_cluster_keeps_every_promise_when_two_nodes_lose_power", Drill::CutTwo)
+    drill("clusters::a_cluster_keeps_every_promise_when_two_nodes_lose_power", Drill::CutTwo)
 }
 
 #[test]
 fn a_cluster_keeps_every_promise_when_its_leader_is_parted_with_a_minority() -> anyhow::Result<()> {
-    drill_of(
-        5,
+    drill(
         "clusters::a_cluster_keeps_every_promise_when_its_leader_is_parted_with_a_minority",
         Drill::PartMinority,
     )
@@ -114,8 +102,7 @@ fn a_cluster_keeps_every_promise_when_its_leader_is_parted_with_a_minority() -> 
 
 #[test]
 fn a_cluster_keeps_every_promise_when_the_others_do_not_hear_the_leader() -> anyhow::Result<()> {
-    drill_of(
-        3,
+    drill(
         "clusters::a_cluster_keeps_every_promise_when_the_others_do_not_hear_the_leader",
         Drill::DeafenOthers,
     )
@@ -123,17 +110,12 @@ fn a_cluster_keeps_every_promise_when_the_others_do_not_hear_the_leader() -> any
 
 #[test]
 fn a_cluster_keeps_every_promise_when_the_link_of_the_leader_flaps() -> anyhow::Result<()> {
-    drill_of(
-        3,
-        "clusters::a_cluster_keeps_every_promise_when_the_link_of_the_leader_flaps",
-        Drill::Flap,
-    )
+    drill("clusters::a_cluster_keeps_every_promise_when_the_link_of_the_leader_flaps", Drill::Flap)
 }
 
 #[test]
 fn a_cluster_keeps_every_promise_when_the_active_controller_is_killed() -> anyhow::Result<()> {
-    drill_of(
-        6,
+    drill(
         "clusters::a_cluster_keeps_every_promise_when_the_active_controller_is_killed",
         Drill::LoseController,
     )
@@ -141,17 +123,12 @@ fn a_cluster_keeps_every_promise_when_the_active_controller_is_killed() -> anyho
 
 #[test]
 fn a_cluster_keeps_every_promise_while_its_nodes_are_upgraded() -> anyhow::Result<()> {
-    drill_of(
-        3,
-        "clusters::a_cluster_keeps_every_promise_while_its_nodes_are_upgraded",
-        Drill::Upgrade,
-    )
+    drill("clusters::a_cluster_keeps_every_promise_while_its_nodes_are_upgraded", Drill::Upgrade)
 }
 
 #[test]
 fn a_cluster_keeps_every_promise_when_replicas_move_and_nodes_are_killed() -> anyhow::Result<()> {
-    drill_of(
-        5,
+    drill(
         "clusters::a_cluster_keeps_every_promise_when_replicas_move_and_nodes_are_killed",
         Drill::ReassignAndKill,
     )
@@ -159,22 +136,17 @@ fn a_cluster_keeps_every_promise_when_replicas_move_and_nodes_are_killed() -> an
 
 #[test]
 fn a_topic_that_is_made_again_has_nothing_of_the_former_one() -> anyhow::Result<()> {
-    drill_of(
-        3,
-        "clusters::a_topic_that_is_made_again_has_nothing_of_the_former_one",
-        Drill::Recreate,
-    )
+    drill("clusters::a_topic_that_is_made_again_has_nothing_of_the_former_one", Drill::Recreate)
 }
 
 #[test]
 fn a_replica_that_lacks_records_leads_only_where_it_may() -> anyhow::Result<()> {
-    drill_of(3, "clusters::a_replica_that_lacks_records_leads_only_where_it_may", Drill::Unclean)
+    drill("clusters::a_replica_that_lacks_records_leads_only_where_it_may", Drill::Unclean)
 }
 
 #[test]
 fn a_static_member_commits_on_when_its_coordinator_is_killed() -> anyhow::Result<()> {
-    drill_of(
-        3,
+    drill(
         "clusters::a_static_member_commits_on_when_its_coordinator_is_killed",
         Drill::KillCoordinator,
     )
@@ -182,9 +154,5 @@ fn a_static_member_commits_on_when_its_coordinator_is_killed() -> anyhow::Result
 
 #[test]
 fn a_cluster_keeps_every_promise_when_a_bit_flips_on_every_disk() -> anyhow::Result<()> {
-    drill_of(
-        3,
-        "clusters::a_cluster_keeps_every_promise_when_a_bit_flips_on_every_disk",
-        Drill::FlipAll,
-    )
+    drill("clusters::a_cluster_keeps_every_promise_when_a_bit_flips_on_every_disk", Drill::FlipAll)
 }

@@ -30,6 +30,15 @@ impl Cluster {
         ids.iter().try_for_each(|&id| self.member(id).start())
     }
 
+    /// The same each time all replicas are in sync and the producers get on.
+    pub(super) fn cut_again(&mut self, ids: &[u8], rounds: u32, flow: &Flow) -> anyhow::Result<()> {
+        (0..rounds).try_for_each(|_| {
+            self.cut_power(ids)?;
+            self.wait_until_level()?;
+            self.get_on(flow)
+        })
+    }
+
     pub(super) fn fill_leader(&mut self, leader: u8) -> anyhow::Result<()> {
         self.member(leader).disk()?.fill()?;
         thread::sleep(FULL_FOR);
