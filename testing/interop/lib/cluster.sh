@@ -5,6 +5,7 @@ CLUSTER=$OWN/cluster
 . "$HERE/lib/cluster/nodes.sh"
 . "$HERE/lib/cluster/ask.sh"
 . "$HERE/lib/cluster/brokers.sh"
+. "$HERE/lib/cluster/reassign.sh"
 . "$HERE/lib/cluster/voters.sh"
 . "$HERE/lib/cluster/move.sh"
 
@@ -21,6 +22,7 @@ cluster() {
   trap cluster_drop EXIT
   broker_under thalweg kafka; end
   broker_under kafka thalweg; end
+  moves_by_tool; end
   mixed_voters; end
   rolling_move; end
   exec {input}>&-

@@ -14,6 +14,7 @@ broker_under() {
   AT=127.0.0.1:$(client_port 2)
   expect "one voter and one observer" '^2 .*Observer' quorum describe --replication &&
     create one --partitions 1 --config retention.ms=100000 && use_topic one 500 || return
+  ask_controller
   expect "settings of a topic" 'retention.ms=100000' configs --describe --entity-type topics --entity-name one
   expect "change of a setting" 'Completed' configs --alter --entity-type brokers --entity-name 2 --add-config log.cleaner.threads=2
   expect "settings of a broker" 'log.cleaner.threads=2' configs --describe --entity-type brokers --entity-name 2
@@ -23,6 +24,13 @@ broker_under() {
   cluster_end KILL 1; cluster_start 1
   create two --partitions 2 && use_topic two 500
   cluster_end TERM 2
+}
+
+# What tools ask controllers themselves, without a broker (KIP-919).
+ask_controller() {
+  expect "a controller describes the quorum" '^LeaderId: +1$' tool $TOOLS_OF.MetadataQuorumCommand --bootstrap-controller "$BOOTSTRAP_CONTROLLERS" describe --status
+  expect "a controller tells features" 'metadata.version.*FinalizedVersionLevel: 4.3' tool $TOOLS_OF.FeatureCommand --bootstrap-controller "$BOOTSTRAP_CONTROLLERS" describe
+  expect "a controller tells the cluster's id" "Cluster ID: $CLUSTER_ID_OF_ALL" tool $TOOLS_OF.ClusterTool cluster-id --bootstrap-controller "$BOOTSTRAP_CONTROLLERS"
 }
 
 more_partitions() { topics --alter --topic "$1" --partitions "$2"; topics --describe --topic "$1"; }
