@@ -158,45 +158,66 @@ def tail(node):
     return {"cpu_s_per_gb": costs["e2e"] - costs["conns"]}
 
 
+DIRTY = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.bytes": str(16 << 20), "max.compaction.lag.ms": "1000"}
+
+
+def overwrite(node, topic, stop):
+    """Writes the same keys again and again until told to stop."""
+    producer = Producer({"bootstrap.servers": node.address, "linger.ms": 20})
+    value, at = os.urandom(512), 0
+    while not stop.is_set():
+        for _ in range(500):
+            producer.produce(topic, value, key=str(at % 20_000))
+            at += 1
+        producer.poll(0.05)
+    producer.flush(10)
+
+
+def tail_beside(node, secs, *others):
+    """End to end at 1,000 records/s while others work, each told by an event when to stop."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=other, args=[stop]) for other in others]
+    for thread in threads:
+        thread.start()
+    try:
+        topic = make_topic(node, f"tail-{time.time_ns()}", 1)
+        figures = load(node, "e2e", topic, 1, rate=1000, size=100, acks=-1, secs=secs)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    drop_large_topic(node, topic)
+    return figures
+
+
 def tail_beside_cold(node, gigabytes, secs=20):
-    """End to end at 1,000 records/s while another consumer reads from the device and a compacted topic is cleaned."""
+    """The tail while another consumer reads from the device and a compacted topic is cleaned."""
     cold = make_topic(node, f"beside-{time.time_ns()}", 12)
     count = fill(node, cold, 12, gigabytes)
-    dirty = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.bytes": str(16 << 20), "max.compaction.lag.ms": "1000"}
-    keyed = make_topic(node, f"keyed-{time.time_ns()}", 1, dirty)
+    keyed = make_topic(node, f"keyed-{time.time_ns()}", 1, DIRTY)
     node.evict()
     touch(gigabytes)
-    stop = threading.Event()
 
-    def read():
+    def read(stop):
         while not stop.is_set():
             words = command(node, "fetch", cold, 12, conns=2, secs=secs, count=count)
             subprocess.run(words, capture_output=True, timeout=LOAD_S)
             node.evict()
 
-    def write():
-        producer = Producer({"bootstrap.servers": node.address, "linger.ms": 20})
-        value, at = os.urandom(512), 0
-        while not stop.is_set():
-            for _ in range(500):
-                producer.produce(keyed, value, key=str(at % 20_000))
-                at += 1
-            producer.poll(0.05)
-        producer.flush(10)
-
-    others = [threading.Thread(target=read), threading.Thread(target=write)]
-    for other in others:
-        other.start()
-    try:
-        tail = make_topic(node, f"tail-{time.time_ns()}", 1)
-        figures = load(node, "e2e", tail, 1, rate=1000, size=100, acks=-1, secs=secs)
-    finally:
-        stop.set()
-        for other in others:
-            other.join()
-    for topic in (cold, keyed, tail):
+    figures = tail_beside(node, secs, read, lambda stop: overwrite(node, keyed, stop))
+    for topic in (cold, keyed):
         drop_large_topic(node, topic)
     return figures
+
+
+def tail_beside_cleaner(node, secs=20):
+    """The tail beside a topic that is written to, without and with the cleaner at work on it."""
+    figures = {}
+    for figure, configs in (("written", {}), ("cleaned", DIRTY)):
+        keyed = make_topic(node, f"keyed-{time.time_ns()}", 1, configs)
+        figures[figure] = tail_beside(node, secs, lambda stop: overwrite(node, keyed, stop))["p99"]
+        drop_large_topic(node, keyed)
+    return {**figures, "cleaned_by_written": figures["cleaned"] / figures["written"]}
 
 
 def retained(node, gigabytes, rounds):

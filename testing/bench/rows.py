@@ -162,6 +162,11 @@ def groups(cold_gb, retained_gb):
         Group("tail beside cold", lambda node: loads.tail_beside_cold(node, cold_gb), [
             Row("tail p99 beside a cold reader and the cleaner", "ms", "p99", 1 / 4),
         ], disk_gb=cold_gb + 2),
+        Group("tail beside the cleaner", loads.tail_beside_cleaner, [
+            Row("tail p99 beside a topic that is written to", "ms", "written", 1 / 4),
+            Row("the same while the cleaner compacts that topic", "ms", "cleaned", 1 / 4),
+            Row("the second by the first", "ratio", "cleaned_by_written", 1.1, is_absolute=True),
+        ]),
         Group("many partitions", lambda node: loads.many_partitions(node, 100, 100), [
             Row("start to Metadata with 10,000 partitions", "ms", "start_ms", 1 / 20),
             Row("10,000 partitions idle: memory", "MiB", "resident_mib", 200, is_absolute=True),
