@@ -1,11 +1,10 @@
 //! A machine's broker: it registers, sends heartbeats, and takes its roles from the metadata.
 //!
-//! Not here: fetching (`fetching`), clients (`serving`), the quorum on the same machine (`quorum`).
+//! Not here: fetching (`fetching`), clients (`serving`), where replicas lie (`places`), the quorum on
+//! the same machine (`quorum`).
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-use log::{Disk, FaultyDisk};
 use metadata::image::Partition;
 use metadata::{Image, features};
 use protocol::messages::alter_partition::{
@@ -17,13 +16,16 @@ use replication::{AlterAnswer, AlterPartition, FetchSessions, Follower, Leader, 
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng, Uuid};
 
 use crate::bug::Bug;
+use crate::clock::Now;
 use crate::controller::{CLUSTER_ID, MIN_ISR};
+use crate::dirs::Dir;
 use crate::message::{Ask, Message, Sending, Slot, Told, broker_id};
-use crate::metadata_log::directory;
-use crate::replica::{Altering, Replica, Role, TOPIC, folder};
+use crate::replica::{Altering, Replica, Role, TOPIC};
+use crate::trace::Trace;
 use fetching::Pair;
 
 mod fetching;
+mod places;
 mod serving;
 
 /// A request without an answer is given up after so long; messages are never late by more.
@@ -32,8 +34,6 @@ const HEARTBEAT_EVERY: Millis = Millis(300);
 const POLL_EVERY: Millis = Millis(60);
 /// `replica.lag.time.max.ms`.
 pub const LAG_MAX: Millis = Millis(700);
-/// A disk takes up to this long to sync.
-const SYNC_MAX: u32 = 40;
 const FETCH_SESSIONS: usize = 10;
 
 /// A batch whose producer hears that it is committed.
@@ -47,10 +47,23 @@ pub struct Ack {
 
 pub struct Broker {
     pub at: usize,
-    disk: FaultyDisk,
+    dirs: Vec<Dir>,
+    /// Directories that have failed since the start, by their place.
+    failed: BTreeSet<usize>,
+    /// The directories of the replicas that have a folder.
+    places: BTreeMap<Slot, usize>,
+    /// Replicas that could not be read when that mattered.
+    unusable: BTreeSet<Slot>,
     bug: Option<Bug>,
+    trace: Trace,
     pub rng: Rng,
     incarnation: Uuid,
+    /// The epoch of the former process, if that ended in good order.
+    previous_epoch: Option<i64>,
+    /// Whether it hands over what it leads, as it is to end.
+    is_leaving: bool,
+    /// Whether it may end now.
+    pub has_left: bool,
     /// Once it is registered.
     pub epoch: Option<i64>,
     pub image: Image,
@@ -71,16 +84,28 @@ pub struct Broker {
 impl Broker {
     pub fn start(
         at: usize,
-        disk: &FaultyDisk,
+        dirs: &[Dir],
         now: Millis,
         mut rng: Rng,
-        bug: Option<Bug>,
-    ) -> Self {
-        Self {
+        previous_epoch: Option<i64>,
+        (bug, trace): (Option<Bug>, Trace),
+    ) -> anyhow::Result<Self> {
+        let mut places = BTreeMap::new();
+        for (place, dir) in dirs.iter().enumerate() {
+            places.extend(places::found(dir)?.into_iter().map(|slot| (slot, place)));
+        }
+        Ok(Self {
             at,
-            disk: disk.clone(),
+            dirs: dirs.to_vec(),
+            failed: BTreeSet::new(),
+            places,
+            unusable: BTreeSet::new(),
             bug,
+            trace,
             incarnation: Uuid::from_random(rng.bytes16()),
+            previous_epoch,
+            is_leaving: false,
+            has_left: false,
             rng,
             epoch: None,
             image: Image::default(),
@@ -94,7 +119,7 @@ impl Broker {
             next_poll: now,
             out: vec![],
             acks: vec![],
-        }
+        })
     }
 
     pub fn id(&self) -> BrokerId {
@@ -125,6 +150,7 @@ impl Broker {
             self.next_beat = now + HEARTBEAT_EVERY;
             if let Some(controller) = controller {
                 self.beat(controller, now);
+                self.tell_places(controller);
             }
         }
         self.sync_due(now)?;
@@ -149,11 +175,33 @@ impl Broker {
                 broker_id: self.id().0,
                 broker_epoch,
                 current_metadata_offset: self.image_end.get() - 1,
+                offline_log_dirs: self.dir_ids(false),
+                want_shut_down: self.is_leaving,
                 ..Default::default()
             }),
         };
         self.asking = Some((id, now + REQUEST_TIMEOUT));
         self.out.push(Sending::request(controller, Message::Ask { id, ask }));
+    }
+
+    /// Begins to hand over what it leads.
+    pub fn leave(&mut self, now: Millis) {
+        self.is_leaving = true;
+        self.next_beat = now;
+    }
+
+    /// Closes all logs; gives the epoch to be told by the next process, unless something failed or a
+    /// log has not even been opened.
+    pub fn close(self) -> anyhow::Result<Option<i64>> {
+        let is_open = |slot: &Slot| self.replicas.contains_key(slot);
+        let is_clean = !self.is_crippled() && self.places.keys().all(is_open);
+        for (_, mut replica) in self.replicas {
+            if let Some((ticket, _)) = replica.syncing.take() {
+                replica.log.synced(ticket.sync())?;
+            }
+            replica.log.close()?;
+        }
+        Ok(self.epoch.filter(|_| is_clean))
     }
 
     fn registration(&self) -> BrokerRegistrationRequest {
@@ -170,7 +218,8 @@ impl Broker {
             incarnation_id: self.incarnation,
             listeners: vec![listener],
             features: features.collect(),
-            log_dirs: vec![directory(self.id())],
+            log_dirs: self.dir_ids(true),
+            previous_broker_epoch: self.previous_epoch.unwrap_or(-1),
             ..Default::default()
         }
     }
@@ -184,14 +233,15 @@ impl Broker {
                 self.next_beat = now;
             }
             // A late registration of a former process has taken the place of this one's.
-            Told::Beaten(ErrorCode::StaleBrokerEpoch) if is_awaited => {
+            Told::Beaten { error: ErrorCode::StaleBrokerEpoch, .. } if is_awaited => {
                 self.epoch = None;
                 self.next_beat = now;
             }
+            Told::Beaten { should_shut_down: true, .. } if is_awaited => self.has_left = true,
             Told::Altered(response) => self.altered(id, &response, now),
             Told::NotController
             | Told::Registered(_)
-            | Told::Beaten(_)
+            | Told::Beaten { .. }
             | Told::Created(_)
             | Told::Done => {}
         }
@@ -249,7 +299,7 @@ impl Broker {
     }
 
     /// Takes newer metadata, which ends at `end` in the log.
-    pub fn learn(&mut self, image: &Image, end: Offset, now: Millis) -> anyhow::Result<()> {
+    pub fn learn(&mut self, image: &Image, end: Offset, now: Now) -> anyhow::Result<()> {
         if end <= self.image_end {
             return Ok(());
         }
@@ -264,27 +314,17 @@ impl Broker {
         for (slot, partition) in topic.partitions() {
             if partition.replicas.contains(&self.id()) {
                 self.take_role(slot, partition, now)?;
-            } else if self.replicas.remove(&slot).is_some() {
+            } else {
                 self.forget(slot)?;
             }
         }
         Ok(())
     }
 
-    /// Takes away the folder of a replica that has moved elsewhere.
-    fn forget(&mut self, slot: Slot) -> anyhow::Result<()> {
-        self.pairs.values_mut().for_each(|pair| pair.fetcher.remove(fetching::key(slot)));
-        let aside = format!("/data/deleted-{slot}-{}", self.image_end);
-        self.disk.rename(Path::new(&folder(slot)), Path::new(&aside))?;
-        self.disk.sync_dir(Path::new("/data"))?;
-        Ok(self.disk.remove_dir_all(Path::new(&aside))?)
-    }
-
-    fn take_role(&mut self, slot: Slot, partition: &Partition, now: Millis) -> anyhow::Result<()> {
+    fn take_role(&mut self, slot: Slot, partition: &Partition, now: Now) -> anyhow::Result<()> {
         let me = self.id();
-        if !self.replicas.contains_key(&slot) {
-            let replica = Replica::open(slot, &self.disk, now, self.bug)?;
-            self.replicas.insert(slot, replica);
+        if !self.replicas.contains_key(&slot) && !self.open(slot, partition, now)? {
+            return Ok(());
         }
         let replica = self.replicas.get_mut(&slot).expect("it was opened");
         let (log_end, own_end) = (replica.log.end_offset(), replica.counted_end());
@@ -302,10 +342,11 @@ impl Broker {
         };
         if partition.leader == Some(me) {
             if let Role::Leader(leader) = &mut replica.role {
-                leader.learn(&term, log_end, now);
+                leader.learn(&term, log_end, now.monotonic);
             } else {
                 let ends = (log_end, own_end);
-                replica.role = Role::Leader(Leader::new(me, &term, ends, high_watermark, now));
+                replica.role =
+                    Role::Leader(Leader::new(me, &term, ends, high_watermark, now.monotonic));
             }
             replica.log.begin_leader_epoch(partition.leader_epoch);
         } else if epoch < term.epoch {
@@ -313,7 +354,7 @@ impl Broker {
                 Role::Follower(Follower::new(term.epoch, partition.leader, high_watermark));
             replica.waiting.clear();
             if self.bug == Some(Bug::TruncateToHighWatermark) {
-                replica.log.truncate_to(high_watermark, now)?;
+                replica.log.truncate_to(high_watermark, now.wall)?;
             }
         } else {
             return Ok(());
@@ -322,19 +363,26 @@ impl Broker {
         if epoch < term.epoch {
             self.pairs.values_mut().for_each(|pair| pair.fetcher.remove(fetching::key(slot)));
         }
-        self.ask_for_more(slot, None, now);
+        self.ask_for_more(slot, None, now.monotonic);
         Ok(())
     }
 
     fn begin_syncs(&mut self, now: Millis) -> anyhow::Result<()> {
-        for replica in self.replicas.values_mut() {
+        let slots: Vec<_> = self.replicas.keys().copied().collect();
+        for slot in slots {
+            let Some(replica) = self.replicas.get_mut(&slot) else { continue };
             let is_due = replica.log.durable_end() < replica.log.end_offset();
-            if is_due
-                && replica.syncing.is_none()
-                && let Some(ticket) = replica.log.sync_ticket()?
-            {
-                let takes = Millis(1 + i64::from(self.rng.below(SYNC_MAX)));
-                replica.syncing = Some((ticket, now + takes));
+            if !is_due || replica.syncing.is_some() {
+                continue;
+            }
+            match replica.log.sync_ticket() {
+                Ok(Some(ticket)) => {
+                    let most = self.dirs[self.places[&slot]].sync_max.get();
+                    let takes = Millis(1 + i64::from(self.rng.below(most)));
+                    replica.syncing = Some((ticket, now + takes));
+                }
+                Ok(None) => {}
+                Err(fault) => self.note_refused(slot, fault)?,
             }
         }
         Ok(())
@@ -346,7 +394,14 @@ impl Broker {
             let Some(replica) = self.replicas.get_mut(&slot) else { continue };
             let due = replica.syncing.take_if(|(_, at)| *at <= now);
             let Some((ticket, _)) = due else { continue };
-            replica.log.synced(ticket.sync())?;
+            match replica.log.synced(ticket.sync()) {
+                Ok(()) => {}
+                Err(_) if self.bug == Some(Bug::AckAfterFailedSync) => replica.counts_all = true,
+                Err(fault) => {
+                    self.note_refused(slot, fault)?;
+                    continue;
+                }
+            }
             replica.count_own();
             self.ask_for_more(slot, None, now);
         }

@@ -24,11 +24,19 @@ pub enum Bug {
     RetriesNotKnown,
     /// Replicas of the metadata log count what they have not synced.
     QuorumBeforeSync,
+    /// Timers go by the wall clock.
+    TimersByWallClock,
+    /// A broker counts what it could not sync, and goes on.
+    AckAfterFailedSync,
+    /// An empty disk in the place of another one passes for that.
+    EmptyDiskKeepsId,
+    /// A snapshot of the metadata lacks a partition.
+    SnapshotLacksPartition,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::AckBeforeSync,
         Self::ConfirmBeforeSync,
         Self::VoteNotPersisted,
@@ -39,5 +47,9 @@ impl Bug {
         Self::ServedBeforeCommit,
         Self::RetriesNotKnown,
         Self::QuorumBeforeSync,
+        Self::TimersByWallClock,
+        Self::AckAfterFailedSync,
+        Self::EmptyDiskKeepsId,
+        Self::SnapshotLacksPartition,
     ];
 }

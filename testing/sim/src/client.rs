@@ -8,6 +8,7 @@ use records::{BatchBuilder, Compression};
 use types::{Millis, Offset, ProducerId, Rng};
 
 use crate::bug::Bug;
+use crate::clock;
 use crate::message::{Address, CLIENTS, Message, Refusal, Sending, Slot};
 
 /// A client gives a request up after so long.
@@ -91,7 +92,7 @@ impl Client {
                     self.next = Millis::MAX;
                     return None;
                 }
-                let make = || build(self.number, *sent, 1 + rng.below(RECORDS_MAX), bug);
+                let make = || build(self.number, *sent, 1 + rng.below(RECORDS_MAX), now, bug);
                 let (bytes, _) = batch.get_or_insert_with(make);
                 Message::Produce { id, slot, batch: bytes.clone() }
             }
@@ -159,7 +160,7 @@ fn below(rng: &mut Rng, bound: usize) -> usize {
 }
 
 /// A batch, and how many records it has.
-fn build(number: u32, sent: u32, count: u32, bug: Option<Bug>) -> (Bytes, u32) {
+fn build(number: u32, sent: u32, count: u32, now: Millis, bug: Option<Bug>) -> (Bytes, u32) {
     let mut batch = BatchBuilder::new(Compression::None);
     if bug != Some(Bug::RetriesNotKnown) {
         let sequence = i32::try_from(sent).expect("runs are short");
@@ -169,7 +170,7 @@ fn build(number: u32, sent: u32, count: u32, bug: Option<Bug>) -> (Bytes, u32) {
         let mut value = [0; 8];
         value[..4].copy_from_slice(&number.to_be_bytes());
         value[4..].copy_from_slice(&at.to_be_bytes());
-        batch.append(0, None, Some(&value), &[]);
+        batch.append(clock::right(now).get(), None, Some(&value), &[]);
     }
     (batch.build(), count)
 }

@@ -9,14 +9,15 @@ use std::rc::Rc;
 use config::{Sources, StaticConfig};
 use metadata::controller::{
     BrokerSessions, Context, Decision, ELECTIONS_PER_CHECK, Probed, RegistrationFacts,
-    alter_partition, alter_partition_reassignments, bootstrap_records, create_topics,
-    elect_preferred_leaders, fence_broker, heartbeat, register_broker,
+    alter_partition, alter_partition_reassignments, assign_replicas_to_dirs, bootstrap_records,
+    create_topics, elect_preferred_leaders, fence_broker, heartbeat, register_broker,
 };
 use metadata::{Image, MetadataRecord, batches};
 use protocol::internal::metadata::AbortTransactionRecord;
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
 
 use crate::bug::Bug;
+use crate::clock::Now;
 use crate::message::{Ask, Message, Peer, Sending, Told, address, broker_id};
 use crate::quorum::Quorum;
 
@@ -77,7 +78,7 @@ impl Controller {
     }
 
     /// Takes or leaves office as the quorum has it, fences who is silent, and lets answers go.
-    pub fn tick(&mut self, quorum: &mut Quorum, now: Millis) -> anyhow::Result<()> {
+    pub fn tick(&mut self, quorum: &mut Quorum, now: Now) -> anyhow::Result<()> {
         let epoch = quorum.leading();
         if self.active.as_ref().map(|(epoch, _)| *epoch) != epoch {
             self.waiting.clear();
@@ -86,15 +87,15 @@ impl Controller {
                 self.activate(epoch, quorum, now)?;
             }
         }
-        self.look_at_sessions(quorum, now);
-        while let Some(id) = self.expired(now) {
+        self.look_at_sessions(quorum, now.monotonic);
+        while let Some(id) = self.expired(now.monotonic) {
             self.decide(quorum, now, |image, context| Decision {
                 records: fence_broker(image, id, context),
                 response: (),
             })?;
         }
-        if self.active.is_some() && self.next_preferred <= now {
-            self.next_preferred = now + PREFERRED_EVERY;
+        if self.active.is_some() && self.next_preferred <= now.monotonic {
+            self.next_preferred = now.monotonic + PREFERRED_EVERY;
             self.decide(quorum, now, |image, context| Decision {
                 records: elect_preferred_leaders(image, ELECTIONS_PER_CHECK, context),
                 response: (),
@@ -137,10 +138,10 @@ impl Controller {
         &mut self,
         epoch: LeaderEpoch,
         quorum: &mut Quorum,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<()> {
         self.active = Some((epoch, BrokerSessions::new(SESSION, HEARTBEAT)));
-        self.next_preferred = now + PREFERRED_EVERY;
+        self.next_preferred = now.monotonic + PREFERRED_EVERY;
         if quorum.images.in_transaction() {
             self.append(quorum, vec![AbortTransactionRecord::default().into()], now)?;
         }
@@ -148,7 +149,7 @@ impl Controller {
             let records = bootstrap_records(&self.context());
             self.append(quorum, records, now)?;
         }
-        self.follow(quorum, now);
+        self.follow(quorum, now.monotonic);
         Ok(())
     }
 
@@ -166,7 +167,7 @@ impl Controller {
         &mut self,
         quorum: &mut Quorum,
         records: Vec<MetadataRecord>,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<()> {
         let Some((epoch, _)) = self.active else { return Ok(()) };
         // The first records say themselves what they are written at.
@@ -175,9 +176,9 @@ impl Controller {
             level => level,
         };
         for batch in batches(records, level)? {
-            quorum.log.append(&batch, level, epoch, now)?;
+            quorum.log.append(&batch, level, epoch, now.wall)?;
             quorum.images.append(&batch, quorum.log.log.end_offset())?;
-            quorum.appended(now);
+            quorum.appended(now.monotonic);
         }
         Ok(())
     }
@@ -185,13 +186,13 @@ impl Controller {
     fn decide<R>(
         &mut self,
         quorum: &mut Quorum,
-        now: Millis,
+        now: Now,
         decide: impl FnOnce(&Image, &mut Context<'_>) -> Decision<R>,
     ) -> anyhow::Result<R> {
         let image = quorum.images.deciding().clone();
         let Decision { records, response } = decide(&image, &mut self.context());
         self.append(quorum, records, now)?;
-        self.follow(quorum, now);
+        self.follow(quorum, now.monotonic);
         Ok(response)
     }
 
@@ -201,7 +202,7 @@ impl Controller {
         quorum: &mut Quorum,
         (from, id): (Peer, u64),
         ask: &Ask,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<()> {
         if self.active.is_none() {
             let told = Told::NotController;
@@ -218,11 +219,12 @@ impl Controller {
         Ok(())
     }
 
-    fn answer(&mut self, quorum: &mut Quorum, ask: &Ask, now: Millis) -> anyhow::Result<Told> {
+    fn answer(&mut self, quorum: &mut Quorum, ask: &Ask, now: Now) -> anyhow::Result<Told> {
         Ok(match ask {
             Ask::Register(request) => {
                 let id = BrokerId(request.broker_id);
-                let alive = |(_, sessions): &(_, BrokerSessions)| sessions.is_alive(id, now);
+                let alive =
+                    |(_, sessions): &(_, BrokerSessions)| sessions.is_alive(id, now.monotonic);
                 let facts = RegistrationFacts {
                     cluster_id: CLUSTER_ID,
                     next_offset: quorum.log.log.end_offset().get(),
@@ -235,12 +237,13 @@ impl Controller {
             }
             Ask::Heartbeat(request) => {
                 let Some((_, sessions)) = &mut self.active else { return Ok(Told::NotController) };
-                sessions.heard(request, now);
+                sessions.heard(request, now.monotonic);
                 let facts = sessions.heartbeat_facts(BrokerId(request.broker_id));
                 let response = self.decide(quorum, now, |image, context| {
                     heartbeat(image, request, facts, context)
                 })?;
-                Told::Beaten(ErrorCode::from_wire(response.error_code))
+                let error = ErrorCode::from_wire(response.error_code);
+                Told::Beaten { error, should_shut_down: response.should_shut_down }
             }
             Ask::Alter(request) => Told::Altered(self.decide(quorum, now, |image, context| {
                 alter_partition(image, request, ALTER_VERSION, context)
@@ -254,8 +257,14 @@ impl Controller {
                 })?;
                 Told::Done
             }
-            Ask::Voter(id) => {
-                quorum.change_voter(*id, now)?;
+            Ask::Assign(request) => {
+                self.decide(quorum, now, |image, context| {
+                    assign_replicas_to_dirs(image, request, context)
+                })?;
+                Told::Done
+            }
+            Ask::Voter(key) => {
+                quorum.change_voter(*key, now)?;
                 Told::Done
             }
         })

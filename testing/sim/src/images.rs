@@ -15,6 +15,11 @@ pub struct Images {
 }
 
 impl Images {
+    /// The state that a snapshot holds, and nothing behind it.
+    pub fn new(committed: Loader, committed_end: Offset) -> Self {
+        Self { committed, committed_end, pending: VecDeque::new() }
+    }
+
     pub fn committed(&self) -> (&Image, Offset) {
         (self.committed.image(), self.committed_end)
     }
@@ -30,6 +35,11 @@ impl Images {
 
     pub fn in_transaction(&self) -> bool {
         self.newest().in_transaction()
+    }
+
+    /// Whether the committed state lacks what an open transaction has written so far.
+    pub fn in_committed_transaction(&self) -> bool {
+        self.committed.in_transaction()
     }
 
     /// The end of the log that the newest state stands for.

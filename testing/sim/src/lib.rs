@@ -11,18 +11,24 @@
 mod broker;
 mod bug;
 mod client;
+mod clock;
 mod controller;
+mod dirs;
 mod faults;
+mod happening;
 mod history;
 mod images;
 mod machine;
 mod message;
 mod metadata_log;
 mod quorum;
+mod replacement;
 mod replica;
 mod run;
+mod snapshots;
 mod trace;
 mod world;
 
 pub use bug::Bug;
+pub use happening::Happening;
 pub use run::{Failure, Outcome, run};

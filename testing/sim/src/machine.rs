@@ -1,22 +1,26 @@
-//! A machine: its disk, which outlives the process, and the process, which is controller and broker.
+//! A machine: its disks, which outlive the process, and the process, which is controller and broker.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use config::StaticConfig;
-use log::FaultyDisk;
+use log::Loss;
 use metadata::controller::Probed;
 use raft::VoterSet;
 use types::{Millis, Offset, Rng};
 
 use crate::broker::Broker;
 use crate::bug::Bug;
+use crate::clock::{Clock, Now};
 use crate::controller::Controller;
+use crate::dirs::{DIRS, Dir, id};
 use crate::message::{Message, Peer, Sending, Slot, broker_id};
 use crate::quorum::Quorum;
+use crate::trace::Trace;
 
 pub struct Machine {
-    pub disk: FaultyDisk,
+    pub dirs: Vec<Dir>,
+    pub clock: Clock,
     /// `None` while it is down.
     pub process: Option<Process>,
     /// Counts processes.
@@ -25,6 +29,14 @@ pub struct Machine {
     pub paused_until: Millis,
     /// How much of each log it has on its disk, as it last knew.
     pub durable: BTreeMap<Slot, Offset>,
+    /// As much it had when it lost a disk.
+    pub lost: BTreeMap<Slot, Offset>,
+    /// How often disks of it were replaced.
+    pub disks: u8,
+    /// Whether it began with an empty disk while the cluster was there, so that it knows no voters.
+    pub is_blank: bool,
+    /// The epoch of its broker, if the last process ended in good order: a mark on its disks.
+    pub clean_epoch: Option<i64>,
 }
 
 pub struct Process {
@@ -43,17 +55,41 @@ pub struct Setup {
     pub first: VoterSet,
     pub fixed: Rc<StaticConfig>,
     pub bug: Option<Bug>,
+    pub trace: Trace,
 }
 
 impl Machine {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(at: usize, rng: &mut Rng, bug: Option<Bug>) -> Self {
+        let mut clock = Clock::new(rng);
+        clock.waits_by_wall = bug == Some(Bug::TimersByWallClock);
         Self {
-            disk: FaultyDisk::new(seed),
+            dirs: (0..DIRS).map(|place| Dir::new(id(at, place, 0), rng)).collect(),
+            clock,
             process: None,
             life: 0,
             paused_until: Millis::ZERO,
             durable: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            disks: 0,
+            is_blank: false,
+            clean_epoch: None,
         }
+    }
+
+    /// Cuts the power, or ends the process alone.
+    pub fn crash(&mut self, loss: Loss) {
+        self.process = None;
+        self.dirs.iter().for_each(|dir| dir.disk.crash(loss));
+    }
+
+    /// Whether the power has gone in the middle of a change of a disk.
+    pub fn is_dead(&self) -> bool {
+        self.dirs.iter().any(|dir| dir.disk.is_dead())
+    }
+
+    /// When its process has something to do again, by the time of the world.
+    pub fn next(&self) -> Option<Millis> {
+        Some(self.clock.world(self.process.as_ref()?.next()).max(self.paused_until))
     }
 }
 
@@ -61,23 +97,32 @@ impl Process {
     pub fn start(
         at: usize,
         setup: &Setup,
-        disk: &FaultyDisk,
-        now: Millis,
+        machine: &Machine,
+        now: Now,
         rng: &mut Rng,
     ) -> anyhow::Result<Self> {
         let mut fork = || Rng::new(rng.next_u64());
         let numbers = (at, setup.machines);
-        let quorum = Quorum::start(numbers, disk, &setup.first, now, fork(), setup.bug)?;
+        let (dirs, first) = (&machine.dirs, (!machine.is_blank).then_some(&setup.first));
+        let quorum =
+            Quorum::start(numbers, &dirs[0], first, now, fork(), (setup.bug, setup.trace.clone()))?;
         Ok(Self {
             quorum,
             controller: Controller::new(at, fork(), Rc::clone(&setup.fixed), setup.bug),
-            broker: Broker::start(at, disk, now, fork(), setup.bug),
+            broker: Broker::start(
+                at,
+                dirs,
+                now.monotonic,
+                fork(),
+                machine.clean_epoch,
+                (setup.bug, setup.trace.clone()),
+            )?,
             bug: setup.bug,
             checked: Offset::ZERO,
         })
     }
 
-    /// When it has something to do again.
+    /// When it has something to do again, by its monotonic clock.
     pub fn next(&self) -> Millis {
         self.quorum.next().min(self.controller.next()).min(self.broker.next())
     }
@@ -88,12 +133,12 @@ impl Process {
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Millis) -> anyhow::Result<()> {
+    pub fn tick(&mut self, now: Now) -> anyhow::Result<()> {
         self.quorum.tick(now)?;
         self.settle(now)
     }
 
-    fn settle(&mut self, now: Millis) -> anyhow::Result<()> {
+    fn settle(&mut self, now: Now) -> anyhow::Result<()> {
         self.controller.tick(&mut self.quorum, now)?;
         self.quorum.settle(now)?;
         let (image, end) = match self.bug {
@@ -103,17 +148,29 @@ impl Process {
             _ => self.quorum.committed(),
         };
         self.broker.learn(image, end, now)?;
-        self.broker.tick(self.quorum.leader(), now)
+        self.broker.tick(self.quorum.leader(), now.monotonic)
     }
 
     /// Hands the leadership of the quorum over.
-    pub fn step_down(&mut self, now: Millis) -> anyhow::Result<()> {
+    pub fn step_down(&mut self, now: Now) -> anyhow::Result<()> {
         self.quorum.step_down(now)?;
         self.settle(now)
     }
 
+    /// Begins to leave in good order.
+    pub fn leave(&mut self, now: Now) -> anyhow::Result<()> {
+        self.broker.leave(now.monotonic);
+        self.step_down(now)
+    }
+
+    /// Ends in good order; gives what [`Machine::clean_epoch`] is to say.
+    pub fn close(mut self) -> anyhow::Result<Option<i64>> {
+        self.quorum.log.sync()?;
+        self.broker.close()
+    }
+
     /// Takes a message.
-    pub fn take(&mut self, from: Peer, message: Message, now: Millis) -> anyhow::Result<()> {
+    pub fn take(&mut self, from: Peer, message: Message, now: Now) -> anyhow::Result<()> {
         let broker = &mut self.broker;
         match message {
             Message::Raft { id, request } => self.quorum.serve(from, id, &request, now)?,
@@ -122,9 +179,9 @@ impl Process {
             Message::Ask { id, ask } => {
                 self.controller.take(&mut self.quorum, (from, id), &ask, now)?;
             }
-            Message::Told { id, told } => broker.told(id, told, now),
+            Message::Told { id, told } => broker.told(id, told, now.monotonic),
             Message::Fetch { id, broker_epoch, plan } => {
-                broker.fetch(from, (id, broker_epoch), &plan, now)?;
+                broker.fetch(from, (id, broker_epoch), &plan, now.monotonic)?;
             }
             Message::Fetched { id, error, session_id, partitions } => {
                 broker.fetched(from.at, id, (error, session_id), partitions, now)?;
@@ -140,7 +197,7 @@ impl Process {
                 self.quorum.out.push(Sending::answer(from, answer));
             }
             Message::Probed { epoch, probed } => {
-                self.controller.probed((broker_id(from.at), epoch), probed, now);
+                self.controller.probed((broker_id(from.at), epoch), probed, now.monotonic);
             }
             Message::Produced { .. } | Message::Consumed { .. } => panic!("meant for clients"),
         }

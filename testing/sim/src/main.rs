@@ -1,8 +1,9 @@
 //! `thalweg-sim --seeds N | --seed S`: runs seeds and says which fail.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use sim::run;
+use sim::{Happening, run};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,12 +21,16 @@ fn main() -> ExitCode {
     // A broken promise is a panic; what matters of it is printed below.
     std::panic::set_hook(Box::new(|_| ()));
     let (mut failures, mut acknowledged, mut events) = (0, 0, 0);
+    let mut happened: BTreeMap<Happening, u64> = BTreeMap::new();
     let count = seeds.end - seeds.start;
     for seed in seeds {
         match run(seed, None) {
             Ok(outcome) => {
                 acknowledged += outcome.acknowledged;
                 events += outcome.events;
+                for (what, count) in outcome.happened {
+                    *happened.entry(what).or_default() += count;
+                }
             }
             Err(failure) => {
                 println!("{failure}\n");
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    println!("{happened:?}");
     println!(
         "{count} seeds, {failures} failed; {events} messages, {acknowledged} batches acknowledged"
     );

@@ -5,12 +5,13 @@ use bytes::Bytes;
 use metadata::controller::Probed;
 use protocol::messages::alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
 use protocol::messages::alter_partition_reassignments::AlterPartitionReassignmentsRequest;
+use protocol::messages::assign_replicas_to_dirs::AssignReplicasToDirsRequest;
 use protocol::messages::broker_heartbeat::BrokerHeartbeatRequest;
 use protocol::messages::broker_registration::{
     BrokerRegistrationRequest, BrokerRegistrationResponse,
 };
 use protocol::messages::create_topics::{CreateTopicsRequest, CreateTopicsResponse};
-use raft::RequestId;
+use raft::{ReplicaKey, RequestId};
 use replication::{FetchPlan, LeaderAnswer};
 use types::{BrokerId, ErrorCode, Millis, Offset};
 
@@ -75,16 +76,20 @@ pub enum Ask {
     Alter(AlterPartitionRequest),
     Create(CreateTopicsRequest),
     Move(AlterPartitionReassignmentsRequest),
+    Assign(AssignReplicasToDirsRequest),
     /// Makes a node a voter, or takes its vote away.
-    Voter(BrokerId),
+    Voter(ReplicaKey),
 }
 
 #[derive(Clone, Debug)]
 pub enum Told {
     NotController,
     Registered(BrokerRegistrationResponse),
-    /// What is wrong with a heartbeat.
-    Beaten(ErrorCode),
+    /// What is wrong with a heartbeat, and whether its sender may end.
+    Beaten {
+        error: ErrorCode,
+        should_shut_down: bool,
+    },
     Altered(AlterPartitionResponse),
     Created(CreateTopicsResponse),
     /// Nobody needs to know more.

@@ -1,4 +1,6 @@
 //! The metadata log of a machine on its faulty disk, and its file `quorum-state`.
+//!
+//! Not here: its snapshots (`snapshots`).
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -6,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
-use log::{AppendOrigin, Disk, FaultyDisk, Log, LogConfig, OpenMode, Opening};
+use log::{AppendOrigin, Disk, Log, LogConfig, OpenMode, Opening};
 use metadata::MetadataRecord;
 use protocol::Message;
 use protocol::internal::raft::VotersRecord;
@@ -14,19 +16,24 @@ use raft::{ControlRecord, Election, LogPosition, LogView, ReplicaKey, VoterSet};
 use records::{
     Batch, BatchBuilder, Compression, ControlRecordType, DecompressLimits, split_batches,
 };
-use types::{BrokerId, LeaderEpoch, Millis, Offset};
+use types::{BrokerId, LeaderEpoch, Millis, Offset, Uuid};
 
 use crate::bug::Bug;
+use crate::dirs::Dir;
+use crate::snapshots::Snapshots;
 
-const FOLDER: &str = "/data/__cluster_metadata-0";
+pub const FOLDER: &str = "/data/__cluster_metadata-0";
 const STATE: &str = "quorum-state";
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 1 << 20 };
 const READ_BYTES: usize = 1 << 20;
+/// A segment is rolled at this age, by what its batches say: other leaders have other clocks.
+const SEGMENT_MS: Millis = Millis(5000);
 
 pub struct MetadataLog {
-    disk: FaultyDisk,
+    pub dir: Dir,
     pub log: Log,
-    bug: Option<Bug>,
+    pub snapshots: Snapshots,
+    pub bug: Option<Bug>,
 }
 
 /// What batches say.
@@ -34,22 +41,33 @@ pub struct MetadataLog {
 pub struct Contents {
     pub voters: Vec<(Offset, VoterSet)>,
     pub records: Vec<MetadataRecord>,
+    /// Whether the last record of a snapshot was there.
+    pub has_footer: bool,
 }
 
 impl MetadataLog {
-    pub fn open(
-        disk: &FaultyDisk,
-        now: Millis,
-        bug: Option<Bug>,
-    ) -> anyhow::Result<(Self, Election)> {
-        let config = LogConfig { segment_bytes: 16 << 10, ..LogConfig::default() };
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-        let log = Log::open(shared, FOLDER.into(), Arc::new(config), Opening::NEW, now)?;
+    pub fn open(dir: &Dir, wall: Millis, bug: Option<Bug>) -> anyhow::Result<(Self, Election)> {
+        let config = LogConfig {
+            segment_bytes: 2 << 10,
+            segment_ms: SEGMENT_MS,
+            // A segment goes only when a snapshot covers it, and then at once.
+            delete: false,
+            file_delete_delay_ms: Millis::ZERO,
+            ..LogConfig::default()
+        };
+        let snapshots = Snapshots::open(dir)?;
+        let opening = Opening { recovery_point: snapshots.settled_end(), ..Opening::NEW };
+        let shared: Arc<dyn Disk> = Arc::new(dir.disk.clone());
+        let log = Log::open(shared, FOLDER.into(), Arc::new(config), opening, wall)?;
         let election = match bug {
             Some(Bug::VoteNotPersisted) => Election::default(),
-            _ => read_state(disk)?,
+            _ => read_state(dir)?,
         };
-        Ok((Self { disk: disk.clone(), log, bug }, election))
+        let mut this = Self { dir: dir.clone(), log, snapshots, bug };
+        this.agree_on_start(wall)?;
+        // As the node does, which syncs its volumes first.
+        this.sync()?;
+        Ok((this, election))
     }
 
     /// Whole batches from `from` on.
@@ -64,20 +82,20 @@ impl MetadataLog {
         records: &[MetadataRecord],
         level: i16,
         epoch: LeaderEpoch,
-        now: Millis,
+        wall: Millis,
     ) -> anyhow::Result<()> {
         let mut batch = BatchBuilder::new(Compression::None);
         for record in records {
-            batch.append(now.get(), None, Some(&record.encode(level)?), &[]);
+            batch.append(wall.get(), None, Some(&record.encode(level)?), &[]);
         }
-        self.append_batch(batch, epoch, now)
+        self.append_batch(batch, epoch, wall)
     }
 
     pub fn append_control(
         &mut self,
         epoch: LeaderEpoch,
         records: &[ControlRecord],
-        now: Millis,
+        wall: Millis,
     ) -> anyhow::Result<()> {
         let mut batch = BatchBuilder::new(Compression::None).control();
         for record in records {
@@ -92,34 +110,28 @@ impl MetadataLog {
                     (ControlRecordType::KRaftVoters, voters.to_bytes(0)?)
                 }
             };
-            batch.append(now.get(), Some(&kind.to_key()), Some(&value), &[]);
+            batch.append(wall.get(), Some(&kind.to_key()), Some(&value), &[]);
         }
-        self.append_batch(batch, epoch, now)
+        self.append_batch(batch, epoch, wall)
     }
 
     fn append_batch(
         &mut self,
         batch: BatchBuilder,
         epoch: LeaderEpoch,
-        now: Millis,
+        wall: Millis,
     ) -> anyhow::Result<()> {
         let batch = BytesMut::from(batch.build());
-        self.log.append_as_leader(batch, epoch, AppendOrigin::Metadata, now)?;
+        self.snapshots.uncovered_bytes += batch.len() as u64;
+        self.log.append_as_leader(batch, epoch, AppendOrigin::Metadata, wall)?;
         Ok(())
     }
 
-    pub fn append_fetched(&mut self, bytes: &Bytes, now: Millis) -> anyhow::Result<Contents> {
+    pub fn append_fetched(&mut self, bytes: &Bytes, wall: Millis) -> anyhow::Result<Contents> {
         let contents = Contents::read(bytes)?;
-        self.log.append_as_follower(bytes, now)?;
-        if !self.counts_unsynced() {
-            self.sync()?;
-        }
+        self.log.append_as_follower(bytes, wall)?;
+        self.snapshots.uncovered_bytes += bytes.len() as u64;
         Ok(contents)
-    }
-
-    /// Whether what is not synced counts, which it must not.
-    pub fn counts_unsynced(&self) -> bool {
-        self.bug == Some(Bug::QuorumBeforeSync)
     }
 
     pub fn sync(&mut self) -> anyhow::Result<()> {
@@ -134,15 +146,16 @@ impl MetadataLog {
     pub fn persist(&self, election: &Election) -> anyhow::Result<()> {
         let leader = election.leader.map_or(-1, |leader| leader.0);
         let voted = election.voted.map_or(-1, |voted| voted.id.0);
-        let text = format!("{} {leader} {voted}", election.epoch.0);
+        let directory = election.voted.and_then(|voted| voted.directory).unwrap_or(Uuid::ZERO);
+        let text = format!("{} {leader} {voted} {directory}", election.epoch.0);
         let (path, temporary) = (state_path(), state_path().with_extension("tmp"));
-        let file = self.disk.open(&temporary, OpenMode::Create)?;
+        let file = self.dir.disk.open(&temporary, OpenMode::Create)?;
         file.set_len(0)?;
         let written = file.write_vectored_at(&[IoSlice::new(text.as_bytes())], 0)?;
         assert_eq!(written, text.len(), "short writes are not on");
         file.sync_data()?;
-        self.disk.rename(&temporary, &path)?;
-        Ok(self.disk.sync_dir(Path::new(FOLDER))?)
+        self.dir.disk.rename(&temporary, &path)?;
+        Ok(self.dir.disk.sync_dir(Path::new(FOLDER))?)
     }
 }
 
@@ -150,8 +163,8 @@ fn state_path() -> PathBuf {
     Path::new(FOLDER).join(STATE)
 }
 
-fn read_state(disk: &FaultyDisk) -> anyhow::Result<Election> {
-    let file = match disk.open(&state_path(), OpenMode::Read) {
+fn read_state(dir: &Dir) -> anyhow::Result<Election> {
+    let file = match dir.disk.open(&state_path(), OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Election::default());
@@ -161,20 +174,13 @@ fn read_state(disk: &FaultyDisk) -> anyhow::Result<Election> {
     let mut bytes = vec![0; usize::try_from(file.len()?)?];
     file.read_at(&mut bytes, 0)?;
     let text = String::from_utf8(bytes)?;
-    let numbers: Vec<i32> = text.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-    let [epoch, leader, voted] = numbers[..] else { bail!("{STATE} says {text:?}") };
-    let node = |id: i32| (id >= 0).then_some(BrokerId(id));
-    Ok(Election { epoch: LeaderEpoch(epoch), leader: node(leader), voted: node(voted).map(key) })
-}
-
-/// Each machine has one directory, whose id follows from its number.
-pub fn key(id: BrokerId) -> ReplicaKey {
-    ReplicaKey { id, directory: Some(directory(id)) }
-}
-
-pub fn directory(id: BrokerId) -> types::Uuid {
-    let number = u8::try_from(id.0).expect("there are few machines");
-    types::Uuid::from_bytes([number + 1; 16])
+    let words: Vec<&str> = text.split(' ').collect();
+    let [epoch, leader, voted, directory] = words[..] else { bail!("{STATE} says {text:?}") };
+    let node =
+        |word: &str| anyhow::Ok(Some(word.parse::<i32>()?).filter(|id| *id >= 0).map(BrokerId));
+    let directory = Some(directory.parse::<Uuid>()?);
+    let voted = node(voted)?.map(|id| ReplicaKey { id, directory });
+    Ok(Election { epoch: LeaderEpoch(epoch.parse()?), leader: node(leader)?, voted })
 }
 
 impl Contents {
@@ -188,12 +194,14 @@ impl Contents {
                 let value = Bytes::copy_from_slice(value);
                 if !header.attributes.is_control() {
                     contents.records.push(MetadataRecord::decode(&value)?);
-                } else if record.key.and_then(ControlRecordType::parse_key)
-                    == Some(ControlRecordType::KRaftVoters)
-                {
+                    continue;
+                }
+                let kind = record.key.and_then(ControlRecordType::parse_key);
+                if kind == Some(ControlRecordType::KRaftVoters) {
                     let voters = VotersRecord::from_bytes(&value, 0)?;
                     contents.voters.push((record.offset, VoterSet::from_record(&voters)));
                 }
+                contents.has_footer |= kind == Some(ControlRecordType::SnapshotFooter);
             }
         }
         Ok(contents)
@@ -206,24 +214,33 @@ impl LogView for MetadataLog {
     }
 
     fn end(&self) -> LogPosition {
-        let epoch = self.log.leader_epochs().latest().unwrap_or_default();
+        let snapshot = || self.snapshots.newest().map(|at| at.epoch);
+        let epoch = self.log.leader_epochs().latest().or_else(snapshot).unwrap_or_default();
         LogPosition { offset: self.log.end_offset(), epoch }
     }
 
     fn durable_end(&self) -> Offset {
-        if self.counts_unsynced() { self.log.end_offset() } else { self.log.durable_end() }
+        // What is not synced must not count.
+        let counts_all = self.bug == Some(Bug::QuorumBeforeSync);
+        if counts_all { self.log.end_offset() } else { self.log.durable_end() }
     }
 
     fn end_of_epoch(&self, epoch: LeaderEpoch) -> LogPosition {
         let entries = self.log.leader_epochs().entries();
         let above = entries.partition_point(|(known, _)| *known <= epoch);
         let offset = entries.get(above).map_or(self.log.end_offset(), |(_, start)| *start);
-        let epoch = above.checked_sub(1).map_or(LeaderEpoch(0), |at| entries[at].0);
-        LogPosition { offset, epoch }
+        let Some(at) = above.checked_sub(1) else {
+            // What lies before the log is the snapshot's that it begins with.
+            let first = self.snapshots.oldest().filter(|at| at.offset == offset);
+            let epoch = first.map(|at| at.epoch).or(entries.first().map(|(epoch, _)| *epoch));
+            let is_whole = offset == Offset::ZERO;
+            let epoch = epoch.filter(|_| !is_whole).unwrap_or_default();
+            return LogPosition { offset, epoch };
+        };
+        LogPosition { offset, epoch: entries[at].0 }
     }
 
-    /// There are none: the logs of a run are short.
     fn latest_snapshot(&self) -> Option<LogPosition> {
-        None
+        self.snapshots.newest()
     }
 }

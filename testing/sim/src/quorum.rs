@@ -1,21 +1,26 @@
 //! A machine's replica of the metadata log: what comes in is told to `raft`, what comes out of it is
 //! done in its order, on the machine's own disk.
 //!
-//! Not here: what a leader decides (`controller`).
+//! Not here: what a leader decides (`controller`), snapshots on the disk (`snapshots`).
 
 use anyhow::Context;
-use log::FaultyDisk;
+use bytes::Bytes;
 use metadata::Image;
 use raft::{
-    Config, EpochAnswer, Fetch, FetchAnswer, FetchReply, LogView, Output, Raft, Request, RequestId,
-    Response, Voter, VoterChange, VoterHistory, VoterSet,
+    Config, EpochAnswer, Fetch, FetchAnswer, FetchReply, FetchSnapshot, FetchSnapshotAnswer,
+    LogPosition, LogView, Output, Raft, ReplicaKey, Request, RequestId, Response, Voter,
+    VoterChange, VoterHistory, VoterSet,
 };
-use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
+use types::{ErrorCode, LeaderEpoch, Millis, Offset, Rng, Uuid};
 
 use crate::bug::Bug;
+use crate::clock::Now;
+use crate::dirs::Dir;
+use crate::happening::Happening;
 use crate::images::Images;
 use crate::message::{Message, Peer, Sending, address, broker_id};
-use crate::metadata_log::{Contents, MetadataLog, key};
+use crate::metadata_log::{Contents, MetadataLog};
+use crate::trace::Trace;
 
 const CONFIG: Config = Config {
     election_timeout: Millis(1000),
@@ -27,8 +32,6 @@ const CONFIG: Config = Config {
 };
 /// How long a leader keeps a fetch for which it has nothing.
 const FETCH_WAIT: Millis = Millis(40);
-/// A leader's disk takes up to this long to sync.
-const SYNC_MAX: u32 = 30;
 
 pub struct Quorum {
     pub raft: Raft,
@@ -37,14 +40,17 @@ pub struct Quorum {
     pub out: Vec<Sending>,
     pub rng: Rng,
     pub machines: usize,
+    trace: Trace,
     /// Up to where this process has seen its records committed.
     pub committed: Offset,
     sync_at: Option<Millis>,
     next_poll: Millis,
 }
 
-pub fn voter(at: usize) -> Voter {
-    Voter { key: key(broker_id(at)), endpoints: vec![endpoint(at)], kraft_versions: (0, 1) }
+/// A machine as a voter, by the id of its directory.
+pub fn voter(at: usize, directory: Uuid) -> Voter {
+    let key = ReplicaKey { id: broker_id(at), directory: Some(directory) };
+    Voter { key, endpoints: vec![endpoint(at)], kraft_versions: (0, 1) }
 }
 
 fn endpoint(at: usize) -> raft::Endpoint {
@@ -53,29 +59,43 @@ fn endpoint(at: usize) -> raft::Endpoint {
 }
 
 impl Quorum {
-    /// Starts with what the disk says. `first` are the voters until the log names others.
+    /// Starts with what the disk says. `first` are the voters that the cluster begins with, where it
+    /// began on this disk.
     pub fn start(
         (at, machines): (usize, usize),
-        disk: &FaultyDisk,
-        first: &VoterSet,
-        now: Millis,
+        dir: &Dir,
+        first: Option<&VoterSet>,
+        now: Now,
         mut rng: Rng,
-        bug: Option<Bug>,
+        (bug, trace): (Option<Bug>, Trace),
     ) -> anyhow::Result<Self> {
-        let (mut log, election) = MetadataLog::open(disk, now, bug)?;
-        let mut voters = VoterHistory::new(first.clone());
-        let mut images = Images::default();
+        let (mut log, election) = MetadataLog::open(dir, now.wall, bug)?;
+        let mut voters = VoterHistory::new(VoterSet::default());
+        let (mut images, named) = log.read_newest()?;
+        let committed = images.committed().1;
+        voters.reset(committed, named.or_else(|| first.cloned()));
         for (offset, set) in replay(&mut log, &mut images)? {
             voters.push(offset, set);
         }
         let seed = Rng::new(rng.next_u64());
         // Some make themselves voters, and come back when they are removed.
         let config = Config { auto_join: rng.below(3) == 0, ..CONFIG };
-        let raft = Raft::new(config, voter(at), election, voters, &log, now, seed);
+        let raft =
+            Raft::new(config, voter(at, dir.id), election, voters, &log, now.monotonic, seed);
         let out = vec![];
-        let committed = Offset::ZERO;
         let sync_at = None;
-        Ok(Self { raft, log, images, out, rng, machines, committed, sync_at, next_poll: now })
+        Ok(Self {
+            raft,
+            log,
+            images,
+            out,
+            rng,
+            machines,
+            trace,
+            committed,
+            sync_at,
+            next_poll: now.monotonic,
+        })
     }
 
     /// The epoch, if this machine leads the quorum.
@@ -88,6 +108,16 @@ impl Quorum {
         self.raft.election().leader.map(address)
     }
 
+    /// The voters that count.
+    pub fn voters(&self) -> Vec<ReplicaKey> {
+        self.raft.voters().latest().iter().map(|voter| voter.key).collect()
+    }
+
+    /// Whether those are known to be committed.
+    pub fn has_committed_voters(&self) -> bool {
+        self.raft.voters().latest_offset().is_some_and(|at| at < self.committed)
+    }
+
     /// What everybody may act on, and the end of the log that it stands for.
     pub fn committed(&self) -> (&Image, Offset) {
         self.images.committed()
@@ -98,44 +128,45 @@ impl Quorum {
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Millis) -> anyhow::Result<()> {
-        if self.sync_at.is_some_and(|at| at <= now) {
+    pub fn tick(&mut self, now: Now) -> anyhow::Result<()> {
+        if self.sync_at.is_some_and(|at| at <= now.monotonic) {
             self.sync_at = None;
             self.log.sync()?;
-            self.raft.synced(&self.log, now);
+            self.raft.synced(&self.log, now.monotonic);
         }
+        self.settle(now)?;
+        if self.log.keep_snapshots(&self.images, self.raft.voters(), now)? {
+            self.raft.trimmed(&self.log);
+            self.trace.happens(Happening::Snapshot);
+        }
+        Ok(())
+    }
+
+    pub fn responded(&mut self, id: RequestId, response: Response, now: Now) -> anyhow::Result<()> {
+        self.raft.responded(id, response, &self.log, now.monotonic);
         self.settle(now)
     }
 
-    pub fn responded(
-        &mut self,
-        id: RequestId,
-        response: Response,
-        now: Millis,
-    ) -> anyhow::Result<()> {
-        self.raft.responded(id, response, &self.log, now);
+    pub fn failed(&mut self, id: RequestId, now: Now) -> anyhow::Result<()> {
+        self.raft.failed(id, now.monotonic);
         self.settle(now)
     }
 
-    pub fn failed(&mut self, id: RequestId, now: Millis) -> anyhow::Result<()> {
-        self.raft.failed(id, now);
-        self.settle(now)
-    }
-
-    /// The leader's log has grown, and is to be synced in a while.
+    /// The log has grown, and is to be synced in a while.
     pub fn appended(&mut self, now: Millis) {
-        let takes = Millis(1 + i64::from(self.rng.below(SYNC_MAX)));
+        let takes = Millis(1 + i64::from(self.rng.below(self.log.dir.sync_max.get())));
         self.sync_at.get_or_insert(now + takes);
     }
 
     /// Carries out all that follows, until nothing is left to do before [`Quorum::next`].
-    pub fn settle(&mut self, now: Millis) -> anyhow::Result<()> {
+    pub fn settle(&mut self, now: Now) -> anyhow::Result<()> {
         self.carry_out(now)?;
-        self.next_poll = self.raft.poll(&self.log, now).max(now + Millis(1));
+        let polled = self.raft.poll(&self.log, now.monotonic);
+        self.next_poll = polled.max(now.monotonic + Millis(1));
         self.carry_out(now)
     }
 
-    fn carry_out(&mut self, now: Millis) -> anyhow::Result<()> {
+    fn carry_out(&mut self, now: Now) -> anyhow::Result<()> {
         loop {
             let outputs = self.raft.outputs();
             if outputs.is_empty() {
@@ -147,27 +178,25 @@ impl Quorum {
         }
     }
 
-    fn carry_out_one(&mut self, output: Output, now: Millis) -> anyhow::Result<()> {
+    fn carry_out_one(&mut self, output: Output, now: Now) -> anyhow::Result<()> {
         match output {
             Output::Persist(election) => self.log.persist(&election)?,
             Output::AppendControl { epoch, records } => {
-                self.log.append_control(epoch, &records, now)?;
+                self.log.append_control(epoch, &records, now.wall)?;
                 self.images.append(&[], self.log.end().offset)?;
-                self.appended(now);
+                self.appended(now.monotonic);
             }
             Output::AppendFetched(bytes) => {
-                let contents = self.log.append_fetched(&bytes, now)?;
+                let contents = self.log.append_fetched(&bytes, now.wall)?;
                 for (offset, voters) in contents.voters {
                     self.raft.replay(offset, voters);
                 }
                 self.images.append(&contents.records, self.log.end().offset)?;
-                if self.log.counts_unsynced() {
-                    self.appended(now);
-                }
-                self.raft.synced(&self.log, now);
+                self.appended(now.monotonic);
+                self.raft.synced(&self.log, now.monotonic);
             }
             Output::Truncate(end) => {
-                self.log.log.truncate_to(end, now)?;
+                self.log.log.truncate_to(end, now.wall)?;
                 self.log.sync()?;
                 self.images.truncate(end);
                 replay(&mut self.log, &mut self.images)?;
@@ -175,7 +204,12 @@ impl Quorum {
             Output::Refused { end, committed, .. } => {
                 panic!("a controller lacks what is committed: {end} is before {committed}")
             }
-            Output::WriteSnapshot { .. } => panic!("nobody has a snapshot"),
+            Output::WriteSnapshot { snapshot, position, bytes, is_last } => {
+                self.log.take_piece(snapshot, position, &bytes)?;
+                if is_last {
+                    self.install(snapshot, now)?;
+                }
+            }
             Output::Send { id, to, request, .. } => {
                 let others = u32::try_from(self.machines).expect("there are few machines");
                 let to = to.map_or_else(|| self.rng.below(others) as usize, address);
@@ -197,19 +231,20 @@ impl Quorum {
         from: Peer,
         id: RequestId,
         request: &Request,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<()> {
         let mut kept = Millis::ZERO;
+        let monotonic = now.monotonic;
         let response = match request {
-            Request::Vote(vote) => Response::Vote(self.raft.vote(vote, &self.log, now)),
+            Request::Vote(vote) => Response::Vote(self.raft.vote(vote, &self.log, monotonic)),
             Request::BeginQuorumEpoch(begin) => {
-                Response::BeginQuorumEpoch(self.raft.begin_quorum_epoch(begin, now))
+                Response::BeginQuorumEpoch(self.raft.begin_quorum_epoch(begin, monotonic))
             }
             Request::EndQuorumEpoch(end) => {
-                Response::EndQuorumEpoch(self.raft.end_quorum_epoch(end, now))
+                Response::EndQuorumEpoch(self.raft.end_quorum_epoch(end, monotonic))
             }
             Request::Fetch(fetch) => {
-                let answer = self.raft.fetched(fetch, &self.log, now);
+                let answer = self.raft.fetched(fetch, &self.log, monotonic);
                 // What it has proved may have committed something.
                 self.settle(now)?;
                 let reply = self.fetch_reply(fetch, answer)?;
@@ -219,11 +254,13 @@ impl Quorum {
                 }
                 Response::Fetch(reply)
             }
-            Request::FetchSnapshot(_) => panic!("nobody has a snapshot"),
+            Request::FetchSnapshot(fetch) => {
+                Response::FetchSnapshot(self.snapshot_piece(fetch, monotonic)?)
+            }
             Request::ChangeVoters(change) => {
                 let (raft, log) = (&mut self.raft, &self.log);
                 let changed = match change.clone() {
-                    VoterChange::Add(voter) => raft.add_voter(voter, log, now).map(Some),
+                    VoterChange::Add(voter) => raft.add_voter(voter, log, monotonic).map(Some),
                     VoterChange::Remove(key) => raft.remove_voter(key, log).map(Some),
                     VoterChange::Update { voter, .. } => raft.update_voter(voter, log),
                 };
@@ -237,9 +274,8 @@ impl Quorum {
     }
 
     fn fetch_reply(&mut self, fetch: &Fetch, answer: FetchAnswer) -> anyhow::Result<FetchReply> {
+        let known = self.known(ErrorCode::None);
         let election = self.raft.election();
-        let known =
-            EpochAnswer { error: ErrorCode::None, leader: election.leader, epoch: election.epoch };
         let endpoints = election.leader.map(|leader| vec![endpoint(address(leader))]);
         let mut reply = FetchReply {
             answer: known,
@@ -247,12 +283,12 @@ impl Quorum {
             diverging: None,
             snapshot: None,
             high_watermark: None,
-            records: bytes::Bytes::new(),
+            records: Bytes::new(),
         };
         match answer {
             FetchAnswer::Refused(refused) => reply.answer = refused,
             FetchAnswer::Diverging(at) => reply.diverging = Some(at),
-            FetchAnswer::Snapshot(_) => panic!("nobody has a snapshot"),
+            FetchAnswer::Snapshot(at) => reply.snapshot = Some(at),
             FetchAnswer::Records => {
                 reply.high_watermark = self.raft.told_high_watermark();
                 reply.records = self.log.read(fetch.end.offset)?.0;
@@ -261,17 +297,60 @@ impl Quorum {
         Ok(reply)
     }
 
+    /// Replaces the log by the leader's snapshot.
+    fn install(&mut self, snapshot: LogPosition, now: Now) -> anyhow::Result<()> {
+        let (images, voters) = self.log.install_snapshot(snapshot, now.wall)?;
+        self.images = images;
+        self.raft.installed(snapshot, voters);
+        self.trace.happens(Happening::SnapshotTaken);
+        Ok(())
+    }
+
+    /// A piece of a snapshot for a replica that is too far behind for the log.
+    fn snapshot_piece(
+        &mut self,
+        fetch: &FetchSnapshot,
+        now: Millis,
+    ) -> anyhow::Result<FetchSnapshotAnswer> {
+        let position = fetch.position;
+        let refused =
+            |answer| Ok(FetchSnapshotAnswer { answer, size: 0, position, bytes: Bytes::new() });
+        if let Err(answer) = self.raft.fetch_snapshot(fetch, now) {
+            return refused(answer);
+        }
+        match self.log.read_snapshot(fetch.snapshot, position)? {
+            None => refused(self.known(ErrorCode::SnapshotNotFound)),
+            Some((_, size)) if position >= size => {
+                refused(self.known(ErrorCode::PositionOutOfRange))
+            }
+            Some((bytes, size)) => {
+                let answer = self.known(ErrorCode::None);
+                Ok(FetchSnapshotAnswer { answer, size, position, bytes })
+            }
+        }
+    }
+
+    fn known(&self, error: ErrorCode) -> EpochAnswer {
+        let election = self.raft.election();
+        EpochAnswer { error, leader: election.leader, epoch: election.epoch }
+    }
+
     /// Hands the leadership of the quorum over, as before a stop.
-    pub fn step_down(&mut self, now: Millis) -> anyhow::Result<()> {
-        self.raft.step_down(now);
+    pub fn step_down(&mut self, now: Now) -> anyhow::Result<()> {
+        self.raft.step_down(now.monotonic);
         self.settle(now)
     }
 
     /// Makes a machine a voter, or takes its vote away. A refusal is an answer, too.
-    pub fn change_voter(&mut self, id: BrokerId, now: Millis) -> anyhow::Result<()> {
-        _ = match self.raft.voters().latest().contains(key(id)) {
-            true => self.raft.remove_voter(key(id), &self.log),
-            false => self.raft.add_voter(voter(address(id)), &self.log, now),
+    pub fn change_voter(&mut self, key: ReplicaKey, now: Now) -> anyhow::Result<()> {
+        let former = self.raft.voters().latest().get(key.id).map(|voter| voter.key);
+        _ = match (former, key.directory) {
+            (Some(former), _) => self.raft.remove_voter(former, &self.log),
+            (None, Some(directory)) => {
+                let voter = voter(address(key.id), directory);
+                self.raft.add_voter(voter, &self.log, now.monotonic)
+            }
+            (None, None) => panic!("machines know their directories"),
         };
         self.settle(now)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use log::{Disk, FaultyDisk, Log, LogConfig, Opening, SyncTicket};
+use log::{Disk, FaultyDisk, Log, LogConfig, LogError, Opening, SyncTicket};
 use records::{Batch, DecompressLimits, split_batches};
 use replication::{AlterPartition, EpochEnd, Follower, Leader, OwnLog};
 use types::{LeaderEpoch, Millis, Offset};
@@ -13,6 +13,8 @@ use crate::message::{Peer, Slot};
 
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 1 << 20 };
 const READ_BYTES: usize = 1 << 20;
+/// A segment is rolled at this age, by what its batches say.
+const SEGMENT_MS: Millis = Millis(5000);
 pub const TOPIC: &str = "t";
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Replica {
     pub waiting: Vec<Waiting>,
     pub altering: Option<Altering>,
     pub syncing: Option<(SyncTicket, Millis)>,
+    /// What is not on the disk counts, too, which it must not.
+    pub counts_all: bool,
     bug: Option<Bug>,
 }
 
@@ -64,12 +68,19 @@ impl Replica {
     pub fn open(
         slot: Slot,
         disk: &FaultyDisk,
-        now: Millis,
+        opening: Opening,
+        wall: Millis,
         bug: Option<Bug>,
-    ) -> anyhow::Result<Self> {
-        let config = LogConfig { segment_bytes: 2 << 10, ..LogConfig::default() };
+    ) -> Result<Self, LogError> {
+        let config = LogConfig {
+            segment_bytes: 2 << 10,
+            segment_ms: SEGMENT_MS,
+            // Brokers' clocks may be wrong by hours.
+            timestamp_after_max_ms: Millis::MAX,
+            ..LogConfig::default()
+        };
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-        let log = Log::open(disk, folder(slot).into(), Arc::new(config), Opening::NEW, now)?;
+        let log = Log::open(disk, folder(slot).into(), Arc::new(config), opening, wall)?;
         Ok(Self {
             slot,
             log,
@@ -78,6 +89,7 @@ impl Replica {
             waiting: vec![],
             altering: None,
             syncing: None,
+            counts_all: false,
             bug,
         })
     }
@@ -89,7 +101,7 @@ impl Replica {
             Role::Follower(_) => self.bug == Some(Bug::ConfirmBeforeSync),
             Role::None => false,
         };
-        if counts_all { self.log.end_offset() } else { self.log.durable_end() }
+        if counts_all || self.counts_all { self.log.end_offset() } else { self.log.durable_end() }
     }
 
     pub fn own(&self) -> OwnLog {

@@ -1,11 +1,13 @@
 //! One run from one seed: first all goes well, then much goes wrong, then all has to come to rest.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use types::Millis;
 
 use crate::bug::Bug;
+use crate::happening::Happening;
 use crate::trace::Trace;
 use crate::world::World;
 
@@ -16,7 +18,7 @@ const FAULTS_MS: i64 = 15_000;
 const REST_MAX: Millis = Millis(40_000);
 
 /// What a run that went well has done.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
     /// The same for two runs only if every event was.
     pub hash: u64,
@@ -24,6 +26,8 @@ pub struct Outcome {
     pub events: u64,
     /// Batches whose producers were told that they are committed.
     pub acknowledged: usize,
+    /// How often what went wrong.
+    pub happened: BTreeMap<Happening, u64>,
 }
 
 /// A run that broke a promise, or did not come to rest.
@@ -59,7 +63,7 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Result<Outcome, Box<Failure>> {
     let acknowledged = catch_unwind(AssertUnwindSafe(move || live(seed, bug, shared)));
     let (hash, events) = (trace.hash(), trace.events());
     match acknowledged {
-        Ok(acknowledged) => Ok(Outcome { hash, events, acknowledged }),
+        Ok(acknowledged) => Ok(Outcome { hash, events, acknowledged, happened: trace.happened() }),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| Some((*panic.downcast_ref::<&str>()?).to_owned()));
@@ -81,6 +85,7 @@ fn live(seed: u64, bug: Option<Bug>, trace: Trace) -> usize {
     loop {
         let until = (world.now + Millis(200)).min(end);
         while world.step(until) {}
+        world.mend();
         let Some(unrest) = world.unrest() else { break };
         assert!(world.now < end, "no rest: {unrest}{}", world.roles());
     }

@@ -2,11 +2,13 @@
 //! if all of their events are the same.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Display;
 use std::rc::Rc;
 
 use types::Millis;
+
+use crate::happening::Happening;
 
 /// So many events are kept for a person to read.
 const KEPT: usize = 60;
@@ -23,11 +25,13 @@ struct State {
     hash: u64,
     events: u64,
     last: VecDeque<(Millis, String)>,
+    happened: BTreeMap<Happening, u64>,
 }
 
 impl Trace {
     pub fn new() -> Self {
-        Self(Rc::new(RefCell::new(State { hash: BASIS, events: 0, last: VecDeque::new() })))
+        let (last, happened) = (VecDeque::new(), BTreeMap::new());
+        Self(Rc::new(RefCell::new(State { hash: BASIS, events: 0, last, happened })))
     }
 
     /// Counts an event, without words.
@@ -51,6 +55,16 @@ impl Trace {
             state.last.pop_front();
         }
         state.last.push_back((at, text));
+    }
+
+    /// Counts what goes wrong.
+    pub fn happens(&self, what: Happening) {
+        *self.0.borrow_mut().happened.entry(what).or_default() += 1;
+    }
+
+    /// How often what went wrong.
+    pub fn happened(&self) -> BTreeMap<Happening, u64> {
+        self.0.borrow().happened.clone()
     }
 
     /// What all events make.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use log::Loss;
 use metadata::controller::Probed;
 use protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use raft::VoterSet;
@@ -11,11 +12,15 @@ use types::{Millis, Offset, Rng};
 
 use crate::bug::Bug;
 use crate::client::{Client, Kind};
+use crate::clock::Now;
 use crate::controller::{MIN_ISR, settings};
+use crate::dirs;
+use crate::happening::Happening;
 use crate::history::History;
 use crate::machine::{Machine, Process, Setup};
 use crate::message::{Address, Ask, CLIENTS, Message, Peer, Sending, Slot, Told};
 use crate::quorum::voter;
+use crate::replacement::Losses;
 use crate::replica::{TOPIC, parse};
 use crate::trace::Trace;
 
@@ -53,6 +58,9 @@ pub struct World {
     /// So often a machine crashes just after an answer that promises something has left it, and
     /// starts again at once.
     pub crash_percent: u32,
+    /// Of so many turns in a thousand one call of a disk is to fail.
+    pub failure_permille: u32,
+    pub losses: Losses,
     pub history: History,
     pub trace: Trace,
     next_create: Millis,
@@ -65,8 +73,8 @@ impl World {
     pub fn new(seed: u64, bug: Option<Bug>, trace: Trace) -> Self {
         let mut rng = Rng::new(seed);
         let machines = VOTERS + rng.below(3) as usize;
-        let first = VoterSet::new((0..VOTERS).map(voter));
-        let setup = Setup { machines, first, fixed: settings(), bug };
+        let first = VoterSet::new((0..VOTERS).map(|at| voter(at, dirs::id(at, 0, 0))));
+        let setup = Setup { machines, first, fixed: settings(), bug, trace: trace.clone() };
         let mut clients: Vec<_> = (0..PRODUCERS)
             .map(|number| Client::producer(number, number.cast_signed() % PARTITIONS))
             .collect();
@@ -74,7 +82,7 @@ impl World {
         clients.extend(consumers.map(|(slot, number)| Client::consumer(number, slot)));
         let mut world = Self {
             now: Millis(1),
-            machines: (0..machines).map(|_| Machine::new(rng.next_u64())).collect(),
+            machines: (0..machines).map(|at| Machine::new(at, &mut rng, bug)).collect(),
             rng,
             setup,
             clients,
@@ -85,6 +93,8 @@ impl World {
             copy_percent: 0,
             delay_max: 10,
             crash_percent: 0,
+            failure_permille: 0,
+            losses: Losses::default(),
             history: History::default(),
             trace,
             next_create: Millis(1500),
@@ -95,32 +105,40 @@ impl World {
         world
     }
 
-    /// Starts the process of a machine, if its disk lets it.
+    /// Starts the process of a machine, if its disks let it.
     pub fn start(&mut self, at: usize) {
+        let has_order = self.order_failure(at);
         let Self { machines, rng, setup, now, .. } = self;
         let machine = &mut machines[at];
         machine.life += 1;
-        let started = Process::start(at, setup, &machine.disk, *now, rng);
+        machine.clock.restart(rng);
+        let started = Process::start(at, setup, machine, machine.clock.now(*now), rng);
+        // Whatever comes of it, the mark of a good end is gone.
+        machine.clean_epoch = None;
+        if has_order {
+            machine.dirs.iter().for_each(|dir| dir.disk.repair());
+        }
         match started {
             Ok(process) => machine.process = Some(process),
             Err(fault) => self.died(at, &fault),
         }
     }
 
-    /// A machine's disk has died under it; anything else is a bug.
+    /// The power has gone in the middle of a change, or a disk has failed without which a node
+    /// cannot go on; anything else is a bug.
     fn died(&mut self, at: usize, fault: &anyhow::Error) {
-        let is_dead = self.machines[at].disk.is_dead();
-        assert!(is_dead, "machine {at} stops, and nothing is wrong with its disk: {fault:#}");
+        let is_dead = self.machines[at].is_dead();
+        let is_failed = dirs::refused(fault).is_some();
+        assert!(is_dead || is_failed, "machine {at} stops with whole disks: {fault:#}");
+        let what = if is_dead { Happening::TornWrite } else { Happening::NodeEnd };
+        self.trace.happens(what);
         self.crash(at);
     }
 
     /// Does the next thing, unless that comes after `until`; whether it did.
     pub fn step(&mut self, until: Millis) -> bool {
         let arrival = self.network.first_key_value().map_or(Millis::MAX, |((due, _), _)| *due);
-        let machines = self
-            .machines
-            .iter()
-            .filter_map(|machine| Some(machine.process.as_ref()?.next().max(machine.paused_until)));
+        let machines = self.machines.iter().filter_map(Machine::next);
         let clients = self.clients.iter().map(Client::next);
         let timers = machines.chain(clients).min().unwrap_or(Millis::MAX).min(self.next_create);
         let next = arrival.min(timers).max(self.now);
@@ -135,9 +153,7 @@ impl World {
             return true;
         }
         for at in 0..self.machines.len() {
-            let machine = &self.machines[at];
-            let next = machine.process.as_ref().map(Process::next);
-            if next.is_some_and(|next| next <= self.now) && machine.paused_until <= self.now {
+            if self.machines[at].next().is_some_and(|next| next <= self.now) {
                 self.act(at, |process, now| process.tick(now));
             }
         }
@@ -202,10 +218,15 @@ impl World {
     }
 
     /// Has a process do something, and looks at what came of it.
-    fn act(&mut self, at: usize, what: impl FnOnce(&mut Process, Millis) -> anyhow::Result<()>) {
+    fn act(&mut self, at: usize, what: impl FnOnce(&mut Process, Now) -> anyhow::Result<()>) {
+        let has_order = self.order_failure(at);
         let machine = &mut self.machines[at];
+        let now = machine.clock.now(self.now);
         let process = machine.process.as_mut().expect("it is up");
-        let done = what(process, self.now);
+        let done = what(process, now);
+        if has_order {
+            machine.dirs.iter().for_each(|dir| dir.disk.repair());
+        }
         let seen = done.and_then(|()| self.history.look((at, machine.life), process));
         if let Err(fault) = seen {
             return self.died(at, &fault);
@@ -215,8 +236,12 @@ impl World {
         }
         let acks = std::mem::take(&mut process.broker.acks);
         let (sendings, life) = (process.sendings(), machine.life);
+        let has_left = process.broker.has_left;
         for ack in acks {
-            let durable = |machine: &Machine| machine.durable.get(&ack.slot).copied();
+            // What was confirmed before its disk was lost need not be confirmed again.
+            let durable = |machine: &Machine| {
+                machine.durable.get(&ack.slot).max(machine.lost.get(&ack.slot)).copied()
+            };
             let durable: Vec<_> = self.machines.iter().map(durable).collect();
             self.history.acknowledges(&ack, &durable, MIN_ISR);
         }
@@ -224,9 +249,37 @@ impl World {
         for sending in sendings {
             self.send(Peer { at, life }, sending);
         }
-        if self.rng.below(100) < self.crash_percent * weight.unwrap_or(0) / 10 {
+        if has_left {
+            return self.end(at);
+        }
+        let percent = self.crash_percent * weight.unwrap_or(0) / 10;
+        if self.rng.below(100) < percent && self.may_crash() {
             self.crash(at);
             self.restart(at);
+        }
+    }
+
+    /// A process ends in good order.
+    fn end(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        let process = machine.process.take().expect("it is up");
+        match process.close() {
+            Ok(clean_epoch) => {
+                machine.crash(Loss::Process);
+                machine.clean_epoch = clean_epoch;
+                self.trace.happens(Happening::CleanStop);
+                self.trace.note(self.now, format_args!("{at} ends in good order"));
+            }
+            Err(fault) => self.died(at, &fault),
+        }
+    }
+
+    /// Has a machine leave in good order.
+    pub fn leave(&mut self, at: usize) {
+        let machine = &self.machines[at];
+        if machine.process.is_some() && machine.paused_until <= self.now {
+            self.trace.note(self.now, format_args!("{at} is to leave"));
+            self.act(at, |process, now| process.leave(now));
         }
     }
 
@@ -276,6 +329,11 @@ impl World {
             self.sent += 1;
             let at = (machine.paused_until, self.sent);
             self.network.insert(at, Travelling { from, to, life, message });
+            return;
+        }
+        if let Message::Ask { ask: Ask::Voter(key), .. } = &message
+            && !self.may_change_voter(key)
+        {
             return;
         }
         self.act(to, |process, now| process.take(from, message, now));
@@ -382,8 +440,13 @@ impl World {
                 assert_eq!(committed, sent as usize, "records of producer {}", client.number);
             }
         }
-        for (at, machine) in self.machines.iter().enumerate() {
-            let image = &machine.process.as_ref().expect("all are up").broker.image;
+        let images = self.machines.iter().map(|machine| {
+            let process = machine.process.as_ref().expect("all are up");
+            &process.broker.image
+        });
+        let mut first = None;
+        for (at, image) in images.enumerate() {
+            assert!(*first.get_or_insert(image) == image, "{at} has another state of the metadata");
             let lost = self.history.topics.iter().find(|name| image.topic(name).is_none());
             assert!(lost.is_none(), "{at} does not know {lost:?}, whose creator was told of it");
         }

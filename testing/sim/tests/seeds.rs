@@ -2,18 +2,24 @@
 //!
 //! `cargo xtask sim --seeds N` runs more, `--seed S` one.
 
-use sim::run;
+use std::collections::BTreeSet;
+
+use sim::{Happening, run};
 
 /// What a build runs.
 const SEEDS: u64 = 200;
 const SHARES: usize = 4;
 
+/// Also that nothing which can go wrong is left out.
 fn share(number: u64) {
+    let mut happened = BTreeSet::new();
     for seed in (number..SEEDS).step_by(SHARES) {
-        if let Err(failure) = run(seed, None) {
-            panic!("{failure}");
+        match run(seed, None) {
+            Ok(outcome) => happened.extend(outcome.happened.into_keys()),
+            Err(failure) => panic!("{failure}"),
         }
     }
+    assert!(happened.iter().eq(&Happening::ALL), "only {happened:?} happened");
 }
 
 #[test]

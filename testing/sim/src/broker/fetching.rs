@@ -9,6 +9,7 @@ use types::{ErrorCode, LeaderEpoch, Millis, Offset, Uuid};
 
 use super::{Broker, LAG_MAX, REQUEST_TIMEOUT};
 use crate::bug::Bug;
+use crate::clock::Now;
 use crate::message::{FetchedPartition, Message, Peer, Sending, Slot, address, broker_id};
 use crate::replica::Role;
 
@@ -133,7 +134,10 @@ impl Broker {
         let told = |answer| Ok((FetchedPartition { slot, answer, records: Bytes::new() }, false));
         let refused = |error| told(LeaderAnswer { error, ..nothing });
         let Some(replica) = self.replicas.get_mut(&slot) else {
-            return refused(ErrorCode::NotLeaderOrFollower);
+            return refused(match self.places.contains_key(&slot) {
+                true => ErrorCode::KafkaStorageError,
+                false => ErrorCode::NotLeaderOrFollower,
+            });
         };
         let own = replica.own();
         let asked = (want.last_fetched_epoch >= 0).then_some(LeaderEpoch(want.last_fetched_epoch));
@@ -162,7 +166,13 @@ impl Broker {
             FetchVerdict::Diverging(at) => told(LeaderAnswer { diverging: Some(at), ..nothing }),
             FetchVerdict::Read { at_once, .. } => {
                 let high_watermark = Some(leader.high_watermark());
-                let records = replica.read(fetch.fetch_offset, own.end)?;
+                let records = match replica.read(fetch.fetch_offset, own.end) {
+                    Ok(records) => records,
+                    Err(fault) => {
+                        self.note_refused(slot, fault)?;
+                        return refused(ErrorCode::KafkaStorageError);
+                    }
+                };
                 let answer = LeaderAnswer { high_watermark, ..nothing };
                 Ok((FetchedPartition { slot, answer, records }, at_once))
             }
@@ -176,7 +186,7 @@ impl Broker {
         id: u64,
         (error, session_id): (ErrorCode, i32),
         partitions: Vec<FetchedPartition>,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<()> {
         let Some(pair) = self.pairs.get_mut(&from) else { return Ok(()) };
         if pair.under_way.take_if(|(asked, _)| *asked == id).is_none() {
@@ -194,7 +204,7 @@ impl Broker {
         &mut self,
         from: usize,
         told: &FetchedPartition,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<()> {
         let slot = told.slot;
         let Some(replica) = self.replicas.get_mut(&slot) else { return Ok(()) };
@@ -207,23 +217,27 @@ impl Broker {
         match follower.take(&asked, &told.answer, &own, |epoch| replica.end_of(epoch)) {
             Step::Ignore | Step::AwaitMetadata => return Ok(()),
             Step::Append => {
-                replica.log.append_as_follower(&told.records, now)?;
+                if let Err(fault) = replica.log.append_as_follower(&told.records, now.wall) {
+                    return self.note_refused(slot, fault);
+                }
                 let own = replica.own();
                 if let Role::Follower(follower) = &mut replica.role {
                     follower.learned(&told.answer, &own);
                 }
             }
             Step::Truncate(at) => {
-                replica.log.truncate_to(at, now)?;
+                if let Err(fault) = replica.log.truncate_to(at, now.wall) {
+                    return self.note_refused(slot, fault);
+                }
                 let at = replica.log.end_offset();
                 if let Role::Follower(follower) = &mut replica.role {
                     assert!(!follower.truncated(at), "{} cuts what is committed", self.at);
                 }
             }
             Step::AskOffsets => panic!("logs never lose their beginnings here"),
-            Step::BackOff(_) => delay = Some(now + BACKOFF),
+            Step::BackOff(_) => delay = Some(now.monotonic + BACKOFF),
         }
-        self.ask_for_more(slot, delay, now);
+        self.ask_for_more(slot, delay, now.monotonic);
         Ok(())
     }
 

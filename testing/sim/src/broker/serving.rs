@@ -2,10 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use log::AppendOrigin;
-use types::{ErrorCode, Millis, Offset};
+use types::{ErrorCode, Offset};
 
 use super::{Ack, Broker};
 use crate::bug::Bug;
+use crate::clock::Now;
 use crate::message::{Message, Peer, Refusal, Sending, Slot, address};
 use crate::replica::{Role, TOPIC, Waiting};
 
@@ -22,7 +23,7 @@ impl Broker {
         (peer, id): (Peer, u64),
         slot: Slot,
         batch: &Bytes,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<()> {
         if self.append((peer, id), slot, batch, now)?.is_err() {
             let result = Err(self.refusal(slot));
@@ -36,7 +37,7 @@ impl Broker {
         (peer, id): (Peer, u64),
         slot: Slot,
         batch: &Bytes,
-        now: Millis,
+        now: Now,
     ) -> anyhow::Result<Result<(), ErrorCode>> {
         let Some(replica) = self.replicas.get_mut(&slot) else {
             return Ok(Err(ErrorCode::NotLeaderOrFollower));
@@ -49,10 +50,13 @@ impl Broker {
         }
         let batch = BytesMut::from(&batch[..]);
         let appended =
-            replica.log.append_as_leader(batch, leader.epoch(), AppendOrigin::Client, now);
+            replica.log.append_as_leader(batch, leader.epoch(), AppendOrigin::Client, now.wall);
         let info = match appended {
             Ok(info) => info,
-            Err(log::AppendError::Log(fault)) => return Err(fault.into()),
+            Err(log::AppendError::Log(fault)) => {
+                self.note_refused(slot, fault)?;
+                return Ok(Err(ErrorCode::KafkaStorageError));
+            }
             Err(refused) => return Ok(Err(refused.code())),
         };
         let (base, end) = (info.base_offset, info.last_offset.next());
@@ -89,7 +93,15 @@ impl Broker {
                 let committed = replica.high_watermark().unwrap_or(Offset::ZERO);
                 let until = if serves_all { replica.log.end_offset() } else { committed };
                 // A new leader may know of less than the consumer has read.
-                if from < until { Ok(replica.read(from, until)?) } else { Ok(Bytes::new()) }
+                let is_there = from < until;
+                let read = is_there.then(|| replica.read(from, until));
+                match read.unwrap_or(Ok(Bytes::new())) {
+                    Ok(records) => Ok(records),
+                    Err(fault) => {
+                        self.note_refused(slot, fault)?;
+                        Err(refused)
+                    }
+                }
             }
             _ => Err(refused),
         };
