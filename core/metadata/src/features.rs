@@ -8,8 +8,6 @@
 //! Not here: changing a level (`controller::features`), the level of `kraft.version`, which lives
 //! in control records of the log and not in the image.
 
-use crate::image::Image;
-
 /// Name of the feature that says which records the metadata log may hold.
 pub const METADATA_VERSION: &str = "metadata.version";
 /// Name of the feature that says how the quorum keeps its voters.
@@ -71,13 +69,15 @@ pub fn supported() -> impl Iterator<Item = (&'static str, i16, i16)> {
     served.map(|feature| (feature.name, feature.min, feature.served))
 }
 
-/// The finalized levels for ApiVersions, as far as they are served; `kraft_version` comes from the
-/// log's control records.
-pub fn finalized(image: &Image, kraft_version: i16) -> Vec<(String, i16)> {
+/// The finalized levels for ApiVersions, as far as they are served: those of an image, and
+/// `kraft_version`, which comes from the log's control records.
+pub fn finalized<'a>(
+    levels: impl Iterator<Item = (&'a str, i16)>,
+    kraft_version: i16,
+) -> Vec<(String, i16)> {
     let served =
         |name: &str, level: i16| feature(name).map_or(level, |feature| level.min(feature.served));
-    let mut levels: Vec<_> = image
-        .features()
+    let mut levels: Vec<_> = levels
         .map(|(name, level)| (name.to_owned(), served(name, level)))
         .filter(|(_, level)| *level > 0)
         .collect();
@@ -85,11 +85,6 @@ pub fn finalized(image: &Image, kraft_version: i16) -> Vec<(String, i16)> {
         levels.push((KRAFT_VERSION.to_owned(), kraft_version));
     }
     levels
-}
-
-/// Whether eligible leader replicas are kept.
-pub(crate) fn elr_enabled(image: &Image) -> bool {
-    image.feature(ELR_VERSION) >= 1
 }
 
 /// Whether going from one `metadata.version` to a lower one could lose records.

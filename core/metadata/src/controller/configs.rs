@@ -14,7 +14,6 @@ use protocol::messages::{alter_configs as replacing, incremental_alter_configs a
 use types::{BrokerId, ErrorCode, validate_topic_name};
 
 use super::{Context, Decision, MIN_ISR, Refusal, split_duplicates, wire_result};
-use crate::features::elr_enabled;
 use crate::image::{ConfigResource, Image, ResourceType, Settings};
 use crate::record::MetadataRecord;
 
@@ -116,7 +115,7 @@ fn decide<'a>(
         records.clear();
     }
     // After the settings they follow from, in the same batch.
-    if elr_enabled(image) {
+    if image.elr_enabled() {
         let stale: Vec<_> = records.iter().filter_map(stale_elr).collect();
         records.extend(stale);
     }
@@ -284,7 +283,7 @@ fn is_node(image: &Image, name: &str) -> bool {
 
 /// With eligible leader replicas all brokers share one `min.insync.replicas`.
 fn check_min_isr(image: &Image, changes: &[MetadataRecord]) -> Result<(), Refusal> {
-    if !elr_enabled(image) {
+    if !image.elr_enabled() {
         return Ok(());
     }
     let refuse = |message: &str| Err(Refusal::new(ErrorCode::InvalidConfig, message));

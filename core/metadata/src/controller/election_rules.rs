@@ -4,9 +4,7 @@
 
 use config::TopicConfig;
 
-use super::partition_change::Election;
 use super::{Context, MIN_ISR};
-use crate::features::elr_enabled;
 use crate::image::{Image, Settings, Topic};
 
 /// The topic's key that allows unclean elections.
@@ -15,6 +13,17 @@ const UNCLEAN: &str = "unclean.leader.election.enable";
 /// Before this `metadata.version` (3.6-IV0), brokers needed a new leader epoch when the ISR shrank
 /// (KAFKA-15021).
 const SHRINKS_QUIETLY_SINCE: i16 = 12;
+
+/// How a leader is sought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Election {
+    /// The first replica if it can lead, else as `Online`.
+    Preferred,
+    /// The present leader if it can go on, else the first replica in sync.
+    Online,
+    /// As `Online`, else any replica that is alive, whatever it lacks.
+    Unclean,
+}
 
 /// Settings of a topic that elections obey.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +72,7 @@ impl<'a> Rulebook<'a> {
         ElectionRules {
             min_isr: usize::try_from(min_isr).unwrap_or(usize::MAX),
             unclean,
-            elr: elr_enabled(self.image),
+            elr: self.image.elr_enabled(),
             epoch_at_shrink: self.image.metadata_version() < SHRINKS_QUIETLY_SINCE,
         }
     }

@@ -9,8 +9,8 @@ use protocol::messages::elect_leaders::{
 };
 use types::ErrorCode;
 
-use super::election_rules::Rulebook;
-use super::partition_change::{Election, PartitionChange, can_lead, unknown_partition};
+use super::election_rules::{Election, Rulebook};
+use super::partition_change::{PartitionChange, can_lead, unknown_partition};
 use super::{Context, Decision, Refusal, wire_result};
 use crate::image::{Image, Topic};
 use crate::record::MetadataRecord;

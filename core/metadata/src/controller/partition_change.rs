@@ -12,7 +12,7 @@ use types::{BrokerId, ErrorCode};
 
 use super::Refusal;
 use super::assignment::{Assignment, without};
-use super::election_rules::ElectionRules;
+use super::election_rules::{Election, ElectionRules};
 use super::partitions::first_directory;
 use crate::image::topic::{NO_LEADER_CHANGE, wire_ids};
 use crate::image::{Image, Partition, Topic};
@@ -20,17 +20,6 @@ use crate::record::has_directories;
 
 /// The recovery state that a record names to say "as before".
 const NO_RECOVERY_CHANGE: i8 = -1;
-
-/// How a leader is sought.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Election {
-    /// The first replica if it can lead, else as `Online`.
-    Preferred,
-    /// The present leader if it can go on, else the first replica in sync.
-    Online,
-    /// As `Online`, else any replica that is alive, whatever it lacks.
-    Unclean,
-}
 
 /// A change in the making.
 pub(super) struct PartitionChange<'a> {

@@ -13,8 +13,8 @@ use protocol::messages::alter_partition_reassignments::{
 use types::ErrorCode;
 
 use super::assignment::{Assignment, without};
-use super::election_rules::Rulebook;
-use super::partition_change::{Election, PartitionChange, can_lead, unknown_partition};
+use super::election_rules::{Election, Rulebook};
+use super::partition_change::{PartitionChange, can_lead, unknown_partition};
 use super::partitions::assigned_replicas;
 use super::{Context, Decision, PARTITIONS_PER_REQUEST_MAX, Refusal, wire_result};
 use crate::image::{Image, Partition, Topic};

@@ -22,7 +22,7 @@ use types::{BrokerId, ErrorCode};
 
 use super::fencing::departures_of_former_run;
 use super::{Context, Decision, split_duplicates};
-use crate::features::{METADATA_VERSION, elr_enabled};
+use crate::features::METADATA_VERSION;
 use crate::image::{Image, directory};
 use crate::record::has_directories;
 
@@ -69,7 +69,7 @@ pub fn register_broker(
             records = departures_of_former_run(
                 image,
                 id,
-                |dir| !elr_enabled(image) || (clean && dir != directory::LOST && kept(dir)),
+                |dir| !image.elr_enabled() || (clean && dir != directory::LOST && kept(dir)),
                 context,
             );
             record.fenced = true;

@@ -35,7 +35,7 @@ pub use loader::{Loader, LoaderError};
 pub use quota::QuotaEntity;
 pub use topic::{Partition, Topic, directory};
 
-use crate::features::METADATA_VERSION;
+use crate::features::{ELR_VERSION, METADATA_VERSION};
 use crate::shared_map::SharedMap;
 
 /// Settings of one resource, by key.
@@ -129,6 +129,11 @@ impl Image {
     /// The level of `metadata.version`; 0 before the first record of a new cluster.
     pub fn metadata_version(&self) -> i16 {
         self.feature(METADATA_VERSION)
+    }
+
+    /// Whether eligible leader replicas are kept.
+    pub(crate) fn elr_enabled(&self) -> bool {
+        self.feature(ELR_VERSION) >= 1
     }
 
     /// The dynamic settings of a resource.

@@ -49,8 +49,8 @@ fn new_cluster_has_the_served_levels() {
     let expected =
         [("eligible.leader.replicas.version", 1), ("group.version", 1), ("metadata.version", 30)];
     assert_eq!(levels, expected);
-    assert_eq!(features::finalized(world.image(), 1).last().unwrap().0, "kraft.version");
-    assert_eq!(features::finalized(world.image(), 0).len(), 3);
+    assert_eq!(features::finalized(world.image().features(), 1).last().unwrap().0, "kraft.version");
+    assert_eq!(features::finalized(world.image().features(), 0).len(), 3);
 }
 
 #[test]

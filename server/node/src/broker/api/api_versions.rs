@@ -45,7 +45,7 @@ pub fn serve(context: Context, body: BytesMut) -> Served {
     });
     let controller = &context.shard.shared.controller;
     let kraft_version = controller.active().borrow().kraft_version;
-    let finalized = ::metadata::features::finalized(&image, kraft_version);
+    let finalized = ::metadata::features::finalized(image.features(), kraft_version);
     let finalized = finalized.into_iter().map(|(name, level)| FinalizedFeatureKey {
         name,
         max_version_level: level,
