@@ -3,17 +3,19 @@
 //!
 //! One task writes and reads. It ends with the connection; whoever waits then learns why.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use protocol::frames::{AnswerCutter, Unsent, request_frame};
 use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::messages::headers::{RequestHeader, ResponseHeader};
-use protocol::wire::{Reader, Segments, Sink};
+use protocol::wire::Reader;
 use protocol::{ApiKey, Message};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -22,7 +24,6 @@ use types::ErrorCode;
 
 use crate::error::ClientError;
 use crate::settings::ClientSettings;
-use crate::wire::{FrameReader, write_all};
 
 /// A connection whose API versions are known.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl Connection {
         let (reading, writing) = stream.into_split();
         let (requests, queue) = mpsc::unbounded_channel();
         let (ended, given_up) = (Arc::new(OnceLock::new()), Arc::new(Notify::new()));
-        let reader = FrameReader::new(reading, settings.answer_bytes_max);
+        let reader = (reading, AnswerCutter::new(settings.answer_bytes_max));
         let (ending, giving_up) = (ended.clone(), given_up.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -205,7 +206,7 @@ impl Connection {
             client_id: Some(self.client_id.clone()),
             ..RequestHeader::default()
         };
-        let buffers = frame(api, version, &header, request).map_err(|error| {
+        let buffers = request_frame(api, &header, request).map_err(|error| {
             let cause = error.to_string();
             ClientError::Unsupported { broker: self.broker.clone(), api, cause }
         })?;
@@ -280,23 +281,6 @@ impl Pending {
     }
 }
 
-fn frame<Q: Message>(
-    api: ApiKey,
-    version: i16,
-    header: &RequestHeader,
-    request: &Q,
-) -> Result<Vec<Bytes>, protocol::wire::EncodeError> {
-    let header_version = api.request_header_version(version);
-    let bytes = header.encoded_size(header_version)? + request.encoded_size(version)?;
-    let length = i32::try_from(bytes)
-        .map_err(|_| protocol::wire::EncodeError::TooLong { field: "request", length: bytes })?;
-    let mut segments = Segments::new();
-    segments.write(&length.to_be_bytes());
-    header.encode(header_version, &mut segments)?;
-    request.encode(version, &mut segments)?;
-    Ok(segments.into_buffers())
-}
-
 fn disconnected(broker: &Arc<str>, api: ApiKey, ended: &OnceLock<String>) -> ClientError {
     let cause = ended.get().cloned().unwrap_or_else(|| "the client gave it up".to_owned());
     ClientError::Disconnected { broker: broker.clone(), api, cause }
@@ -324,7 +308,7 @@ fn not_kafka(address: Arc<str>, error: ClientError) -> ClientError {
 }
 
 async fn run(
-    reader: FrameReader<OwnedReadHalf>,
+    reader: (OwnedReadHalf, AnswerCutter),
     writer: OwnedWriteHalf,
     queue: mpsc::UnboundedReceiver<Outgoing>,
     ended: Arc<OnceLock<String>>,
@@ -351,11 +335,11 @@ async fn write(
     mut queue: mpsc::UnboundedReceiver<Outgoing>,
     sent: mpsc::UnboundedSender<Waiting>,
 ) -> std::io::Result<()> {
-    let mut buffers = VecDeque::new();
+    let mut unsent = Unsent::default();
     while let Some(first) = queue.recv().await {
         let mut next = Some(first);
         while let Some(outgoing) = next {
-            buffers.extend(outgoing.buffers);
+            unsent.extend(outgoing.buffers);
             if let Some(reply) = outgoing.reply
                 && sent.send((outgoing.correlation, reply)).is_err()
             {
@@ -363,33 +347,50 @@ async fn write(
             }
             next = queue.try_recv().ok();
         }
-        write_all(&mut stream, &mut buffers).await?;
+        stream.write_all_buf(&mut unsent).await?;
     }
     Ok(())
 }
 
 /// Hands out answers until the connection ends; says why it did.
 async fn read(
-    mut reader: FrameReader<OwnedReadHalf>,
+    (mut stream, mut cutter): (OwnedReadHalf, AnswerCutter),
     waiting: &mut mpsc::UnboundedReceiver<Waiting>,
     ended: &OnceLock<String>,
 ) -> String {
     loop {
-        let frame = match reader.next().await {
-            Ok(frame) => frame,
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                return "end of stream".to_owned();
+        match cutter.next_answer() {
+            Ok(Some(frame)) => {
+                if let Err(cause) = hand_out(frame, waiting, ended) {
+                    return cause;
+                }
             }
-            Err(error) => return error.to_string(),
-        };
-        if let Some(cause) = ended.get() {
-            return cause.clone();
+            Ok(None) => match stream.read_buf(cutter.room()).await {
+                Ok(0) => return "end of stream".to_owned(),
+                Ok(_) => {}
+                Err(error) => return error.to_string(),
+            },
+            Err(foreign) => return foreign.to_string(),
         }
-        let correlation = frame.get(..4).map(|id| i32::from_be_bytes([id[0], id[1], id[2], id[3]]));
-        match waiting.try_recv() {
-            Ok((expected, reply)) if Some(expected) == correlation => _ = reply.send(frame),
-            Ok((expected, _)) => return format!("answer {correlation:?} came before {expected}"),
-            Err(_) => return "an answer came that nobody asked for".to_owned(),
+    }
+}
+
+/// Gives an answer to whoever is first in line, or says why nobody gets any more.
+fn hand_out(
+    frame: Bytes,
+    waiting: &mut mpsc::UnboundedReceiver<Waiting>,
+    ended: &OnceLock<String>,
+) -> Result<(), String> {
+    if let Some(cause) = ended.get() {
+        return Err(cause.clone());
+    }
+    let correlation = frame.get(..4).map(|id| i32::from_be_bytes([id[0], id[1], id[2], id[3]]));
+    match waiting.try_recv() {
+        Ok((expected, reply)) if Some(expected) == correlation => {
+            _ = reply.send(frame);
+            Ok(())
         }
+        Ok((expected, _)) => Err(format!("answer {correlation:?} came before {expected}")),
+        Err(_) => Err("an answer came that nobody asked for".to_owned()),
     }
 }

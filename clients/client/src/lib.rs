@@ -39,7 +39,6 @@ mod retry;
 mod settings;
 #[cfg(test)]
 mod testing;
-mod wire;
 
 pub use admin::{
     Admin, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, CreatedTopic, Each,

@@ -7,6 +7,7 @@
 //! answer says is for others.
 
 mod api_key;
+pub mod frames;
 mod generated;
 mod message;
 pub mod reencode;

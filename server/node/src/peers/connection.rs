@@ -1,6 +1,6 @@
 //! An open connection: which versions the other side knows, what was sent, what comes back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future;
 use std::io::ErrorKind;
 use std::ops::RangeInclusive;
@@ -9,19 +9,20 @@ use std::time::Duration;
 
 use ::metadata::controller::Probed;
 use bytes::Bytes;
+use protocol::frames::{AnswerCutter, Unsent, request_frame};
 use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::messages::headers::{RequestHeader, ResponseHeader};
 use protocol::wire::{DecodeError, Reader};
 use protocol::{ApiKey, Message};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use types::ErrorCode;
 
-use super::frames::{FrameReader, write_all};
 use super::link::Target;
-use super::{Answer, PeerError, Reply, Request, frame};
+use super::{Answer, PeerError, Reply, Request};
 
 /// Requests that are sent and not answered; further ones wait.
 const IN_FLIGHT_MAX: usize = 64;
@@ -31,10 +32,32 @@ const SOFTWARE: &str = "thalweg";
 
 /// A connection that can be used.
 pub(super) struct Connection {
-    reader: FrameReader<OwnedReadHalf>,
+    reader: AnswerReader,
     writer: OwnedWriteHalf,
     versions: Versions,
     next_correlation: i32,
+}
+
+/// Reads answers. What it waits for may be given up at any point, and be waited for again.
+struct AnswerReader {
+    stream: OwnedReadHalf,
+    cutter: AnswerCutter,
+}
+
+impl AnswerReader {
+    /// The next answer without its length, or why no more will come.
+    async fn next(&mut self) -> Result<Bytes, String> {
+        loop {
+            if let Some(answer) = self.cutter.next_answer().map_err(|error| error.to_string())? {
+                return Ok(answer);
+            }
+            match self.stream.read_buf(self.cutter.room()).await {
+                Ok(0) => return Err("the other side closed it".to_owned()),
+                Ok(_) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
 }
 
 /// The versions of each API that the other side serves.
@@ -86,7 +109,8 @@ impl Connection {
         // Requests are written whole; waiting for more to send would only delay them.
         stream.set_nodelay(true).map_err(|error| format!("TCP_NODELAY: {error}"))?;
         let (reading, writer) = stream.into_split();
-        let reader = FrameReader::new(reading, target.response_bytes_max);
+        let cutter = AnswerCutter::new(target.response_bytes_max);
+        let reader = AnswerReader { stream: reading, cutter };
         let versions = Versions::new();
         let mut connection = Self { reader, writer, versions, next_correlation: 0 };
         connection.ask_versions(&target.client_id).await?;
@@ -130,10 +154,10 @@ impl Connection {
     ) -> Result<(ErrorCode, Bytes), String> {
         let api = ApiKey::ApiVersions;
         let header = self.header(api, version, client_id);
-        let buffers = frame(api.request_header_version(version), &header, version, request);
-        let mut buffers = buffers.map_err(|error| error.to_string())?.into();
-        write_all(&mut self.writer, &mut buffers).await.map_err(|error| error.to_string())?;
-        let frame = self.reader.next().await.map_err(|error| end_of(&error))?;
+        let mut unsent = Unsent::default();
+        unsent.extend(request_frame(api, &header, request).map_err(|error| error.to_string())?);
+        self.writer.write_all_buf(&mut unsent).await.map_err(|error| error.to_string())?;
+        let frame = self.reader.next().await?;
         let broken = || "ApiVersions is answered with something else".to_owned();
         let (correlation, rest) = frame.split_first_chunk::<4>().ok_or_else(broken)?;
         let (code, _) = rest.split_first_chunk::<2>().ok_or_else(broken)?;
@@ -195,7 +219,7 @@ impl Sender<'_> {
         queue: &mut mpsc::Receiver<Request>,
         sent: mpsc::Sender<Sent>,
     ) -> String {
-        let mut buffers = VecDeque::new();
+        let mut unsent = Unsent::default();
         loop {
             // The place first: a request that is out of the queue is always sent or answered.
             let place = sent.reserve().await.expect("the reader lives as long as the writer");
@@ -206,14 +230,14 @@ impl Sender<'_> {
                     None => break,
                 },
             };
-            self.prepare(request, place, &mut buffers);
+            self.prepare(request, place, &mut unsent);
             // What waits already goes in the same write.
             while let Ok(place) = sent.try_reserve()
                 && let Ok(request) = queue.try_recv()
             {
-                self.prepare(request, place, &mut buffers);
+                self.prepare(request, place, &mut unsent);
             }
-            if let Err(error) = write_all(&mut self.writer, &mut buffers).await {
+            if let Err(error) = self.writer.write_all_buf(&mut unsent).await {
                 return error.to_string();
             }
         }
@@ -223,12 +247,7 @@ impl Sender<'_> {
     }
 
     /// Puts a request among what is written next, or answers it where that cannot be.
-    fn prepare(
-        &mut self,
-        request: Request,
-        place: mpsc::Permit<'_, Sent>,
-        buffers: &mut VecDeque<Bytes>,
-    ) {
+    fn prepare(&mut self, request: Request, place: mpsc::Permit<'_, Sent>, unsent: &mut Unsent) {
         let Request { api, encode, deadline, after, answer } = request;
         let address = Arc::clone(&self.target.address);
         if deadline <= Instant::now() {
@@ -247,7 +266,7 @@ impl Sender<'_> {
             ..Default::default()
         };
         match encode(&header) {
-            Ok(frame) => buffers.extend(frame),
+            Ok(frame) => unsent.extend(frame),
             Err(error) => {
                 let cause = error.to_string();
                 return answer.give(Err(PeerError::Unsupported { address, api, cause }));
@@ -273,7 +292,7 @@ fn common(versions: &Versions, api: ApiKey) -> Result<i16, String> {
 
 /// Gives answers until the connection ends, and says why it did.
 async fn read(
-    reader: &mut FrameReader<OwnedReadHalf>,
+    reader: &mut AnswerReader,
     target: &Target,
     waiting: &mut mpsc::Receiver<Sent>,
 ) -> String {
@@ -283,7 +302,7 @@ async fn read(
             biased;
             next = waiting.recv() => next,
             frame = reader.next() => {
-                return frame.map_or_else(|error| end_of(&error), |_| UNASKED.to_owned());
+                return frame.err().unwrap_or_else(|| UNASKED.to_owned());
             }
         };
         let Some(sent) = next else { return "nobody uses it any more".to_owned() };
@@ -297,8 +316,7 @@ async fn read(
                     return format!("{api} was answered with something else");
                 }
             },
-            Ok(Err(error)) => {
-                let cause = end_of(&error);
+            Ok(Err(cause)) => {
                 let told = cause.as_str().into();
                 answer.give(Err(PeerError::Disconnected { address, api, cause: told }));
                 return cause;
@@ -323,11 +341,4 @@ fn open_reply(frame: &Bytes, api: ApiKey, version: i16, correlation: i32) -> Res
         return Err(format!("answer {} came before {correlation}", header.correlation_id));
     }
     Ok(Reply { version, body: reader.rest() })
-}
-
-fn end_of(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::UnexpectedEof => "the other side closed it".to_owned(),
-        _ => error.to_string(),
-    }
 }

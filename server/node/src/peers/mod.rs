@@ -12,7 +12,6 @@
 
 mod connection;
 mod error;
-mod frames;
 mod link;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,8 +28,9 @@ use ::metadata::controller::Probed;
 use anyhow::Context;
 use bytes::Bytes;
 use config::SecurityProtocol;
+use protocol::frames::request_frame;
 use protocol::messages::headers::RequestHeader;
-use protocol::wire::{EncodeError, Segments, Sink};
+use protocol::wire::EncodeError;
 use protocol::{ApiKey, Message};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -245,8 +245,7 @@ impl Link {
         answer: impl FnOnce(Result<Reply, PeerError>) + Send + 'static,
     ) {
         let encode = move |header: &RequestHeader| {
-            let version = header.request_api_version;
-            frame(api.request_header_version(version), header, version, &request(version))
+            request_frame(api, header, &request(header.request_api_version))
         };
         let request = Request {
             api,
@@ -321,21 +320,4 @@ fn decode<R: Message>(
         api,
         cause: error.to_string(),
     })
-}
-
-/// A request with its length and header.
-fn frame<Q: Message>(
-    header_version: i16,
-    header: &RequestHeader,
-    version: i16,
-    request: &Q,
-) -> Result<Vec<Bytes>, EncodeError> {
-    let bytes = header.encoded_size(header_version)? + request.encoded_size(version)?;
-    let length = i32::try_from(bytes)
-        .map_err(|_| EncodeError::TooLong { field: "request", length: bytes })?;
-    let mut segments = Segments::new();
-    segments.write(&length.to_be_bytes());
-    header.encode(header_version, &mut segments)?;
-    request.encode(version, &mut segments)?;
-    Ok(segments.into_buffers())
 }
