@@ -45,16 +45,16 @@ pub struct DirProgress {
 
 /// What the recovery made of each log, for the shards to take.
 #[derive(Default)]
-pub struct Recovered(Mutex<FxHashMap<PartitionId, Outcome>>);
+pub struct Recovered(Mutex<FxHashMap<PartitionId, Verdict>>);
 
 /// A log that may be opened, or what is wrong with it.
-pub type Outcome = Result<Rested, LogError>;
+pub type Verdict = Result<Rested, LogError>;
 
 type Job = (PartitionId, OpenJob);
 
 impl Recovered {
     /// What became of the partition's log; `None` where it needed no recovery.
-    pub fn take(&self, id: PartitionId) -> Option<Outcome> {
+    pub fn take(&self, id: PartitionId) -> Option<Verdict> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 }
@@ -169,7 +169,7 @@ fn recover(
     jobs: Vec<Job>,
     volume: Option<&dyn DiskVolume>,
     (progress, thread): (&DirProgress, usize),
-) -> Vec<(PartitionId, Outcome)> {
+) -> Vec<(PartitionId, Verdict)> {
     let mut outcomes = Vec::with_capacity(jobs.len());
     let (mut opened, mut tickets) = (Vec::new(), Vec::new());
     for (id, job) in jobs {

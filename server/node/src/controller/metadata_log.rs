@@ -33,7 +33,7 @@ pub const METADATA_TOPIC_ID: Uuid =
 const REPLAY_BYTES: usize = 4 << 20;
 
 /// Where the log lies, and what it begins with.
-pub struct Opening<'a> {
+pub struct Setup<'a> {
     /// The directory that holds the metadata folder.
     pub dir: &'a Path,
     /// Settings of the quorum.
@@ -76,23 +76,22 @@ impl MetadataLog {
     ///
     /// # Errors
     /// If files are damaged.
-    pub fn open(opening: Opening<'_>) -> anyhow::Result<(Self, Found)> {
-        let folder = opening.dir.join(METADATA_FOLDER);
+    pub fn open(setup: Setup<'_>) -> anyhow::Result<(Self, Found)> {
+        let folder = setup.dir.join(METADATA_FOLDER);
         let is_new = !folder.exists();
-        let mut checkpoints =
-            Checkpoints::open(folder.clone(), opening.quorum, clock::monotonic())?;
-        let log = open_log(&folder, &opening, checkpoints.settled_end())?;
+        let mut checkpoints = Checkpoints::open(folder.clone(), setup.quorum, clock::monotonic())?;
+        let log = open_log(&folder, &setup, checkpoints.settled_end())?;
         log::write_topic_id(&RealDisk, &folder, METADATA_TOPIC_ID)?;
-        if is_new && let Some(first) = &opening.first {
+        if is_new && let Some(first) = &setup.first {
             let (voters, image) = (Some(first.to_record()), Arc::new(Image::default()));
-            let now = (clock::monotonic(), opening.now);
+            let now = (clock::monotonic(), setup.now);
             checkpoints.begin(LogPosition::default(), voters, image, now)?;
             checkpoints.finish(true, now.0)?;
         }
         let election = quorum_state::read(&folder)?;
         let mut this = Self { log, folder, checkpoints, taking: None };
-        this.agree_on_start(opening.now)?;
-        let mut voters = VoterHistory::new(opening.fixed);
+        this.agree_on_start(setup.now)?;
+        let mut voters = VoterHistory::new(setup.fixed);
         let images = this.replay(&mut voters)?;
         // It was written before the first record. Where others vote, this node may have promised
         // one of them something that it no longer knows.
@@ -103,7 +102,7 @@ impl MetadataLog {
             );
         }
         let election = election.unwrap_or_default();
-        let formatted = formatted_records(opening.dir)?;
+        let formatted = formatted_records(setup.dir)?;
         Ok((this, Found { images, voters, election, formatted }))
     }
 
@@ -376,10 +375,10 @@ pub(super) fn newest_voters(contents: &snapshot::Contents) -> Option<VoterSet> {
     contents.voters.last().map(|(_, record)| VoterSet::from_record(record))
 }
 
-fn open_log(folder: &Path, opening: &Opening<'_>, recovery_point: Offset) -> anyhow::Result<Log> {
+fn open_log(folder: &Path, setup: &Setup<'_>, recovery_point: Offset) -> anyhow::Result<Log> {
     let config = LogConfig {
-        segment_bytes: u32::try_from(opening.quorum.segment_bytes).unwrap_or(u32::MAX),
-        segment_ms: opening.quorum.segment_ms,
+        segment_bytes: u32::try_from(setup.quorum.segment_bytes).unwrap_or(u32::MAX),
+        segment_ms: setup.quorum.segment_ms,
         // A segment goes only when a checkpoint covers it.
         delete: false,
         // Nobody else reads them: the removal follows the deletion at once.
@@ -391,11 +390,11 @@ fn open_log(folder: &Path, opening: &Opening<'_>, recovery_point: Offset) -> any
     let state = log::Opening {
         start_offset: Offset::ZERO,
         recovery_point,
-        is_clean: opening.is_clean,
+        is_clean: setup.is_clean,
         ..log::Opening::NEW
     };
     let disk = Arc::new(RealDisk);
-    let log = Log::open(disk, folder.to_owned(), Arc::new(config), state, opening.now)?;
+    let log = Log::open(disk, folder.to_owned(), Arc::new(config), state, setup.now)?;
     Ok(log)
 }
 

@@ -38,7 +38,7 @@ use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
 use driver::{Desk, Driver, Publishing};
 use leading::Idle;
-use metadata_log::Opening;
+use metadata_log::Setup;
 pub use metadata_log::{Found, MetadataLog};
 use patience::Patience;
 pub use quorum::{Change, Description, Replica, Unchanged};
@@ -163,7 +163,7 @@ pub fn open(
     let quorum = &config.quorum;
     let may_begin = config.roles.controller && quorum.voters.is_empty() && !quorum.auto_join;
     let is_first = may_begin && !MetadataLog::is_formatted(dir);
-    let opened = MetadataLog::open(Opening {
+    let opened = MetadataLog::open(Setup {
         dir,
         quorum,
         fixed: fixed_voters(config),

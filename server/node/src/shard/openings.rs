@@ -34,16 +34,16 @@ enum Job {
 }
 
 /// What became of it.
-enum Outcome {
+enum Ended {
     Opened(Result<Log, LogError>),
     Rested(Result<Rested, LogError>),
 }
 
 impl Job {
-    fn run(self) -> Outcome {
+    fn run(self) -> Ended {
         match self {
-            Self::Open(job) => Outcome::Opened(job.run()),
-            Self::Rest(log) => Outcome::Rested(log.rest()),
+            Self::Open(job) => Ended::Opened(job.run()),
+            Self::Rest(log) => Ended::Rested(log.rest()),
         }
     }
 }
@@ -51,14 +51,14 @@ impl Job {
 /// Logs of a shard that are being opened, or put to rest.
 #[derive(Default)]
 pub struct Openings {
-    under_way: RefCell<FxHashMap<PartitionId, Opening>>,
-    queue: RefCell<VecDeque<(PartitionId, Job, SyncSender<Outcome>)>>,
+    under_way: RefCell<FxHashMap<PartitionId, UnderWay>>,
+    queue: RefCell<VecDeque<(PartitionId, Job, SyncSender<Ended>)>>,
     openers: Cell<usize>,
 }
 
-struct Opening {
+struct UnderWay {
     closed: Closed,
-    outcome: Receiver<Outcome>,
+    outcome: Receiver<Ended>,
     waiting: Vec<Work>,
 }
 
@@ -186,8 +186,8 @@ impl Shard {
     fn begin(self: &Rc<Self>, id: PartitionId, closed: Closed, job: Job) {
         let (sender, outcome) = sync_channel(1);
         self.openings.queue.borrow_mut().push_back((id, job, sender));
-        let opening = Opening { closed, outcome, waiting: Vec::new() };
-        self.openings.under_way.borrow_mut().insert(id, opening);
+        let begun = UnderWay { closed, outcome, waiting: Vec::new() };
+        self.openings.under_way.borrow_mut().insert(id, begun);
         if self.openings.openers.get() < OPENERS_MAX {
             self.openings.openers.update(|openers| openers + 1);
             tokio::task::spawn_local(run(Rc::clone(self)));
@@ -205,14 +205,14 @@ impl Shard {
             _ = sender.send(job.run());
         }
         let Some(opening) = self.openings.under_way.borrow_mut().remove(&id) else { return };
-        let Opening { closed, outcome, waiting } = opening;
+        let UnderWay { closed, outcome, waiting } = opening;
         // Without an outcome the thread that was to open it is gone: the node is going down.
         match outcome.recv() {
-            Ok(Outcome::Opened(opened)) => {
+            Ok(Ended::Opened(opened)) => {
                 self.settle_opening(id, closed, opened);
                 waiting.into_iter().for_each(|work| work(self));
             }
-            Ok(Outcome::Rested(rested)) => {
+            Ok(Ended::Rested(rested)) => {
                 let closed = match rested {
                     Ok(rested) => Closed::rested(closed.name, closed.dir, rested),
                     Err(fault) => {

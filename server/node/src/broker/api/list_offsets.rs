@@ -45,7 +45,7 @@ type Found = (i64, Option<Offset>, Option<LeaderEpoch>);
 /// A look-up that its shard has begun.
 struct Begun {
     id: PartitionId,
-    call: Call<Result<Outcome, ErrorCode>>,
+    call: Call<Result<Finding, ErrorCode>>,
 }
 
 /// Serves one request.
@@ -101,8 +101,8 @@ fn begin(
     let find_none = move |epoch: LeaderEpoch| {
         check_epoch((known >= 0).then_some(LeaderEpoch(known)), epoch)?;
         match end_of(&Ends::of_empty(epoch), timestamp, version) {
-            Some(found) => Ok(Outcome::Found(found)),
-            None => wanted_time(timestamp, version).map(|_| Outcome::Found((-1, None, None))),
+            Some(found) => Ok(Finding::Found(found)),
+            None => wanted_time(timestamp, version).map(|_| Finding::Found((-1, None, None))),
         }
     };
     Ok(Begun { id, call: shard.call_unless_empty(id, find_none, find) })
@@ -111,8 +111,8 @@ fn begin(
 async fn finish(context: &Context, begun: Begun) -> Result<Found, ErrorCode> {
     let Begun { id, call } = begun;
     match call.await? {
-        Outcome::Found(found) => Ok(found),
-        Outcome::LookUp { lookup, end } => {
+        Finding::Found(found) => Ok(found),
+        Finding::LookUp { lookup, end } => {
             let (found, learned) = threads::blocking(move || lookup.run()).await;
             // For the next look-up; this one does not wait for it.
             _ = context.shard.call(id, move |shard: &Rc<Shard>| {
@@ -150,7 +150,7 @@ fn answer(
 }
 
 /// What is known at once, or what must be looked up where a thread may block.
-enum Outcome {
+enum Finding {
     Found(Found),
     LookUp { lookup: TimeLookup, end: Offset },
 }
@@ -175,7 +175,7 @@ fn find(
     timestamp: i64,
     reader: Reader,
     version: i16,
-) -> Result<Outcome, ErrorCode> {
+) -> Result<Finding, ErrorCode> {
     let end = match reader {
         Reader::Replica => partition.log().end_offset(),
         Reader::Committed => partition.last_stable_offset(),
@@ -189,7 +189,7 @@ fn find(
     let start_epoch = partition.log().leader_epochs().epoch_of(start);
     let ends = Ends { start, start_epoch, end, leader_epoch: partition.leader_epoch() };
     match end_of(&ends, timestamp, version) {
-        Some(found) => Ok(Outcome::Found(found)),
+        Some(found) => Ok(Finding::Found(found)),
         None => look_up_time(partition, wanted_time(timestamp, version)?, end),
     }
 }
@@ -219,9 +219,9 @@ fn look_up_time(
     partition: &mut Partition,
     wanted: TimeWanted,
     end: Offset,
-) -> Result<Outcome, ErrorCode> {
+) -> Result<Finding, ErrorCode> {
     let lookup = partition.log_mut().time_lookup(wanted).map_err(|fault| refuse(&fault))?;
-    Ok(Outcome::LookUp { lookup, end })
+    Ok(Finding::LookUp { lookup, end })
 }
 
 fn refuse(fault: &LogError) -> ErrorCode {

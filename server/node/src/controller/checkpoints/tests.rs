@@ -8,7 +8,7 @@ use config::{BrokerLayers, NodeConfig, Sources, StaticConfig};
 use raft::{LogView, VoterSet};
 use types::{LeaderEpoch, Uuid};
 
-use super::super::metadata_log::{Found, MetadataLog, Opening};
+use super::super::metadata_log::{Found, MetadataLog, Setup};
 use super::*;
 
 fn config(overrides: &[(&str, &str)]) -> NodeConfig {
@@ -79,7 +79,7 @@ fn oldest_go_by_age_and_size_but_one_stays() {
 }
 
 fn open(dir: &Path, config: &NodeConfig) -> (MetadataLog, Found) {
-    let opening = Opening {
+    let setup = Setup {
         dir,
         quorum: &config.quorum,
         fixed: VoterSet::default(),
@@ -87,7 +87,7 @@ fn open(dir: &Path, config: &NodeConfig) -> (MetadataLog, Found) {
         is_clean: false,
         now: Millis(1000),
     };
-    MetadataLog::open(opening).unwrap()
+    MetadataLog::open(setup).unwrap()
 }
 
 fn topic(number: u8) -> MetadataRecord {

@@ -24,7 +24,7 @@ fn try_open(dir: &Path, fixed: VoterSet) -> anyhow::Result<(MetadataLog, Found)>
     let (fixed_config, _) = StaticConfig::new(&Sources::default()).unwrap();
     let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed_config)).unwrap();
     let quorum = &config.quorum;
-    MetadataLog::open(Opening { dir, quorum, fixed, first: None, is_clean: false, now: NOW })
+    MetadataLog::open(Setup { dir, quorum, fixed, first: None, is_clean: false, now: NOW })
 }
 
 /// A log with some topics, each in a batch.
