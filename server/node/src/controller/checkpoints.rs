@@ -22,6 +22,9 @@ use super::snapshot;
 
 /// How long the next try waits after one that failed.
 const RETRY: Millis = Millis(60_000);
+/// How long the next look waits where one is due and nothing is there that it could cover: what the
+/// log has more may stay uncommitted while there is no majority.
+const PUT_OFF: Millis = Millis(1000);
 /// How often a thread that writes is looked after.
 const WRITING: Millis = Millis(50);
 
@@ -129,6 +132,11 @@ impl Checkpoints {
     /// Whether one is to be begun.
     pub fn is_due(&self, now: Millis) -> bool {
         self.writing.is_none() && self.due_at().is_some_and(|at| at <= now)
+    }
+
+    /// Has one that is due wait for a while.
+    pub fn put_off(&mut self, now: Millis) {
+        self.not_before = now + PUT_OFF;
     }
 
     fn due_at(&self) -> Option<Millis> {

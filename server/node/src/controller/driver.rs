@@ -363,12 +363,10 @@ impl Driver {
     }
 
     fn keep_checkpoints(&mut self) -> anyhow::Result<()> {
-        if self.images.committed().in_transaction() {
-            // The committed state lacks what the transaction has written so far.
-            return Ok(());
-        }
-        let end = self.images.committed_end();
-        if self.log.keep_checkpoints(&self.committed, end, self.raft.voters())? {
+        let (image, end) = (&self.committed, self.images.committed_end());
+        // Within a transaction the committed state lacks what that has written so far.
+        let is_whole = !self.images.committed().in_transaction();
+        if self.log.keep_checkpoints(image, end, is_whole, self.raft.voters())? {
             self.raft.trimmed(&self.log);
         }
         Ok(())

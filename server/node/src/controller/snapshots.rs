@@ -92,9 +92,9 @@ impl MetadataLog {
         Some(Duration::from_millis(u64::try_from(wait.get()).unwrap_or(0)))
     }
 
-    /// Begins the checkpoint of what is committed up to `end` if one is due, and lets go of what is
-    /// covered by one that was written; whether the log may begin later now. What takes long is
-    /// done on other threads.
+    /// Begins the checkpoint of what is committed up to `end` if one is due and the image is whole,
+    /// and lets go of what is covered by one that was written; whether the log may begin later now.
+    /// What takes long is done on other threads.
     ///
     /// # Errors
     /// If the log fails. A checkpoint that fails is tried again.
@@ -102,6 +102,7 @@ impl MetadataLog {
         &mut self,
         image: &Arc<Image>,
         end: Offset,
+        is_whole: bool,
         voters: &VoterHistory,
     ) -> anyhow::Result<bool> {
         let now = (clock::monotonic(), clock::wall());
@@ -114,7 +115,10 @@ impl MetadataLog {
             }
             Err(fault) => tracing::error!("no checkpoint of the metadata log: {fault:#}"),
         }
-        if self.checkpoints.is_due(now.0) && self.newest_snapshot() < end {
+        if self.checkpoints.is_due(now.0) && (!is_whole || self.newest_snapshot() >= end) {
+            self.checkpoints.put_off(now.0);
+        }
+        if self.checkpoints.is_due(now.0) {
             let voters = voters.before(end).map(VoterSet::to_record);
             let at = self.position_of(end);
             if let Err(fault) = self.checkpoints.begin(at, voters, Arc::clone(image), now) {

@@ -124,10 +124,10 @@ fn log_loses_its_beginning_and_not_its_state() {
         images.append(&record, end).unwrap();
         images.commit(end);
         let image = Arc::new(images.committed().image().clone());
-        log.keep_checkpoints(&image, end, &voters).unwrap();
+        log.keep_checkpoints(&image, end, true, &voters).unwrap();
         while log.checkpoint_wait().is_some() {
             std::thread::sleep(Duration::from_millis(1));
-            log.keep_checkpoints(&image, end, &voters).unwrap();
+            log.keep_checkpoints(&image, end, true, &voters).unwrap();
         }
     }
     drop(log);
@@ -139,4 +139,25 @@ fn log_loses_its_beginning_and_not_its_state() {
     assert!(!names(&folder, ".log").contains(&"00000000000000000000.log".to_owned()));
     let (_, found) = open(dir.path(), &config);
     assert_eq!(found.images.deciding().topics().count(), 5);
+}
+
+/// The controller's thread asks again when the wait is over, so that no wait would be a busy loop.
+#[test]
+fn where_nothing_can_be_covered_yet_the_next_look_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&[("metadata.log.max.record.bytes.between.snapshots", "1")]);
+    let (mut log, Found { images, voters, .. }) = open(dir.path(), &config);
+    log.append(&[topic(1)], 29, LeaderEpoch(1), Millis(1000)).unwrap();
+    let image = Arc::new(images.committed().image().clone());
+    let end = log.end().offset;
+    for (name, end, is_whole) in
+        [("nothing is committed", Offset::ZERO, true), ("a transaction is open", end, false)]
+    {
+        log.checkpoints.not_before = Millis(0);
+        log.keep_checkpoints(&image, end, is_whole, &voters).unwrap();
+        assert!(log.checkpoints.wait(Millis(0)) >= Some(PUT_OFF), "{name}");
+    }
+    log.checkpoints.not_before = Millis(0);
+    log.keep_checkpoints(&image, end, true, &voters).unwrap();
+    assert!(log.checkpoints.finish(true, Millis(0)).unwrap(), "what is committed is covered");
 }
