@@ -7,6 +7,10 @@
 //! Not here: who may append or read (`replication`), the bytes of a batch (`records`), which
 //! thread runs what (`node`).
 
+// What tests of modules share with tests of the whole crate names it from outside.
+#[cfg(test)]
+extern crate self as thalweg_log;
+
 mod ages;
 mod ahead;
 mod append;

@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! What the tests of the modules share.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +8,10 @@ use records::{BatchBuilder, Compression};
 use types::{Millis, Offset, ProducerId};
 
 use crate::{Log, LogConfig, Opening, RealDisk};
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+pub(crate) use support::reads;
 
 /// A batch of `records` records, as a producer sends it; `seed` makes its content and timestamp.
 pub(crate) fn batch(records: u32, seed: u32) -> BytesMut {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is a test")]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -233,14 +235,7 @@ impl World {
         let log = self.log.as_mut().unwrap();
         assert_eq!(log.start_offset().get(), start, "seed {seed} step {step}");
         assert_eq!(log.end_offset().get(), end, "seed {seed} step {step}");
-        let mut all = Vec::new();
-        let mut at = log.start_offset();
-        while at < log.end_offset() {
-            let read = log.read_blocking(at, 700, Offset::MAX, true).unwrap();
-            assert!(read.next_offset > at, "seed {seed} step {step}: stuck at {at}");
-            all.extend_from_slice(&read.bytes);
-            at = read.next_offset;
-        }
+        let all = support::reads(log, 700).concat();
         let expected = self.batches.iter().filter(|batch| batch.next > start);
         let expected: Vec<u8> = expected.flat_map(|batch| batch.bytes.to_vec()).collect();
         assert_eq!(all, expected, "seed {seed} step {step}");

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this file is a test")]
 
+mod support;
+
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,15 +72,9 @@ fn compact(log: &mut Log, high_watermark: Offset, now: Millis) {
 /// Offsets of the records from the log's start on.
 fn offsets(log: &mut Log) -> Vec<i64> {
     let mut all = Vec::new();
-    let mut at = log.start_offset();
-    while at < log.end_offset() {
-        let read = log.read_blocking(at, 1, Offset::MAX, true).unwrap();
-        if read.bytes.is_empty() {
-            break;
-        }
-        let batch = Batch::open(&read.bytes, LIMITS).unwrap();
+    for bytes in support::reads(log, 1) {
+        let batch = Batch::open(&bytes, LIMITS).unwrap();
         all.extend(batch.records().map(|record| record.unwrap().offset.get()));
-        at = read.next_offset;
     }
     all
 }

@@ -36,6 +36,28 @@ pub fn sync(
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use log::DiskVolume;
+
+    /// A volume that counts its syncs.
+    #[derive(Debug, Default)]
+    pub(crate) struct Counting {
+        pub(crate) syncs: AtomicUsize,
+        pub(crate) fails: bool,
+    }
+
+    impl DiskVolume for Counting {
+        fn sync(&self) -> io::Result<()> {
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            if self.fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use config::{Sources, StaticConfig};
 

@@ -5,7 +5,7 @@ use types::{ErrorCode, ProducerId};
 
 use super::*;
 use crate::segment::{self, LOG};
-use crate::testing::{batch, fill, idempotent, open_new};
+use crate::testing::{batch, fill, idempotent, open_new, reads};
 use crate::{AbortedTxn, LogConfig, RealDisk};
 
 const EPOCH: LeaderEpoch = LeaderEpoch(5);
@@ -15,14 +15,8 @@ fn send(log: &mut Log, batches: BytesMut) -> Result<AppendInfo, AppendError> {
 }
 
 fn headers(log: &mut Log) -> Vec<BatchHeader> {
-    let mut headers = Vec::new();
-    let mut at = log.start_offset();
-    while at < log.end_offset() {
-        let read = log.read_blocking(at, 1 << 20, Offset::MAX, true).unwrap();
-        headers.extend(split_batches(&read.bytes).map(|cut| cut.unwrap().1));
-        at = read.next_offset;
-    }
-    headers
+    let all = reads(log, 1 << 20).concat();
+    split_batches(&all).map(|cut| cut.unwrap().1).collect()
 }
 
 #[test]

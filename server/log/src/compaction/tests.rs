@@ -1,12 +1,12 @@
 //! Single facts about compaction; the model of `tests/compaction` has the rest.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use records::{Batch, BatchBuilder, BatchHeader, Compression, ControlRecordType, EndTxnMarker};
 use types::{LeaderEpoch, ProducerId};
 
 use super::*;
 use crate::append::DECOMPRESS;
-use crate::testing::{clean, open, open_new};
+use crate::testing::{clean, open, open_new, reads};
 use crate::{AppendOrigin, Log, LogConfig};
 
 const ROOMY: CleanerBuffers =
@@ -65,22 +65,15 @@ type Facts = (i64, String, bool);
 
 /// Headers and records of the whole log.
 fn content(log: &mut Log) -> Vec<(BatchHeader, Vec<Facts>)> {
-    let mut all = Vec::new();
-    let mut at = log.start_offset();
-    while at < log.end_offset() {
-        let read = log.read_blocking(at, 1, Offset::MAX, true).unwrap();
-        if read.bytes.is_empty() {
-            break;
-        }
-        let batch = Batch::open(&read.bytes, DECOMPRESS).unwrap();
+    let facts = |bytes: &Bytes| {
+        let batch = Batch::open(bytes, DECOMPRESS).unwrap();
         let records = batch.records().map(Result::unwrap).map(|record| {
             let key = String::from_utf8_lossy(record.key.unwrap()).into_owned();
             (record.offset.get(), key, record.value.is_some())
         });
-        all.push((*batch.header(), records.collect()));
-        at = read.next_offset;
-    }
-    all
+        (*batch.header(), records.collect::<Vec<_>>())
+    };
+    reads(log, 1).iter().map(facts).collect()
 }
 
 fn records(log: &mut Log) -> Vec<Facts> {

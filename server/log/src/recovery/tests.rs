@@ -4,7 +4,7 @@ use types::{ErrorCode, LeaderEpoch};
 
 use super::*;
 use crate::segment::LOG;
-use crate::testing::{batch, clean, crashed, idempotent, open, open_new, sync};
+use crate::testing::{batch, clean, crashed, idempotent, open, open_new, reads, sync};
 use crate::{AppendOrigin, Opening, RealDisk};
 
 const EPOCH: LeaderEpoch = LeaderEpoch(3);
@@ -14,15 +14,13 @@ fn append(log: &mut Log, records: u32, seed: u32) {
 }
 
 fn content(log: &mut Log) -> Vec<u8> {
-    let mut all = Vec::new();
-    let mut at = log.start_offset();
-    while at < log.end_offset() {
-        let read = log.read_blocking(at, 1 << 20, Offset::MAX, true).unwrap();
-        assert!(read.next_offset > at, "reads go on");
-        all.extend_from_slice(&read.bytes);
-        at = read.next_offset;
-    }
-    all
+    reads(log, 1 << 20).concat()
+}
+
+/// Cuts the first segment's file short.
+fn cut_file(dir: &Path, bytes: u64) {
+    let file = std::fs::OpenOptions::new().write(true).open(log_file(dir, 0)).unwrap();
+    file.set_len(bytes).unwrap();
 }
 
 /// Copies the files of a log, as a crash leaves them.
@@ -77,11 +75,7 @@ fn a_roll_whose_records_are_gone_leaves_no_gap() {
     log.roll(Millis(0)).unwrap();
     sync(&mut log);
     drop(log);
-    std::fs::File::options()
-        .write(true)
-        .open(log_file(dir.path(), 0))
-        .and_then(|file| file.set_len(bytes))
-        .unwrap();
+    cut_file(dir.path(), bytes);
 
     let mut log = open(dir.path(), LogConfig::default(), crashed(durable)).unwrap();
     assert_eq!((log.end_offset(), log.segment_count()), (durable, 1));
@@ -129,11 +123,7 @@ fn a_compacted_log_keeps_the_gap_before_its_last_segment() {
     log.roll(Millis(0)).unwrap();
     sync(&mut log);
     drop(log);
-    std::fs::File::options()
-        .write(true)
-        .open(log_file(dir.path(), 0))
-        .and_then(|file| file.set_len(bytes))
-        .unwrap();
+    cut_file(dir.path(), bytes);
     let log = open(dir.path(), config, Opening::NEW).unwrap();
     assert_eq!((log.end_offset().get(), log.segment_count()), (5, 2));
 }
@@ -173,8 +163,7 @@ fn batch_inside_of_a_torn_value_is_no_damage() {
     log.flush_writes().unwrap();
     let bytes = log.bytes();
     drop(log);
-    let file = std::fs::OpenOptions::new().write(true).open(log_file(dir.path(), 0)).unwrap();
-    file.set_len(bytes - 50).unwrap();
+    cut_file(dir.path(), bytes - 50);
     let mut log = open(dir.path(), LogConfig::default(), Opening::NEW).unwrap();
     assert_eq!(content(&mut log), whole);
 }

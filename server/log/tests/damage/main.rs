@@ -5,6 +5,8 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "numbers are small")]
 
 mod mending;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use thalweg_log::{Corruption, Disk, TimeWanted};

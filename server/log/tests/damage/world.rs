@@ -8,6 +8,8 @@ use records::{BatchBuilder, Compression, split_batches};
 use thalweg_log::{AppendOrigin, Disk, FaultyDisk, Log, LogConfig, LogError, Opening, ReadError};
 use types::{LeaderEpoch, Millis, Offset};
 
+use crate::support::reads;
+
 pub const BATCHES: i64 = 30;
 /// Records of a batch.
 pub const RECORDS: i64 = 2;
@@ -55,13 +57,8 @@ impl World {
             log.append_as_leader(batch(n), epoch, AppendOrigin::Client, Millis(0)).unwrap();
         }
         assert_eq!(log.segment_count(), 3);
-        let mut next = Offset::ZERO;
-        while next < log.end_offset() {
-            let read = log.read_blocking(next, 1, Offset::MAX, true).unwrap();
-            assert_eq!(read.bytes.len(), BATCH_BYTES);
-            world.batches.push(read.bytes);
-            next = read.next_offset;
-        }
+        world.batches = reads(&mut log, 1);
+        assert!(world.batches.iter().all(|batch| batch.len() == BATCH_BYTES));
         log.close().unwrap();
         world
     }

@@ -7,19 +7,12 @@ use thalweg_log::{Disk, Log, OpenMode};
 use types::{Offset, ProducerId};
 
 use crate::model::{Aborted, Version};
+use crate::support::reads;
 use crate::world::{World, folder};
 
-/// All bytes of the log from its start on, and where they begin and end.
+/// All bytes of the log from its start on.
 fn content(log: &mut Log) -> Vec<u8> {
-    let mut all = Vec::new();
-    let mut at = log.start_offset();
-    while at < log.end_offset() {
-        let read = log.read_blocking(at, 1000, Offset::MAX, true).unwrap();
-        assert!(read.next_offset > at, "reading is stuck at {at}");
-        all.extend_from_slice(&read.bytes);
-        at = read.next_offset;
-    }
-    all
+    reads(log, 1000).concat()
 }
 
 impl World {

@@ -11,4 +11,6 @@ mod errors;
 mod model;
 mod sequences;
 mod simulation;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;

@@ -1,27 +1,12 @@
 //! How logs are shared out to threads, and what they share.
 
-use std::io;
-
 use config::{BrokerLayers, NodeConfig, Sources, StaticConfig};
 use log::{LogConfig, Opening, RealDisk};
 use types::{Millis, Offset, Rng, Uuid};
 
 use super::*;
 use crate::dirs::Dirs;
-
-/// A volume that counts its syncs.
-#[derive(Debug, Default)]
-struct Counting {
-    syncs: AtomicUsize,
-    fails: bool,
-}
-
-impl DiskVolume for Counting {
-    fn sync(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        if self.fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
-    }
-}
+use crate::shares::testing::Counting;
 
 /// Jobs for so many logs that a crash left.
 fn jobs(folder: &std::path::Path, count: i32) -> Vec<Job> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use config::{Sources, StaticConfig};
 use protocol::messages::create_topics::{
-    CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
+    CreatableTopic, CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse,
 };
 use protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsResponse, DeleteRecordsTopic,
@@ -191,8 +191,8 @@ impl Client {
         self.try_create_topic(name, num_partitions).expect("the name is free")
     }
 
-    /// As `create_topic`; `None` where the name is taken.
-    pub fn try_create_topic(&mut self, name: &str, num_partitions: i32) -> Option<Uuid> {
+    /// Asks for a topic of one replica, and gives the answer.
+    pub fn ask_for_topic(&mut self, name: &str, num_partitions: i32) -> CreatableTopicResult {
         let topic = CreatableTopic {
             name: name.to_owned(),
             num_partitions,
@@ -200,8 +200,13 @@ impl Client {
             ..Default::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-        let response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 7, &request);
-        let topic = &response.topics[0];
+        let mut response: CreateTopicsResponse = self.call(ApiKey::CreateTopics, 7, &request);
+        response.topics.remove(0)
+    }
+
+    /// As `create_topic`; `None` where the name is taken.
+    pub fn try_create_topic(&mut self, name: &str, num_partitions: i32) -> Option<Uuid> {
+        let topic = self.ask_for_topic(name, num_partitions);
         if topic.error_code == ErrorCode::TopicAlreadyExists.to_wire() {
             return None;
         }

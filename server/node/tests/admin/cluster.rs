@@ -3,9 +3,6 @@
 use std::net::SocketAddr;
 
 use protocol::ApiKey;
-use protocol::messages::create_topics::{
-    CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
-};
 use protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResponse,
@@ -149,15 +146,7 @@ fn leaders(client: &mut Client, topic: &str) -> Option<Vec<i32>> {
 }
 
 fn create(client: &mut Client, name: &str, num_partitions: i32) -> ErrorCode {
-    let topic = CreatableTopic {
-        name: name.to_owned(),
-        num_partitions,
-        replication_factor: 1,
-        ..Default::default()
-    };
-    let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
-    let answer: CreateTopicsResponse = client.call(ApiKey::CreateTopics, 7, &request);
-    ErrorCode::from_wire(answer.topics[0].error_code)
+    ErrorCode::from_wire(client.ask_for_topic(name, num_partitions).error_code)
 }
 
 fn producer_id(client: &mut Client) -> i64 {

@@ -7,7 +7,8 @@ use protocol::messages::produce::ProduceResponse;
 use records::compression::compress;
 use records::{BatchBuilder, Compression, HEADER_BYTES, stamp_max_timestamp};
 
-use super::target::{BOMBS_TOPIC, TOPIC, Target, good_batch, produce_request};
+use super::target::{BOMBS_TOPIC, TOPIC, Target, good_batch};
+use crate::client::produce_request;
 
 /// What a bomb unpacks to: far beyond any sane bound, and small when packed.
 const BOMB_BYTES: usize = 256 << 20;
@@ -165,7 +166,7 @@ fn refuse(target: &Target, batch: Bytes) -> anyhow::Result<()> {
 /// As [`refuse`], where a node may also close: the request as a whole may be unreadable.
 fn refuse_or_close(target: &Target, batch: Bytes) -> anyhow::Result<()> {
     let mut connection = target.connect()?;
-    let question = produce_request(TOPIC, batch);
+    let question = produce_request(TOPIC, 0, batch);
     match connection.ask::<_, ProduceResponse>(ApiKey::Produce, 12, &question) {
         Err(_) => connection.expect_closed(),
         Ok(answer) => {

@@ -20,8 +20,9 @@ use protocol::messages::update_raft_voter::{
 use protocol::{ApiKey, Message};
 use types::Uuid;
 
-use super::target::{TOPIC, Target, good_batch, produce_request};
+use super::target::{TOPIC, Target, good_batch};
 use super::wire::{Connection, request};
+use crate::client::produce_request;
 
 const MANY: usize = 100_000;
 const STRANGER: i32 = 77;
@@ -124,7 +125,7 @@ pub(super) fn envelopes(target: &Target) -> anyhow::Result<String> {
     };
     // Without its length.
     let versions = request(ApiKey::ApiVersions, 0, 1, &ApiVersionsRequest::default())?.split_off(4);
-    let produce = produce_request(TOPIC, good_batch());
+    let produce = produce_request(TOPIC, 0, good_batch());
     let produce = request(ApiKey::Produce, 12, 1, &produce)?.split_off(4);
     let mut deep = versions.clone();
     for _ in 0..50 {

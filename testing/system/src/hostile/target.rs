@@ -12,14 +12,12 @@ use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse};
 use protocol::messages::create_topics::{
     CreatableTopic, CreateTopicsRequest, CreateTopicsResponse,
 };
-use protocol::messages::produce::{
-    PartitionProduceData, PartitionProduceResponse, ProduceRequest, ProduceResponse,
-    TopicProduceData,
-};
+use protocol::messages::produce::{PartitionProduceResponse, ProduceResponse};
 use records::{BatchBuilder, Compression};
 use types::ErrorCode;
 
 use super::wire::Connection;
+use crate::client::produce_request;
 
 /// Where the good client appends, and where every batch that lies is aimed at.
 pub(super) const TOPIC: &str = "hostile-target";
@@ -101,7 +99,7 @@ impl Target {
         topic: &str,
         records: Bytes,
     ) -> anyhow::Result<PartitionProduceResponse> {
-        let question = produce_request(topic, records);
+        let question = produce_request(topic, 0, records);
         let answer: ProduceResponse =
             self.connect_as_client()?.ask(ApiKey::Produce, PRODUCE_VERSION, &question)?;
         let partition = answer.responses.into_iter().flat_map(|topic| topic.partition_responses);
@@ -145,23 +143,6 @@ impl Target {
             thread::sleep(LEADER_PAUSE);
         }
         bail!("{TOPIC} gets no leader: error {error_code}")
-    }
-}
-
-/// A Produce request for partition 0 of one topic.
-pub(super) fn produce_request(topic: &str, records: Bytes) -> ProduceRequest {
-    let partition =
-        PartitionProduceData { records: Some(records), ..PartitionProduceData::default() };
-    let topic = TopicProduceData {
-        name: topic.to_owned(),
-        partition_data: vec![partition],
-        ..TopicProduceData::default()
-    };
-    ProduceRequest {
-        acks: -1,
-        timeout_ms: 10_000,
-        topic_data: vec![topic],
-        ..ProduceRequest::default()
     }
 }
 

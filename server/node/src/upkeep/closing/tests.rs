@@ -1,27 +1,13 @@
 //! What logs share when they are closed, and what a failure means for each.
 
-use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use log::{AppendOrigin, FaultyDisk, LogConfig, Opening};
 use types::{LeaderEpoch, Millis};
 
 use super::*;
-
-/// A volume that counts its syncs.
-#[derive(Debug, Default)]
-struct Counting {
-    syncs: AtomicUsize,
-    fails: bool,
-}
-
-impl DiskVolume for Counting {
-    fn sync(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        if self.fails { Err(io::Error::other("the disk is gone")) } else { Ok(()) }
-    }
-}
+use crate::shares::testing::Counting;
 
 /// Logs with one record each.
 fn logs(count: i32) -> Vec<LeftLog> {
