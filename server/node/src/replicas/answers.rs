@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use protocol::messages::fetch::{FetchResponse, PartitionData};
-use replication::{EpochEnd, LeaderAnswer, Realign, Step, TopicIdPartition, Want};
+use replication::{EpochEnd, LeaderAnswer, Realign, Step, Want};
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset};
 
 use super::{Pair, key, realign};
@@ -65,12 +65,7 @@ fn take_one(
             }
             shard.ask_for_more(partition, Some(clock::monotonic() + wait));
         }
-        Step::AwaitMetadata => {
-            let id = partition.borrow().id();
-            pair.fetcher
-                .borrow_mut()
-                .hold(TopicIdPartition { topic: id.topic, partition: id.index });
-        }
+        Step::AwaitMetadata => pair.fetcher.borrow_mut().hold(key(partition.borrow().id())),
     }
 }
 

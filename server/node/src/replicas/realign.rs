@@ -44,14 +44,18 @@ pub(super) fn begin(shard: &Rc<Shard>, partition: &SharedPartition, realign: Rea
     });
 }
 
-/// Asks the leader where its log begins and ends, and acts on it.
+/// Asks the leader where its log begins and ends, and acts on it; until then nothing is fetched, as
+/// that would be refused again.
 pub(super) fn ask(shard: &Rc<Shard>, partition: &SharedPartition, leader: BrokerId) {
     let (id, epoch) = (partition.borrow().id(), partition.borrow().leader_epoch());
     let name = partition.borrow().name().clone();
+    partition.borrow_mut().begin_to_ask();
+    shard.ask_for_more(partition, None);
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
         let range = ask_range(&shard, &name, epoch, leader).await;
         let Some(partition) = shard.partition(id) else { return };
+        partition.borrow_mut().end_asking(epoch);
         if partition.borrow().leader_epoch() != epoch {
             return;
         }

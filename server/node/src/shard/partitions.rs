@@ -235,7 +235,7 @@ impl Shard {
         let Some(partition) = self.partitions.borrow_mut().remove(&id) else { return };
         self.groups.partition_closed(&partition);
         let mut partition = partition.borrow_mut();
-        partition.abandon(why);
+        partition.retire(why);
         let name = partition.name().clone();
         let parent = partition.log().dir().parent().map(ToOwned::to_owned);
         let all = &self.shared.dirs.all;

@@ -330,3 +330,24 @@ fn a_partition_moves_to_another_broker_with_its_records() {
     let folder = cluster.folder(2).join(format!("{TOPIC}-0"));
     eventually("the folder to go", || (!folder.exists()).then_some(()));
 }
+
+/// Its fetches are refused as long as it does not know.
+#[test]
+fn a_replica_that_lacks_what_is_deleted_asks_once_where_to_begin() {
+    let cluster = Cluster::start();
+    let mut leads = cluster.client(2);
+    eventually("both brokers to be let in", || {
+        (brokers(&mut leads) == [(2, false), (3, false)]).then_some(())
+    });
+    create_on(&mut leads, TOPIC, &[2]);
+    eventually("the leader to serve", || append(&mut leads).is_none().then_some(()));
+    leads.produce(TOPIC, 4, 10, -1);
+    assert_eq!(leads.delete_records(TOPIC, 0, 3), (ErrorCode::None, 3));
+
+    reassign(&mut leads, TOPIC, &[2, 3]);
+    eventually("both to be in sync", || (state(&mut leads, TOPIC)? == (2, 2)).then_some(()));
+    let version = ApiKey::ListOffsets.versions();
+    let labels = format!("{{request=\"ListOffsets\",version=\"{}\"}}", version.end());
+    let sample = format!("kafka_network_requestmetrics_requests_total{labels}");
+    assert_eq!(cluster.metric(2, &sample), Some(2.0), "for the beginning and for the end");
+}

@@ -105,6 +105,12 @@ impl Partition {
         change
     }
 
+    /// It is taken away: it plays no part any more, and whoever waits is told so.
+    pub fn retire(&mut self, code: ErrorCode) {
+        self.role = Role::unknown(self.role.high_watermark());
+        self.abandon(code);
+    }
+
     /// Compares the leader epoch that a client knows, -1 for none, with the one that holds.
     ///
     /// # Errors
@@ -157,6 +163,24 @@ impl Partition {
         self.cut_at = Some(end);
     }
 
+    /// Its leader is asked for its range: nothing is fetched in this epoch until
+    /// [`Partition::end_asking`].
+    pub fn begin_to_ask(&mut self) {
+        self.asks_in = Some(self.role.epoch());
+    }
+
+    /// The leader of `epoch` has told its range, or could not.
+    pub fn end_asking(&mut self, epoch: LeaderEpoch) {
+        if self.asks_in == Some(epoch) {
+            self.asks_in = None;
+        }
+    }
+
+    /// Whether a follower's log may grow now.
+    fn may_fetch(&self) -> bool {
+        !self.offline && self.cut_at.is_none() && self.asks_in != Some(self.role.epoch())
+    }
+
     /// Puts the log right as its leader has it, if this is still a follower in the epoch.
     pub fn cut(&mut self, epoch: LeaderEpoch, realign: Realign) {
         self.cut_at = None;
@@ -200,9 +224,7 @@ impl Partition {
     /// What a follower asks for next; `None` while it must not ask.
     pub fn want(&self) -> Option<Want> {
         match &self.role {
-            Role::Follower(follower) if !self.offline && self.cut_at.is_none() => {
-                follower.want(&self.own_log())
-            }
+            Role::Follower(follower) if self.may_fetch() => follower.want(&self.own_log()),
             Role::Follower(_) | Role::Leader(_) => None,
         }
     }
@@ -210,7 +232,7 @@ impl Partition {
     /// Whether it asks for more as soon as the disk has all that came.
     pub fn awaits_disk(&self) -> bool {
         let is_behind = self.counted_end() < self.log.end_offset();
-        is_behind && !self.offline && !self.waits_for_room && self.cut_at.is_none()
+        is_behind && !self.waits_for_room && self.may_fetch()
     }
 
     /// What to do with a leader's answer; where that is to append, it is done. `None` if nothing is
@@ -224,11 +246,11 @@ impl Partition {
         answer: &LeaderAnswer,
         records: &bytes::Bytes,
     ) -> Result<Option<Step>, AppendError> {
-        let own = self.own_log();
-        let Role::Follower(follower) = &mut self.role else { return Ok(None) };
-        if self.offline || self.cut_at.is_some() {
+        if !self.may_fetch() {
             return Ok(None);
         }
+        let own = self.own_log();
+        let Role::Follower(follower) = &mut self.role else { return Ok(None) };
         let step = follower.take(asked, answer, &own, |epoch| end_of(&self.log, epoch));
         if step == Step::Append {
             if !records.is_empty()
@@ -393,3 +415,6 @@ fn end_of(log: &Log, epoch: LeaderEpoch) -> Option<EpochEnd> {
     let (epoch, end) = log.leader_epochs().end_offset(epoch, log.end_offset())?;
     Some(EpochEnd { epoch, end })
 }
+
+#[cfg(test)]
+mod tests;
