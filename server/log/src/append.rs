@@ -100,6 +100,9 @@ impl Log {
     /// Appends batches that the leader has, with the offsets and epochs it gave them. A last batch
     /// that is not whole is left out, as fetch responses may end with one. Gives the new end.
     ///
+    /// The leader's log may begin within a batch: a log without records begins with all of it, and
+    /// its start is to be moved then.
+    ///
     /// # Errors
     /// [`AppendError`]; batches before the refused one are appended.
     pub fn append_as_follower(
@@ -114,12 +117,16 @@ impl Log {
                 Err(BatchError::Truncated { .. }) => break,
                 Err(error) => return Err(error.into()),
             };
-            if header.base_offset < self.end.get() {
+            let begins_before = header.base_offset < self.end.get();
+            if begins_before && (self.bytes() > 0 || header.next_offset() <= self.end) {
                 let found = header.base_offset;
                 return Err(AppendError::OutOfOrderOffset { found, end: self.end });
             }
             let batch = batches.slice(range.clone());
             check_crc(&batch, &header)?;
+            if begins_before {
+                self.truncate_fully_and_start_at(header.base_offset(), now)?;
+            }
             let pieces = [Piece { range: 0..batch.len(), header }];
             // The leader has checked: nothing is refused, and nothing is a duplicate.
             let Ok(updates) = self.check_producers(&batch, &pieces, AppendOrigin::Replication)?

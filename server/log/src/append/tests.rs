@@ -270,3 +270,22 @@ fn aborted_transactions_are_listed_and_survive_restarts() {
     let log = crate::testing::open(dir.path(), config, crate::testing::clean(point)).unwrap();
     assert_eq!(listed(&log, 0, 8), expected);
 }
+
+#[test]
+fn a_copy_begins_with_the_whole_batch_within_which_its_leader_begins() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut leader = open_new(dir.path(), LogConfig::default());
+    send(&mut leader, batch(3, 0)).unwrap();
+    let all = reads(&mut leader, 1 << 20).concat().into();
+    let mut follower = open_new(copy.path(), LogConfig::default());
+    for start in [3, 1] {
+        follower.truncate_fully_and_start_at(Offset::new(start), Millis(0)).unwrap();
+        let appended = follower.append_as_follower(&all, Millis(0));
+        let range = (follower.start_offset().get(), follower.end_offset().get());
+        match start {
+            1 => assert_eq!((appended.unwrap().get(), range), (3, (0, 3))),
+            _ => assert!(appended.is_err() && range == (3, 3), "nothing of it is wanted"),
+        }
+    }
+    assert!(follower.append_as_follower(&all, Millis(0)).is_err(), "it is here already");
+}

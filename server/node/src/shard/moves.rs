@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{AppendError, Disk, FolderKind, Log, LogConfig, LogError, Opening, Read, ReadError};
-use records::BatchHeader;
 use types::{Millis, Offset, TopicPartition, Uuid};
 
 use super::partition::{Partition, PartitionId};
@@ -83,8 +82,6 @@ enum Fault {
     Read(#[from] ReadError),
     #[error(transparent)]
     Append(#[from] AppendError),
-    #[error(transparent)]
-    Batch(#[from] records::BatchError),
 }
 
 impl Fault {
@@ -92,7 +89,7 @@ impl Fault {
         match self {
             Self::Log(fault) | Self::Append(AppendError::Log(fault)) => Some(fault),
             // A read that fails says nothing of the new directory, and little of the old one.
-            Self::Read(_) | Self::Append(_) | Self::Batch(_) => None,
+            Self::Read(_) | Self::Append(_) => None,
         }
     }
 }
@@ -315,11 +312,6 @@ impl Copying {
     fn append(&mut self, batches: &log::Batches) -> Result<(), Fault> {
         let now = clock::latest();
         if !batches.bytes.is_empty() {
-            let first = BatchHeader::parse(&batches.bytes)?.base_offset();
-            // The first batch may begin before the log's start.
-            if self.future.bytes() == 0 && first < self.future.end_offset() {
-                self.future.truncate_fully_and_start_at(first, now)?;
-            }
             self.future.append_as_follower(&batches.bytes, now)?;
             self.copied_bytes += batches.bytes.len();
             self.unsynced_bytes += batches.bytes.len();

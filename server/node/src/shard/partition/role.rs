@@ -261,8 +261,8 @@ impl Partition {
                 }
                 return Err(fault);
             }
-            let end = self.log.end_offset();
-            let learned = follower.learned(answer, &OwnLog { end, ..own });
+            let (start, end) = (self.log.start_offset(), self.log.end_offset());
+            let learned = follower.learned(answer, &OwnLog { start, end, ..own });
             if let Some(start) = learned.log_start {
                 self.log.move_start(start.min(end));
             }
