@@ -118,6 +118,25 @@ fn a_failed_directory_takes_its_partitions_offline_until_the_node_starts_anew() 
     assert_eq!(client.produce("x", 1, 1, -1), 4);
 }
 
+/// The cluster is told where a log lies as soon as it listens, else it would not know what fails.
+#[test]
+fn a_log_that_was_moved_by_hand_fails_with_the_directory_that_it_lies_in() {
+    let mut node = TestNode::start();
+    let mut client = node.client();
+    topic_in_each(&node, &mut client);
+    drop(client);
+    node.restart_after(|[a, b]| fs::rename(a.join("x-0"), b.join("x-0")).unwrap());
+    let mut client = node.client();
+    assert_eq!(end_of(&mut client, "x"), (ErrorCode::None, 3));
+    break_checkpoints(&node.log_dirs()[1]);
+    client.delete_records("y", 0, 1);
+    for topic in ["x", "y"] {
+        eventually("the cluster to know", || {
+            (metadata(&mut client, topic).leader_id == -1).then_some(())
+        });
+    }
+}
+
 #[test]
 fn a_directory_that_cannot_be_used_at_the_start_fails_and_the_others_serve() {
     let mut node = TestNode::start();
