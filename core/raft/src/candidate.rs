@@ -5,18 +5,9 @@ use types::{BrokerId, LeaderEpoch, Millis};
 use crate::election::Election;
 use crate::log_view::LogView;
 use crate::message::{EpochAnswer, VoteAnswer};
-use crate::quorum::{Raft, Role};
+use crate::quorum::Raft;
+use crate::role::{Candidate, Role};
 use crate::tally::Tally;
-
-/// The role's state.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    pub(crate) tally: Tally,
-    /// When it begins again.
-    pub(crate) deadline: Millis,
-    /// Set once the election is lost: the rest before the next one.
-    pub(crate) is_resting: bool,
-}
 
 impl Raft {
     pub(crate) fn become_candidate(&mut self, now: Millis) {

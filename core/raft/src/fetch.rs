@@ -4,7 +4,8 @@ use types::{ErrorCode, LeaderEpoch, Millis};
 
 use crate::log_view::LogView;
 use crate::message::{EpochAnswer, Fetch, FetchAnswer};
-use crate::quorum::{Raft, Role};
+use crate::quorum::Raft;
+use crate::role::Role;
 use crate::voters::ReplicaKey;
 
 impl Raft {

@@ -3,71 +3,9 @@
 use types::{BrokerId, ErrorCode, Millis, Offset};
 
 use crate::log_view::{LogPosition, LogView};
-use crate::membership::Asking;
 use crate::message::{FetchReply, Output, Request};
-use crate::quorum::{Raft, Role};
-use crate::snapshot::Taking;
-use crate::voters::Endpoint;
-
-/// The role's state.
-#[derive(Clone, Debug)]
-pub struct Follower {
-    leader: BrokerId,
-    pub(crate) endpoints: Vec<Endpoint>,
-    /// When a voter stops trusting the leader.
-    deadline: Millis,
-    has_fetched: bool,
-    /// What the leader has committed, as far as it said.
-    committed: Option<Offset>,
-    /// The snapshot that is being taken over.
-    pub(crate) taking: Option<Taking>,
-    pub(crate) asking: Asking,
-}
-
-impl Follower {
-    pub(crate) fn new(leader: BrokerId, endpoints: Vec<Endpoint>, deadline: Millis) -> Self {
-        Self {
-            leader,
-            endpoints,
-            deadline,
-            has_fetched: false,
-            committed: None,
-            taking: None,
-            asking: Asking::new(deadline),
-        }
-    }
-
-    /// Whom it follows.
-    pub fn leader(&self) -> BrokerId {
-        self.leader
-    }
-
-    /// Where the leader listens.
-    pub fn endpoints(&self) -> &[Endpoint] {
-        &self.endpoints
-    }
-
-    /// What the leader has committed, as far as it said.
-    pub fn committed(&self) -> Option<Offset> {
-        self.committed
-    }
-
-    /// Whether the leader has answered in this epoch.
-    pub(crate) fn has_fetched(&self) -> bool {
-        self.has_fetched
-    }
-
-    pub(crate) fn hurry(&mut self, by: Millis) {
-        self.deadline = self.deadline.min(by);
-        // It has said itself that it leads no more, or is gone.
-        self.has_fetched = false;
-    }
-
-    pub(crate) fn heard(&mut self, deadline: Millis) {
-        self.deadline = deadline;
-        self.has_fetched = true;
-    }
-}
+use crate::quorum::Raft;
+use crate::role::{Role, Taking};
 
 impl Raft {
     pub(crate) fn poll_follower(&mut self, log: &impl LogView, now: Millis) -> Millis {

@@ -5,9 +5,9 @@
 //! anything else: what must be on disk is then on disk. Whatever the state machine has to know of
 //! the log it asks a [`LogView`] that the driver lends it.
 //!
-//! Each role is a file: `unattached`, `prospective`, `candidate`, `leader`, `follower`, `resigned`;
-//! `quorum` holds what they share and the ways between them. Not here: sockets, files, clocks, the
-//! meaning of metadata records (`core/metadata`).
+//! What each role knows is in `role`, what it does in a file of its own: `unattached`, `prospective`,
+//! `candidate`, `leader`, `follower`, `resigned`; `quorum` holds what they share and the ways between
+//! them. Not here: sockets, files, clocks, the meaning of metadata records (`core/metadata`).
 
 mod candidate;
 mod election;
@@ -18,10 +18,12 @@ mod leader;
 mod log_view;
 mod membership;
 mod message;
+mod progress;
 mod prospective;
 mod quorum;
 mod requests;
 mod resigned;
+mod role;
 mod snapshot;
 mod tally;
 mod unattached;
@@ -29,14 +31,14 @@ mod vote;
 mod voters;
 
 pub use election::Election;
-pub use follower::Follower;
 pub use history::VoterHistory;
-pub use leader::{Leader, Progress};
 pub use log_view::{LogPosition, LogView};
 pub use message::{
     BeginQuorumEpoch, ControlRecord, EndQuorumEpoch, EpochAnswer, Fetch, FetchAnswer, FetchReply,
     FetchSnapshot, FetchSnapshotAnswer, Output, Request, Response, Vote, VoteAnswer, VoterChange,
 };
-pub use quorum::{Config, Raft, Role};
+pub use progress::{Leader, Progress};
+pub use quorum::{Config, Raft};
 pub use requests::RequestId;
+pub use role::{Follower, Role};
 pub use voters::{Endpoint, ReplicaKey, Voter, VoterSet, VoterSetError};

@@ -6,32 +6,9 @@
 use types::{BrokerId, ErrorCode, Millis};
 
 use crate::message::{Request, VoterChange};
-use crate::quorum::{Raft, Role};
+use crate::quorum::Raft;
+use crate::role::Role;
 use crate::voters::{Endpoint, Voter};
-
-/// When a follower asks its leader for a change of the voters.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Asking {
-    /// Not before.
-    at: Millis,
-    has_asked: bool,
-    /// Whether the leader has taken it. One that leads static voters keeps what they say in memory.
-    has_told: bool,
-}
-
-impl Asking {
-    /// A new leader is left alone until this log has everything, or for a while.
-    pub fn new(at: Millis) -> Self {
-        Self { at, has_asked: false, has_told: false }
-    }
-
-    /// The leader had nothing that this log lacks, and knows that.
-    pub fn caught_up(&mut self, now: Millis) {
-        if !self.has_asked {
-            self.at = self.at.min(now);
-        }
-    }
-}
 
 impl Raft {
     /// This replica, as it should stand among the voters.

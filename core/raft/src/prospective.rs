@@ -5,19 +5,9 @@ use types::{BrokerId, Millis};
 
 use crate::log_view::LogView;
 use crate::message::{Request, Vote};
-use crate::quorum::{Raft, Role};
+use crate::quorum::Raft;
+use crate::role::{Prospective, Role, Unattached};
 use crate::tally::Tally;
-use crate::unattached::Unattached;
-
-/// The role's state.
-#[derive(Clone, Debug)]
-pub struct Prospective {
-    pub(crate) tally: Tally,
-    /// When it gives up.
-    pub(crate) deadline: Millis,
-    /// Until then it lets a rival go first.
-    yields_until: Millis,
-}
 
 impl Raft {
     pub(crate) fn become_prospective(&mut self, now: Millis) {

@@ -2,17 +2,12 @@
 
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
 
-use crate::candidate::Candidate;
 use crate::election::Election;
-use crate::follower::Follower;
 use crate::history::VoterHistory;
-use crate::leader::Leader;
 use crate::log_view::{LogPosition, LogView};
 use crate::message::{EpochAnswer, Output, Request, Response};
-use crate::prospective::Prospective;
 use crate::requests::{RequestId, Requests};
-use crate::resigned::Resigned;
-use crate::unattached::Unattached;
+use crate::role::{Follower, Role, Unattached};
 use crate::voters::{Endpoint, ReplicaKey, Voter, VoterSet};
 
 /// How this replica takes part: the quorum's times and more, all `controller.quorum.*`.
@@ -34,21 +29,16 @@ pub struct Config {
     pub auto_join: bool,
 }
 
-/// What a replica is at the moment.
-#[derive(Clone, Debug)]
-pub enum Role {
-    /// It knows of no leader that it could follow.
-    Unattached(Unattached),
-    /// It asks whether it would be elected (KIP-996).
-    Prospective(Prospective),
-    /// It wants to be elected.
-    Candidate(Candidate),
-    /// It was elected.
-    Leader(Leader),
-    /// It follows a leader.
-    Follower(Follower),
-    /// It has led this epoch and does no more.
-    Resigned(Resigned),
+impl Config {
+    /// The defaults of Kafka's keys.
+    pub const DEFAULT: Self = Self {
+        election_timeout: Millis(1000),
+        fetch_timeout: Millis(2000),
+        election_backoff_max: Millis(1000),
+        request_timeout: Millis(2000),
+        retry_backoff: Millis(20),
+        auto_join: false,
+    };
 }
 
 /// One replica of the metadata log. See the crate's own page for how it is driven.

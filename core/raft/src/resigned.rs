@@ -1,23 +1,11 @@
 //! A leader that leads no more: it tells the voters, and waits for another one.
 
-use std::collections::BTreeSet;
-
 use types::{BrokerId, Millis};
 
 use crate::message::{EndQuorumEpoch, EpochAnswer, Request};
-use crate::quorum::{Raft, Role};
+use crate::quorum::Raft;
+use crate::role::{Resigned, Role};
 use crate::voters::ReplicaKey;
-
-/// The role's state.
-#[derive(Clone, Debug)]
-pub struct Resigned {
-    /// Voters that do not know yet.
-    untold: BTreeSet<BrokerId>,
-    /// Who should lead next, the most complete log first.
-    preferred: Vec<ReplicaKey>,
-    /// When this epoch is given up.
-    deadline: Millis,
-}
 
 impl Raft {
     /// Stops leading. The epoch stays, since nobody else can lead it.

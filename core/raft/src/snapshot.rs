@@ -4,15 +4,9 @@ use types::{BrokerId, ErrorCode, Millis};
 
 use crate::log_view::{LogPosition, LogView};
 use crate::message::{EpochAnswer, FetchSnapshot, FetchSnapshotAnswer, Output};
-use crate::quorum::{Raft, Role};
+use crate::quorum::Raft;
+use crate::role::{Role, Taking};
 use crate::voters::VoterSet;
-
-/// A snapshot that is being taken over, and how much of it is here.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Taking {
-    pub snapshot: LogPosition,
-    pub position: u64,
-}
 
 impl Raft {
     /// Whether a FetchSnapshot may be served from here; the driver reads the bytes, and answers

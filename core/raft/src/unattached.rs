@@ -4,14 +4,8 @@ use types::{BrokerId, Millis};
 
 use crate::log_view::LogView;
 use crate::message::{Fetch, Request};
-use crate::quorum::{Raft, Role};
-
-/// The role's state.
-#[derive(Clone, Debug)]
-pub struct Unattached {
-    /// When a voter stops waiting for a leader.
-    pub(crate) deadline: Millis,
-}
+use crate::quorum::Raft;
+use crate::role::{Role, Unattached};
 
 impl Raft {
     pub(crate) fn poll_unattached(&mut self, log: &impl LogView, now: Millis) -> Millis {

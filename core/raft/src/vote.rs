@@ -5,7 +5,8 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Millis};
 use crate::election::Election;
 use crate::log_view::LogView;
 use crate::message::{BeginQuorumEpoch, EndQuorumEpoch, EpochAnswer, Vote, VoteAnswer};
-use crate::quorum::{Raft, Role};
+use crate::quorum::Raft;
+use crate::role::Role;
 use crate::voters::{Endpoint, ReplicaKey};
 
 /// How far ahead an epoch may be that somebody else tells unasked: more elections than a quorum

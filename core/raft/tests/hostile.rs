@@ -8,14 +8,6 @@ use thalweg_raft::{
 };
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng, Uuid};
 
-const CONFIG: Config = Config {
-    election_timeout: Millis(1000),
-    fetch_timeout: Millis(2000),
-    election_backoff_max: Millis(1000),
-    request_timeout: Millis(2000),
-    retry_backoff: Millis(20),
-    auto_join: false,
-};
 const NOW: Millis = Millis(0);
 
 /// A log of 100 records of epoch 5, of which a snapshot covers 50.
@@ -60,7 +52,7 @@ fn voter(id: i32) -> Voter {
 fn replica(voters: i32, epoch: i32) -> Raft {
     let set = VoterHistory::new(VoterSet::new((1..=voters).map(voter)));
     let election = Election { epoch: LeaderEpoch(epoch), ..Election::default() };
-    Raft::new(CONFIG, voter(1), election, set, &Log, NOW, Rng::new(1))
+    Raft::new(Config::DEFAULT, voter(1), election, set, &Log, NOW, Rng::new(1))
 }
 
 /// Follows node 2, and has asked it for more.

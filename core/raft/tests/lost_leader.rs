@@ -8,14 +8,6 @@ use thalweg_raft::{
 };
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
 
-const CONFIG: Config = Config {
-    election_timeout: Millis(1000),
-    fetch_timeout: Millis(2000),
-    election_backoff_max: Millis(1000),
-    request_timeout: Millis(2000),
-    retry_backoff: Millis(20),
-    auto_join: false,
-};
 const EPOCH: LeaderEpoch = LeaderEpoch(5);
 const LEADER: BrokerId = BrokerId(2);
 
@@ -52,7 +44,7 @@ fn follower(id: i32) -> Raft {
     };
     let voters = VoterHistory::new(VoterSet::new([1, 2, 3].map(voter)));
     let election = Election { epoch: EPOCH, leader: Some(LEADER), voted: None };
-    Raft::new(CONFIG, voter(id), election, voters, &Empty, Millis(0), Rng::new(1))
+    Raft::new(Config::DEFAULT, voter(id), election, voters, &Empty, Millis(0), Rng::new(1))
 }
 
 fn sent(raft: &mut Raft, now: Millis) -> RequestId {
@@ -120,7 +112,7 @@ fn two_that_lose_their_leader_at_the_same_moment_elect_one_of_them_at_the_first_
         let id = sent(raft, Millis(0));
         hear(raft, id);
     }
-    let now = CONFIG.fetch_timeout;
+    let now = Config::DEFAULT.fetch_timeout;
     // What they ask crosses on its way, and so do the answers.
     for _ in 0..3 {
         let [one, other] = &mut rivals;

@@ -6,15 +6,6 @@ use thalweg_raft::{
 };
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng, Uuid};
 
-const CONFIG: Config = Config {
-    election_timeout: Millis(1000),
-    fetch_timeout: Millis(2000),
-    election_backoff_max: Millis(1000),
-    request_timeout: Millis(2000),
-    retry_backoff: Millis(20),
-    auto_join: false,
-};
-
 /// A log of one epoch whose records are on disk at once.
 #[derive(Default)]
 struct Log {
@@ -56,7 +47,8 @@ impl Quorum {
         let (log, now) = (Log::default(), Millis::ZERO);
         let voters = VoterHistory::new(VoterSet::new([voter(1, 9093)]));
         let election = Election::default();
-        let raft = Raft::new(CONFIG, voter(1, 9093), election, voters, &log, now, Rng::new(1));
+        let (config, rng) = (Config::DEFAULT, Rng::new(1));
+        let raft = Raft::new(config, voter(1, 9093), election, voters, &log, now, rng);
         let mut quorum = Self { raft, log, now };
         quorum.settle();
         quorum

@@ -7,15 +7,6 @@ use thalweg_raft::{
 };
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
-const CONFIG: Config = Config {
-    election_timeout: Millis(1000),
-    fetch_timeout: Millis(2000),
-    election_backoff_max: Millis(1000),
-    request_timeout: Millis(2000),
-    retry_backoff: Millis(20),
-    auto_join: false,
-};
-
 /// A log of 100 records of epoch 5, of which the disk has so many.
 struct Log(i64);
 
@@ -61,7 +52,7 @@ fn a_replica_asks_for_more_only_once_its_disk_has_all() {
         let voters = VoterHistory::new(VoterSet::new((1..=3).map(voter)));
         let election = Election { epoch: LeaderEpoch(5), ..Election::default() };
         let (rng, now) = (Rng::new(1), Millis(0));
-        let mut raft = Raft::new(CONFIG, voter(1), election, voters, &Log(90), now, rng);
+        let mut raft = Raft::new(Config::DEFAULT, voter(1), election, voters, &Log(90), now, rng);
         if follows {
             let (leader, epoch) = (BrokerId(2), LeaderEpoch(5));
             let endpoints = voter(2).endpoints;

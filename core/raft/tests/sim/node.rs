@@ -111,15 +111,6 @@ pub fn below(rng: &mut Rng, bound: usize) -> usize {
     rng.below(u32::try_from(bound).expect("there are few of everything")) as usize
 }
 
-pub const CONFIG: Config = Config {
-    election_timeout: Millis(1000),
-    fetch_timeout: Millis(2000),
-    election_backoff_max: Millis(1000),
-    request_timeout: Millis(2000),
-    retry_backoff: Millis(20),
-    auto_join: false,
-};
-
 pub fn key(at: usize) -> ReplicaKey {
     let id = u8::try_from(at).expect("few nodes");
     ReplicaKey { id: BrokerId(id.into()), directory: Some(Uuid::from_bytes([id + 1; 16])) }
@@ -151,7 +142,7 @@ impl Node {
         let history = self.disk.history(first);
         let (disk, rng) = (&self.disk, Rng::new(seed));
         // Some make themselves voters, and come back when they are removed.
-        let config = Config { auto_join: seed.is_multiple_of(2), ..CONFIG };
+        let config = Config { auto_join: seed.is_multiple_of(2), ..Config::DEFAULT };
         let raft = Raft::new(config, voter(at), disk.election, history, disk, now, rng);
         self.raft = Some(raft);
         // What it has promised to keep is compared once more.
