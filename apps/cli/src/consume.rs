@@ -48,6 +48,9 @@ pub struct Arguments {
     /// Only records of committed transactions
     #[arg(long)]
     read_committed: bool,
+    /// Rack of this machine: reads from replicas in it, where the brokers allow that
+    #[arg(long)]
+    rack: Option<String>,
     /// How to print records
     #[arg(long, value_enum, default_value_t)]
     output: RecordFormat,
@@ -76,11 +79,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         true => Some(offsets(&admin, &all_partitions, OffsetSpec::Latest, isolation).await?),
         false => None,
     };
+    let settings = ConsumerSettings { isolation, rack: arguments.rack, ..Default::default() };
     let consumer = match &arguments.group {
-        Some(group) => member(&client, group, place, isolation, &arguments.topics)?,
+        Some(group) => member(&client, group, place, settings, &arguments.topics)?,
         None => {
             let place = place.unwrap_or(Place::End);
-            reader(&client, place, isolation, &all_partitions).await?
+            reader(&client, place, settings, &all_partitions).await?
         }
     };
     let mut printer = Printer {
@@ -124,7 +128,7 @@ fn member(
     client: &Client,
     group: &str,
     place: Option<Place>,
-    isolation: IsolationLevel,
+    settings: ConsumerSettings,
     topics: &[String],
 ) -> anyhow::Result<Consumer> {
     let offset_reset = match place {
@@ -138,9 +142,8 @@ fn member(
     let mut consumer = client.consumer(ConsumerSettings {
         group: Some(group.to_owned()),
         offset_reset,
-        isolation,
         auto_commit: Some(COMMIT_EVERY),
-        ..ConsumerSettings::default()
+        ..settings
     });
     let topics: Vec<_> = topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics)?;
@@ -150,10 +153,11 @@ fn member(
 async fn reader(
     client: &Client,
     place: Place,
-    isolation: IsolationLevel,
+    settings: ConsumerSettings,
     partitions: &[TopicPartition],
 ) -> anyhow::Result<Consumer> {
     let admin = client.admin();
+    let isolation = settings.isolation;
     let mut starts = Vec::new();
     let is_plain = matches!(place, Place::Start | Place::At(_));
     let found = match is_plain {
@@ -176,11 +180,7 @@ async fn reader(
         };
         starts.push((key.clone(), start));
     }
-    let settings = ConsumerSettings {
-        isolation,
-        offset_reset: OffsetReset::Fail,
-        ..ConsumerSettings::default()
-    };
+    let settings = ConsumerSettings { offset_reset: OffsetReset::Fail, ..settings };
     let mut consumer = client.consumer(settings);
     consumer.assign(&starts).await?;
     Ok(consumer)

@@ -40,6 +40,7 @@ fn what_people_type_is_understood() {
         ("consume a --from-beginning -g g", "from_beginning: true"),
         ("consume a -f %k=%v", "format: Some(Template("),
         ("consume a --output json", "output: Json"),
+        ("consume a -g g --rack zone-1", r#"rack: Some("zone-1")"#),
         ("group seek g --to -5 -t a -t b:1", "to: Last(5)"),
         ("config set topic a retention.ms=5 cleanup.policy=compact", "kind: Topic"),
         ("config describe broker default --all", "all: true"),

@@ -104,10 +104,19 @@ pub(crate) async fn run(
     let moves = plan(&brokers, &partitions, goal.for_planner())?;
     let shown = describe(&brokers, &partitions, &moves);
     print(output, &shown, || text(&shown))?;
-    if options.dry_run || moves.is_empty() {
+    if options.dry_run {
         return Ok(ExitCode::SUCCESS);
     }
-    moves::carry_out(admin, &moves, options.throttle).await
+    if !moves.is_empty() {
+        let ended = moves::carry_out(admin, &moves, options.throttle).await?;
+        if ended != ExitCode::SUCCESS {
+            return Ok(ended);
+        }
+    }
+    if matches!(goal, Goal::Even) {
+        internal::raise_min_isr(admin, brokers.first().map(|one| one.id)).await?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The brokers that serve, and the partitions that the goal is about.

@@ -163,6 +163,8 @@ fn grow_and_shrink() -> anyhow::Result<()> {
     let dev = Dev::start(folder.path(), 1)?;
     fs::write(folder.path().join("lines"), "a\n")?;
     dev.run("topic create t --partitions 4 --replicas 1")?;
+    // As the first transaction of a single node has it made.
+    dev.run("topic create __transaction_state -p 1 -r 1 -c min.insync.replicas=1")?;
     dev.run(&format!("produce t --file {}", folder.path().join("lines").display()))?;
     dev.run("consume t -g g --from-beginning --exit-at-end")?;
     dev.stop()?;
@@ -170,7 +172,15 @@ fn grow_and_shrink() -> anyhow::Result<()> {
     let dev = Dev::start(folder.path(), 4)?;
     let (_, health) = dev.command("cluster health", 1)?;
     ensure!(health.contains("fewer brokers: __consumer_offsets"), "{health}");
-    dev.run("cluster balance")?;
+    let plan = dev.run("cluster balance --dry-run")?;
+    ensure!(plan.contains("__consumer_offsets:0") && plan.contains("to change"), "{plan}");
+    let (_, health) = dev.command("cluster health", 1)?;
+    ensure!(health.contains("fewer brokers"), "a dry run changes nothing: {health}");
+    let done = dev.run("cluster balance --throttle 100000000")?;
+    ensure!(done.contains("of all brokers is 100000000 from now on"), "{done}");
+    ensure!(done.contains("are where they belong"), "{done}");
+    let raised = "min.insync.replicas of __transaction_state is 2 from now on";
+    ensure!(done.contains(raised), "{done}");
     let (_, health) = dev.command("cluster health", 1)?;
     ensure!(!health.contains("fewer brokers"), "{health}");
     let described = dev.run("topic describe __consumer_offsets --output json")?;
@@ -186,6 +196,10 @@ fn grow_and_shrink() -> anyhow::Result<()> {
 
     let refused = dev.command("broker remove 4", 1)?;
     ensure!(!refused.0 && refused.1.contains("stop it first"), "{}", refused.1);
+    let plan = dev.run("broker drain 4 --dry-run")?;
+    ensure!(plan.contains("t:0") && plan.contains("to change"), "{plan}");
+    let described = dev.run("topic describe t")?;
+    ensure!(described.contains(",4") || described.contains("4,"), "{described}");
     dev.run("broker drain 4")?;
     dev.drill("kill 4")?;
     wait_for("its registration goes", LIMIT, || Ok(dev.command("broker remove 4", 1)?.0))?;
