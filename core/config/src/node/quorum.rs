@@ -19,7 +19,6 @@ pub struct QuorumConfig {
     pub fetch_timeout_ms: Millis,
     pub request_timeout_ms: Millis,
     pub retry_backoff_ms: Millis,
-    pub append_linger_ms: Millis,
     /// Bytes of metadata log that are asked for at once.
     pub fetch_bytes_max: u32,
     /// Bytes of a snapshot that are asked for at once.
@@ -81,7 +80,6 @@ impl QuorumConfig {
             fetch_timeout_ms: layers.millis("controller.quorum.fetch.timeout.ms"),
             request_timeout_ms: layers.millis("controller.quorum.request.timeout.ms"),
             retry_backoff_ms: layers.millis("controller.quorum.retry.backoff.ms"),
-            append_linger_ms: layers.millis("controller.quorum.append.linger.ms"),
             fetch_bytes_max: bytes("controller.quorum.fetch.max.bytes"),
             fetch_snapshot_bytes_max: bytes("controller.quorum.fetch.snapshot.max.bytes"),
             snapshot_after_bytes: layers.long("metadata.log.max.record.bytes.between.snapshots"),
