@@ -22,14 +22,6 @@ use crate::message::{Message, Peer, Sending, address, broker_id};
 use crate::metadata_log::{Contents, MetadataLog};
 use crate::trace::Trace;
 
-const CONFIG: Config = Config {
-    election_timeout: Millis(1000),
-    fetch_timeout: Millis(2000),
-    election_backoff_max: Millis(1000),
-    request_timeout: Millis(2000),
-    retry_backoff: Millis(20),
-    auto_join: false,
-};
 /// How long a leader keeps a fetch for which it has nothing.
 const FETCH_WAIT: Millis = Millis(40);
 
@@ -79,7 +71,7 @@ impl Quorum {
         }
         let seed = Rng::new(rng.next_u64());
         // Some make themselves voters, and come back when they are removed.
-        let config = Config { auto_join: rng.below(3) == 0, ..CONFIG };
+        let config = Config { auto_join: rng.below(3) == 0, ..Config::DEFAULT };
         let raft =
             Raft::new(config, voter(at, dir.id), election, voters, &log, now.monotonic, seed);
         let out = vec![];
