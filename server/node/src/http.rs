@@ -1,7 +1,8 @@
 //! Metrics and health over HTTP (`thalweg.metrics.listener`).
 //!
 //! `/healthz/live` answers as soon as the process runs, `/healthz/started` and `/healthz/ready`
-//! once it serves clients, until it stops; before that, the former says how far the recovery is. Bound before recovery begins, so that an orchestrator
+//! once it serves clients, until it stops; before that, the former says how far the recovery is. The
+//! latter says no while a disk hangs, too. Bound before recovery begins, so that an orchestrator
 //! can tell a node that recovers from one that is dead.
 
 use std::net::{SocketAddr, TcpListener};
@@ -106,9 +107,16 @@ async fn started(State(status): State<Arc<Status>>) -> impl IntoResponse {
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    match status.is(Phase::Serving) {
-        true => (StatusCode::OK, "ready\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    let hung = status.shared.get().and_then(|shared| shared.dirs.hung());
+    match hung {
+        _ if !status.is(Phase::Serving) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
+        }
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(dir) => {
+            let why = format!("log directory {} does not answer\n", dir.path().display());
+            (StatusCode::SERVICE_UNAVAILABLE, why)
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod dirs;
 mod dynamic;
 mod groups;
 mod http;
+mod hung_disks;
 mod leaders;
 pub mod logging;
 mod membership;

@@ -4,17 +4,18 @@
 //! controller keeps a heartbeat back. The active controller may be this node itself; the same
 //! requests then go to it without a connection.
 //!
-//! A heartbeat goes out at its interval, and at once when a log directory fails, when another
+//! A heartbeat goes out at its interval, and at once when a log directory fails or hangs, when another
 //! controller takes over, when the node wants to leave, and when the connection has ended: the
 //! controller takes that for a sign that the broker is gone, unless it is heard of again.
 //!
 //! Not here: what the controller makes of it (`sessions`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
+use ::metadata::Image;
 use ::metadata::controller::{end_recovery, register_controller};
 use ::metadata::features;
 use anyhow::{Context, bail};
@@ -22,14 +23,14 @@ use protocol::ApiKey;
 use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
-use types::{ErrorCode, Rng, Uuid};
+use types::{BrokerId, ErrorCode, Rng, Uuid};
 
 use crate::dirs::fresh_id;
 use crate::peers::LinkOptions;
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::to_controller::{ToController, Unanswered, change};
-use crate::{registration, sessions};
+use crate::{hung_disks, registration, sessions};
 
 /// Wait after an attempt that brought no answer, or NOT_CONTROLLER.
 const RETRY: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// How long the node waits to be told that it may go.
 const LEAVE_MAX: Duration = Duration::from_secs(10);
 /// Longest answer of the controller to what is sent here.
-const RESPONSE_BYTES_MAX: usize = 1 << 20;
+pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
 /// No epoch: not registered yet.
 const NO_EPOCH: i64 = -1;
 /// The first version of BrokerHeartbeat that tells of cordoned directories.
@@ -48,6 +49,8 @@ const CORDONED_FROM: i16 = 2;
 pub struct Membership {
     /// The epoch of the broker's registration.
     epoch: AtomicI64,
+    /// Whether other brokers serve, too, as far as the newest metadata says that shards act on.
+    has_others: AtomicBool,
     beat_now: Notify,
     leaving: watch::Sender<bool>,
 }
@@ -60,7 +63,8 @@ pub struct Running {
 impl Default for Membership {
     fn default() -> Self {
         let (leaving, _) = watch::channel(false);
-        Self { epoch: AtomicI64::new(NO_EPOCH), beat_now: Notify::new(), leaving }
+        let (epoch, has_others) = (AtomicI64::new(NO_EPOCH), AtomicBool::new(false));
+        Self { epoch, has_others, beat_now: Notify::new(), leaving }
     }
 }
 
@@ -68,6 +72,16 @@ impl Membership {
     /// The epoch of this broker's registration; -1 before.
     pub fn epoch(&self) -> i64 {
         self.epoch.load(Ordering::SeqCst)
+    }
+
+    /// Takes note of who serves beside this broker.
+    pub fn note_others(&self, image: &Image, own: BrokerId) {
+        let has_others = image.brokers().any(|broker| broker.id != own && !broker.fenced);
+        self.has_others.store(has_others, Ordering::Relaxed);
+    }
+
+    fn has_others(&self) -> bool {
+        self.has_others.load(Ordering::Relaxed)
     }
 
     /// Something that heartbeats tell has changed. The first one tells it anyway.
@@ -109,6 +123,7 @@ impl Membership {
             member.run(told).await;
             drop(leaving);
         });
+        shared.peers.spawn(hung_disks::run(Arc::clone(shared)));
         let_in.recv().context("the thread for other nodes has ended")??;
         if config.roles.controller && config.quorum.auto_join {
             shared.controller.start_joining();
@@ -121,13 +136,7 @@ impl Running {
     /// As [`Running::leave`], where other brokers can take over what this one leads. Done while
     /// this node still serves, so that clients find the new leaders and not closed connections.
     pub fn leave_to_others(&self, shared: &Shared) {
-        let own = shared.config.node_id;
-        let (told, answer) = mpsc::channel();
-        shared.mailboxes.post(0, move |shard| {
-            let image = shard.image();
-            _ = told.send(image.brokers().any(|broker| broker.id != own && !broker.fenced));
-        });
-        if answer.recv() == Ok(true) {
+        if shared.membership.has_others() {
             self.leave(shared);
         }
     }
@@ -331,28 +340,14 @@ impl Member {
     /// Sends one heartbeat.
     async fn beat(&self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, Unheard> {
         let shared = &self.shared;
-        let mut request = BrokerHeartbeatRequest {
-            broker_id: shared.config.node_id.0,
-            broker_epoch: shared.membership.epoch(),
-            current_metadata_offset: shared.controller.applied(),
-            want_shut_down,
-            offline_log_dirs: shared.dirs.ids(false),
-            cordoned_log_dirs: Some(shared.dirs.cordoned_ids()),
-            ..Default::default()
-        };
+        let request = BrokerHeartbeatRequest { want_shut_down, ..heartbeat(shared) };
         let here = |mut request: BrokerHeartbeatRequest| {
             // Every shard has acted on what this node's controller has committed.
             request.current_metadata_offset = i64::MAX;
             sessions::beat(shared, request)
         };
         let api = ApiKey::BrokerHeartbeat;
-        let fitted = move |version| {
-            if version < CORDONED_FROM {
-                request.cordoned_log_dirs = None;
-            }
-            request
-        };
-        let answer = self.controller.ask(api, fitted, here).await;
+        let answer = self.controller.ask(api, move |version| fitted(request, version), here).await;
         let answer: BrokerHeartbeatResponse =
             answer.map_err(|why| Unheard::Other(why.to_string()))?;
         match ErrorCode::from_wire(answer.error_code) {
@@ -369,6 +364,28 @@ impl Member {
         // Another controller hears of it by AlterPartition, from whoever leads.
         _ = decided.await;
     }
+}
+
+/// What this broker tells of itself.
+pub fn heartbeat(shared: &Shared) -> BrokerHeartbeatRequest {
+    BrokerHeartbeatRequest {
+        broker_id: shared.config.node_id.0,
+        broker_epoch: shared.membership.epoch(),
+        current_metadata_offset: shared.controller.applied(),
+        // Where nobody else serves, nothing is won by it, and what can be read would not be.
+        want_fence: shared.dirs.hung().is_some() && shared.membership.has_others(),
+        offline_log_dirs: shared.dirs.ids(false),
+        cordoned_log_dirs: Some(shared.dirs.cordoned_ids()),
+        ..Default::default()
+    }
+}
+
+/// A heartbeat as a version has it.
+pub fn fitted(mut heartbeat: BrokerHeartbeatRequest, version: i16) -> BrokerHeartbeatRequest {
+    if version < CORDONED_FROM {
+        heartbeat.cordoned_log_dirs = None;
+    }
+    heartbeat
 }
 
 /// What the answer to a registration means.

@@ -96,6 +96,7 @@ impl Node {
             fixed: Arc::clone(&fixed),
             cluster_id: &dirs.cluster_id,
             local,
+            calls: Arc::clone(&dirs.metadata().calls),
             peers: peers.clone(),
             rng: Rng::new(rng.next_u64()),
             fail: fail(Arc::clone(&dirs)),

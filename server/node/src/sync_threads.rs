@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use log::{DiskVolume, SyncError, SyncTicket, Synced, sync_together};
 
-use crate::dirs::Dirs;
+use crate::dirs::{Dirs, DiskCalls};
 use crate::shard::Mailboxes;
 
 /// Threads for each directory.
@@ -36,6 +36,8 @@ pub struct SyncJob {
     pub shard: usize,
     /// By which it knows the partition.
     pub key: u64,
+    /// Whether anyone waits for it. What was acknowledged long ago may be much, and take its time.
+    pub is_awaited: bool,
 }
 
 /// What became of the tickets of a shard, by their keys.
@@ -52,6 +54,7 @@ struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
     volume: Option<Box<dyn DiskVolume>>,
+    calls: Arc<DiskCalls>,
 }
 
 /// What the threads of one directory share.
@@ -95,7 +98,8 @@ impl SyncThreads {
                 Pace { each: Duration::from_millis(1), rest, last_rest: 0, has_group: false };
             let waiting = Waiting { jobs: Vec::new(), is_closed: false, idle: 0, pace };
             let (waiting, wake) = (Mutex::new(waiting), Condvar::new());
-            let queue = Arc::new(Queue { waiting, wake, volume });
+            let calls = Arc::clone(&dir.calls);
+            let queue = Arc::new(Queue { waiting, wake, volume, calls });
             queues.push((dir.path().to_owned(), Arc::clone(&queue)));
             for _ in 0..THREADS {
                 let (queue, mailboxes) = (Arc::clone(&queue), mailboxes.clone());
@@ -152,16 +156,19 @@ impl Queue {
     /// Syncs until the node ends.
     fn serve(&self, mailboxes: &Mailboxes) {
         while let Some((jobs, is_group)) = self.next() {
+            let is_awaited = jobs.iter().any(|job| job.is_awaited);
             let (targets, tickets): (Vec<_>, Vec<_>) =
                 jobs.into_iter().map(|job| ((job.shard, job.key), job.ticket)).unzip();
             let begin = Instant::now();
             let count = u32::try_from(tickets.len()).unwrap_or(u32::MAX);
             let is_large = is_group && tickets.len() >= TOGETHER_MIN;
             let volume = self.volume.as_deref().filter(|_| is_large);
+            let call = is_awaited.then(|| self.calls.begin());
             let outcomes = match volume {
                 Some(volume) => sync_together(volume, tickets),
                 None => tickets.into_iter().map(SyncTicket::sync).collect(),
             };
+            drop(call);
             // Before the next group is taken: whoever is answered adds to that one.
             deliver(mailboxes, targets, outcomes);
             let mut waiting = self.lock();
@@ -302,7 +309,8 @@ mod tests {
             let (disk, config) = (Arc::new(log::RealDisk), Arc::default());
             let opening = log::Opening::NEW;
             let mut log = log::Log::open(disk, folder, config, opening, types::Millis(0)).unwrap();
-            SyncJob { ticket: log.sync_ticket().unwrap().unwrap(), shard: 0, key }
+            let ticket = log.sync_ticket().unwrap().unwrap();
+            SyncJob { ticket, shard: 0, key, is_awaited: true }
         };
         (0..count).map(job).collect()
     }

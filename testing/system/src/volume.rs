@@ -27,6 +27,20 @@ fn can_mount() -> bool {
     tried.is_ok_and(|tried| tried.status.success())
 }
 
+/// A disk that does not answer. Nobody who waits for it can be killed, so it answers in the end.
+#[derive(Debug)]
+pub struct Hung<'a> {
+    volume: &'a Volume,
+    node: &'a Node,
+}
+
+impl Drop for Hung<'_> {
+    fn drop(&mut self) {
+        // Fails where the node has ended, and its mounts with it.
+        _ = self.volume.act(self.node, "fsfreeze -u .");
+    }
+}
+
 impl Volume {
     /// A new file system of so many MiB, to be mounted at `folder/name`.
     ///
@@ -71,6 +85,16 @@ impl Volume {
         let pid = node.pid().to_string();
         let command = format!("cd {} && {command}", self.path.display());
         run(Command::new("nsenter").args(["-m", "-t", &pid, "sh", "-c", &command]))
+    }
+
+    /// Has every write wait, as a disk does that is there and does not answer, until what this gives
+    /// is dropped.
+    ///
+    /// # Errors
+    /// If the file system cannot be frozen.
+    pub fn hang<'a>(&'a self, node: &'a Node) -> anyhow::Result<Hung<'a>> {
+        self.act(node, "fsfreeze -f .")?;
+        Ok(Hung { volume: self, node })
     }
 
     /// Takes all the room.

@@ -7,7 +7,7 @@ mod parts;
 mod quorum;
 mod rules;
 
-use types::BrokerId;
+use types::{BrokerId, Millis};
 
 pub use listeners::{Listener, Listeners, SecurityProtocol};
 pub use parts::{
@@ -39,6 +39,8 @@ pub struct NodeConfig {
     pub groups: GroupDefaults,
     /// Durability of topics that do not say.
     pub durability: Durability,
+    /// How long a disk may take for a call before it counts as hung.
+    pub disk_hung_ms: Millis,
     /// Where metrics and health are served; `None` serves none.
     pub metrics_listener: Option<HostPort>,
     /// Shards to run; `None` is one per core.
@@ -87,6 +89,7 @@ impl NodeConfig {
             replication: Replication::resolve(layers),
             groups: GroupDefaults::resolve(layers),
             durability: Durability::read(&layers.text("thalweg.durability")),
+            disk_hung_ms: layers.millis("thalweg.disk.hung.ms"),
             metrics_listener: HostPort::read(&layers.text("thalweg.metrics.listener")),
             shards: u32::try_from(layers.int("thalweg.shards")).ok().filter(|count| *count > 0),
         };

@@ -47,6 +47,7 @@ pub use readers::Reply;
 use remote::Remote;
 
 use crate::clock;
+use crate::dirs::DiskCalls;
 use crate::peers::Peers;
 
 /// What of `kraft.version` this build supports.
@@ -142,6 +143,8 @@ pub struct Start<'a> {
     pub cluster_id: &'a str,
     /// This node, its directory, and where its controller listens.
     pub local: Voter,
+    /// What waits for the disk of the metadata log.
+    pub calls: Arc<DiskCalls>,
     /// The way to other nodes.
     pub peers: Peers,
     /// Seeds whatever is drawn by chance.
@@ -216,7 +219,7 @@ impl Controller {
         log: MetadataLog,
         found: Found,
     ) -> anyhow::Result<(Self, Running)> {
-        let Start { config, fixed, cluster_id, local, peers, mut rng, fail } = start;
+        let Start { config, fixed, cluster_id, local, calls, peers, mut rng, fail } = start;
         let (tasks, inbox) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
         let (told, active) = watch::channel(Active::default());
@@ -236,7 +239,7 @@ impl Controller {
             remote: Remote::new(peers, tasks.clone(), config, cluster_id),
             endpoints,
             desk: Desk { rng, fixed, node: config.node_id },
-            patience: Patience(Arc::clone(&stopping)),
+            patience: Patience { stopping: Arc::clone(&stopping), calls },
             formatted,
             activated: None,
             waiting: VecDeque::new(),

@@ -9,12 +9,19 @@ use std::time::Duration;
 
 use log::{AppendError, LogError};
 
+use crate::dirs::DiskCalls;
+
 /// How long the controller rests where there is no room for its log.
 const ROOM_RETRY: Duration = Duration::from_millis(200);
 
-/// Ends when the flag is set.
+/// How the controller waits for its disk.
 #[derive(Clone)]
-pub struct Patience(pub Arc<AtomicBool>);
+pub struct Patience {
+    /// Ends when it is set.
+    pub stopping: Arc<AtomicBool>,
+    /// The disk of the metadata log.
+    pub calls: Arc<DiskCalls>,
+}
 
 impl Patience {
     /// Does something again until there is room for it.
@@ -24,8 +31,11 @@ impl Patience {
     pub fn with(&self, mut attempt: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
         let mut told = false;
         loop {
-            match attempt() {
-                Err(fault) if is_passing(&fault) && !self.0.load(Ordering::Relaxed) => {
+            let call = self.calls.begin();
+            let attempted = attempt();
+            drop(call);
+            match attempted {
+                Err(fault) if is_passing(&fault) && !self.stopping.load(Ordering::Relaxed) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::error!("changes to the cluster wait for room: {fault:#}");
                     }

@@ -3,8 +3,9 @@
 //! A directory in which the operating system refused to write or sync is not used any more until
 //! the node starts anew ([`Dirs::report`]); `dir_failures` then takes its partitions offline.
 //!
-//! Not here: how they are opened (`open`).
+//! Not here: how they are opened (`open`), how long their disks take (`calls`).
 
+mod calls;
 mod open;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use log::{CleanShutdown, Disk, LogDir, LogError};
 use tokio::sync::Notify;
 use types::{Offset, TopicPartition, Uuid};
 
+pub use calls::{Call, DiskCalls, News};
 pub use open::{absolute, fresh_id};
 
 use crate::clock;
@@ -44,6 +46,8 @@ pub struct Dir {
     is_cordoned: AtomicBool,
     /// Why it is not used any more.
     failure: OnceLock<String>,
+    /// What waits for its disk.
+    pub calls: Arc<DiskCalls>,
 }
 
 /// A directory of `log.dirs` that could not be used at the start.
@@ -281,6 +285,16 @@ impl Dirs {
         let ends = self.end_of_node.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody listens where the node is stopping already.
         _ = ends.send(reason);
+    }
+
+    /// A call to the disk of a log begins.
+    pub fn begin_call(&self, log: &Path) -> Option<Call<'_>> {
+        Some(self.holding(log)?.calls.begin())
+    }
+
+    /// A directory whose disk does not answer.
+    pub fn hung(&self) -> Option<&Dir> {
+        self.all.iter().find(|dir| dir.calls.is_hung())
     }
 
     /// Whether a log lies in a directory that has failed.

@@ -128,6 +128,7 @@ impl Dirs {
             is_unformatted,
             is_cordoned: AtomicBool::new(false),
             failure: OnceLock::new(),
+            calls: Arc::default(),
         })
     }
 

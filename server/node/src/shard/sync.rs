@@ -75,13 +75,16 @@ impl Shard {
         let group = self.commits.take();
         let mut jobs = Vec::new();
         for partition in &group {
+            let call = self.shared.dirs.begin_call(partition.borrow().log().dir());
             let step = partition.borrow_mut().begin_commit();
+            drop(call);
             // Followers copy what is written while it is synced here.
             partition.borrow_mut().wake_replicas();
             match step {
                 CommitStep::Sync(ticket) => {
                     let key = self.commits.keep(partition);
-                    jobs.push(SyncJob { ticket, shard: self.index, key });
+                    let is_awaited = partition.borrow().waits_for_syncs();
+                    jobs.push(SyncJob { ticket, shard: self.index, key, is_awaited });
                 }
                 CommitStep::Roll(rolling) => self.roll(partition, rolling),
                 CommitStep::Settle => {
@@ -103,8 +106,13 @@ impl Shard {
     fn roll(self: &Rc<Self>, partition: &SharedPartition, rolling: Arc<Rolling>) {
         let (shard, partition) = (Rc::clone(self), Rc::clone(partition));
         tokio::task::spawn_local(async move {
-            let made = Arc::clone(&rolling);
-            let outcome = threads::blocking(move || made.run()).await;
+            let (made, dirs) = (Arc::clone(&rolling), Arc::clone(&shard.shared.dirs));
+            let dir = partition.borrow().log().dir().to_owned();
+            let outcome = threads::blocking(move || {
+                let _call = dirs.begin_call(&dir);
+                made.run()
+            })
+            .await;
             partition.borrow_mut().end_roll(&rolling, outcome);
             if partition.borrow().waits_for_room() {
                 shard.retry_later(&[partition]);

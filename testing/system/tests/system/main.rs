@@ -11,6 +11,7 @@ mod dev;
 mod disk_moves;
 mod disks;
 mod files;
+mod hung_disks;
 mod join;
 mod limits;
 mod metadata_damage;

@@ -13,7 +13,7 @@ const READY_MAX: Duration = Duration::from_secs(10);
 const TOPIC: &str = "measured";
 
 /// Status and body of one page.
-fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
+pub fn get(port: u16, path: &str) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(READY_MAX))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;

@@ -5,6 +5,8 @@ use crate::key::{Check, ConfigKey, keys};
 keys! {
     boolean("thalweg.balance.enable", "false").cluster_wide().acting():
         "Whether the active controller evens out replicas, bytes, rates and leaders all the time.";
+    long("thalweg.disk.hung.ms", "5000").min(1).acting():
+        "Milliseconds that a write or sync may take until others are to lead what this broker leads.";
     string("thalweg.durability", "sync").check(Check::OneOf(&["sync", "async"])).high()
         .cluster_wide().acting():
         "What an acknowledgement promises: sync, on stable storage; async, in memory as in Kafka.";

@@ -117,6 +117,11 @@ impl Partition {
         std::mem::take(&mut self.is_due_again)
     }
 
+    /// Whether acknowledgements wait for syncs.
+    pub fn waits_for_syncs(&self) -> bool {
+        self.durability == Durability::Sync || self.flush_messages.is_some()
+    }
+
     /// Gives what has to be synced, if anything has and nothing is being synced already.
     pub fn begin_sync(&mut self) -> Option<SyncTicket> {
         // What a roll leaves behind is synced once its files are there.
