@@ -15,7 +15,8 @@ use crate::world::{ADMIN, PARTITIONS, World};
 
 /// Ids of what nobody waits for.
 const UNAWAITED: u64 = u64::MAX;
-const PAUSE_MAX: u32 = 4000;
+/// A process stands still for so long at most.
+pub const PAUSE_MAX: Millis = Millis(4000);
 /// A slow disk takes longer than a leader waits for a follower, and less than a session lasts.
 const SLOW_SYNC_MAX: u32 = 1500;
 /// A disk that is to die does so within so many changes.
@@ -74,7 +75,8 @@ impl World {
     }
 
     fn pause(&mut self, at: usize) {
-        let pause = Millis(self.rng.below(PAUSE_MAX).into());
+        let most = u32::try_from(PAUSE_MAX.get()).expect("it is a few seconds");
+        let pause = Millis(self.rng.below(most).into());
         self.machines[at].paused_until = self.now + pause;
         self.trace.happens(Happening::Pause);
         self.trace.note(self.now, format_args!("{at} stands still for {pause}"));

@@ -24,6 +24,7 @@ mod metadata_log;
 mod quorum;
 mod replacement;
 mod replica;
+mod rest;
 mod run;
 mod snapshots;
 mod trace;

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use types::Millis;
 
 use crate::bug::Bug;
+use crate::faults::PAUSE_MAX;
 use crate::happening::Happening;
 use crate::trace::Trace;
 use crate::world::World;
@@ -80,6 +81,9 @@ fn live(seed: u64, bug: Option<Bug>, trace: Trace) -> usize {
     world.run_with_faults(FAULTS_MS);
     world.heal();
     world.finish();
+    // What was on its way to a machine that stood still arrives first.
+    let end = world.now + PAUSE_MAX;
+    while world.step(end) {}
     let end = world.now + REST_MAX;
     // Whether all is at rest need not be asked after every event.
     loop {
@@ -90,5 +94,6 @@ fn live(seed: u64, bug: Option<Bug>, trace: Trace) -> usize {
         assert!(world.now < end, "no rest: {unrest}{}", world.roles());
     }
     world.check_settled();
+    world.check_stays();
     world.history.acknowledged()
 }

@@ -1,6 +1,6 @@
 //! The world of a run: machines, clients, the network between them, and time.
 //!
-//! Time jumps from event to event. Not here: what goes wrong (`faults`), what must hold (`history`).
+//! Time jumps from event to event. Not here: what goes wrong (`faults`), what must hold (`history`, `rest`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use log::Loss;
 use metadata::controller::Probed;
 use protocol::messages::create_topics::{CreatableTopic, CreateTopicsRequest};
 use raft::VoterSet;
-use types::{Millis, Offset, Rng};
+use types::{Millis, Rng};
 
 use crate::bug::Bug;
 use crate::client::{Client, Kind};
@@ -47,7 +47,7 @@ pub struct World {
     pub rng: Rng,
     pub machines: Vec<Machine>,
     pub setup: Setup,
-    clients: Vec<Client>,
+    pub clients: Vec<Client>,
     network: BTreeMap<(Millis, u64), Travelling>,
     sent: u64,
     /// Ends of ways, in one direction, on which nothing gets through.
@@ -369,86 +369,5 @@ impl World {
     pub fn finish(&mut self) {
         self.clients.iter_mut().for_each(Client::finish);
         self.next_create = Millis::MAX;
-    }
-
-    /// Why the cluster is not at rest, if it is not: all is well, and all logs are the same.
-    pub fn unrest(&self) -> Option<String> {
-        if let Some(busy) = self.clients.iter().find(|client| !client.is_idle()) {
-            return Some(format!("producer {} waits", busy.number));
-        }
-        let up = self.machines.iter().filter_map(|machine| machine.process.as_ref());
-        let known: BTreeSet<_> = up.map(|process| process.broker.image_end).collect();
-        if known.len() > 1 {
-            return Some(format!("metadata is known up to {known:?}"));
-        }
-        for slot in 0..PARTITIONS {
-            let mut ends = vec![];
-            for (at, machine) in self.machines.iter().enumerate() {
-                let Some(process) = &machine.process else { return Some(format!("{at} is down")) };
-                let topic = process.broker.image.topic(TOPIC);
-                let partition = topic.and_then(|topic| topic.partition(slot).cloned());
-                let Some(partition) = partition else {
-                    return Some(format!("{at} does not know the topic"));
-                };
-                if partition.isr.len() < partition.replicas.len() || partition.is_reassigning() {
-                    return Some(format!("{at} has {slot} as {partition:?}"));
-                }
-                if let Some(replica) = process.broker.replicas.get(&slot) {
-                    ends.push((at, replica.log.end_offset(), replica.high_watermark()));
-                }
-            }
-            let end = ends.iter().map(|(_, end, _)| *end).max().unwrap_or(Offset::ZERO);
-            if ends.iter().any(|one| one.1 != end || one.2 != Some(end)) {
-                return Some(format!("replicas of {slot} end differently: {ends:?}"));
-            }
-            if self.clients.iter().any(|one| {
-                one.slot == slot && matches!(one.kind, Kind::Consumer { next } if next != end)
-            }) {
-                return Some(format!("a consumer of {slot} is not at {end}"));
-            }
-        }
-        None
-    }
-
-    /// What each machine is, for whoever has to find out why there is no rest.
-    pub fn roles(&self) -> String {
-        let one = |(at, machine): (usize, &Machine)| match &machine.process {
-            Some(process) => format!("\nmachine {at}: {}", process.describe()),
-            None => format!("\nmachine {at} is down"),
-        };
-        self.machines.iter().enumerate().map(one).collect()
-    }
-
-    /// What must hold at rest.
-    pub fn check_settled(&mut self) {
-        for slot in 0..PARTITIONS {
-            let mut first: Option<bytes::Bytes> = None;
-            for (at, machine) in self.machines.iter_mut().enumerate() {
-                let process = machine.process.as_mut().expect("all are up");
-                let Some(replica) = process.broker.replicas.get_mut(&slot) else { continue };
-                let end = replica.log.end_offset();
-                let all = replica.read_all().expect("disks are well");
-                let known = first.get_or_insert_with(|| all.clone());
-                assert!(*known == all, "replica {at} of {slot} differs in its bytes");
-                let entries = replica.entries(Offset::ZERO, end).expect("disks are well");
-                self.history.check_settled(slot, &entries);
-            }
-        }
-        for client in &self.clients {
-            if let Kind::Producer { sent, .. } = client.kind {
-                let committed = self.history.committed_of(client.slot, client.number);
-                assert_eq!(committed, sent as usize, "records of producer {}", client.number);
-            }
-        }
-        let images = self.machines.iter().map(|machine| {
-            let process = machine.process.as_ref().expect("all are up");
-            &process.broker.image
-        });
-        let mut first = None;
-        for (at, image) in images.enumerate() {
-            assert!(*first.get_or_insert(image) == image, "{at} has another state of the metadata");
-            let lost = self.history.topics.iter().find(|name| image.topic(name).is_none());
-            assert!(lost.is_none(), "{at} does not know {lost:?}, whose creator was told of it");
-        }
     }
 }
