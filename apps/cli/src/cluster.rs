@@ -9,6 +9,7 @@ use clap::Subcommand;
 use client::{Admin, QuorumReplica, TopicDescription};
 use serde::Serialize;
 use tokio::time::timeout;
+use types::ErrorCode;
 
 use crate::balance::{self, Goal};
 use crate::connect::Common;
@@ -29,7 +30,8 @@ pub struct Arguments {
 enum Action {
     /// Names the cluster and its brokers
     Info,
-    /// Looks for partitions without leaders or with replicas missing; fails where there are any
+    /// Looks for partitions without leaders or with replicas missing, and for a majority of the
+    /// controllers; fails where something is amiss
     Health,
     /// Lists features with their levels
     Features,
@@ -74,6 +76,9 @@ struct Health {
     under_replicated: Vec<String>,
     /// Kafka's own topics that were made for fewer brokers than there are.
     few_replicas: Vec<String>,
+    /// Why nobody leads the controllers, where nobody does. All else is then what one broker knew
+    /// last.
+    no_majority: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -159,10 +164,32 @@ async fn health(admin: &Admin, output: Format) -> anyhow::Result<ExitCode> {
     let brokers = admin.describe_cluster().await?.brokers;
     let brokers: Vec<i32> = brokers.iter().map(|broker| broker.id).collect();
     let topics = admin.list_topics().await?;
-    let few_replicas = balance::short_topics(admin, &topics, &brokers).await?;
-    let health = Health { few_replicas, ..assess(brokers.len(), &topics) };
+    let no_majority = leaderless(admin).await?;
+    // A broker that has gone is not found out without controllers, and might be asked here.
+    let few_replicas = match no_majority {
+        None => balance::short_topics(admin, &topics, &brokers).await?,
+        Some(_) => Vec::new(),
+    };
+    let known = assess(brokers.len(), &topics);
+    let healthy = known.healthy && no_majority.is_none();
+    let health = Health { healthy, few_replicas, no_majority, ..known };
     print(output, &health, || text(&health))?;
     Ok(if health.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Why nobody leads the quorum, where nobody does: what brokers know by themselves stays as it was
+/// when the majority went.
+async fn leaderless(admin: &Admin) -> anyhow::Result<Option<String>> {
+    Ok(match timeout(LEADER_WAIT, admin.describe_quorum()).await {
+        Ok(Ok(quorum)) if quorum.leader >= 0 => None,
+        Ok(Ok(_)) => Some("nobody leads them".to_owned()),
+        // Says nothing about the quorum.
+        Ok(Err(error)) if error.code() == Some(ErrorCode::ClusterAuthorizationFailed) => {
+            return Err(error.into());
+        }
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("no leader within {} s", LEADER_WAIT.as_secs())),
+    })
 }
 
 fn assess(brokers: usize, topics: &[TopicDescription]) -> Health {
@@ -185,6 +212,7 @@ fn assess(brokers: usize, topics: &[TopicDescription]) -> Health {
         without_leader,
         under_replicated,
         few_replicas: Vec::new(),
+        no_majority: None,
     }
 }
 
@@ -193,6 +221,9 @@ fn text(health: &Health) -> String {
     let verdict = if health.healthy { "healthy" } else { "unhealthy" };
     let mut text =
         format!("{verdict}  brokers {brokers}  topics {topics}  partitions {partitions}\n");
+    if let Some(why) = &health.no_majority {
+        text.push_str(&format!("no majority of controllers answers: {why}\n"));
+    }
     let lists = [
         ("without a leader", &health.without_leader),
         ("with replicas missing", &health.under_replicated),
@@ -325,6 +356,11 @@ mod tests {
         let expected = "unhealthy  brokers 1  topics 1  partitions 2\n\
                         without a leader: t:1\nwith replicas missing: t:0\n";
         assert_eq!(text(&ill), expected);
+        let why = Some("nobody leads them".to_owned());
+        let minority = Health { healthy: false, no_majority: why, ..assess(2, &[]) };
+        let expected = "unhealthy  brokers 2  topics 0  partitions 0\n\
+                        no majority of controllers answers: nobody leads them\n";
+        assert_eq!(text(&minority), expected);
         let few = Health { few_replicas: vec!["__consumer_offsets".to_owned()], ..well };
         assert!(text(&few).contains("fewer brokers: __consumer_offsets; thalweg cluster balance"));
     }

@@ -142,6 +142,19 @@ fn kill_pause_and_cut_off() -> anyhow::Result<()> {
     wait_for("all brokers", LIMIT, || {
         Ok(dev.command("cluster health", 3)?.1.contains("brokers 3"))
     })?;
+    for node in [2, 3] {
+        dev.drill(&format!("kill {node}"))?;
+    }
+    wait_for("a minority is not healthy", LIMIT, || {
+        let (is_healthy, text) = dev.command("cluster health", 1)?;
+        Ok(!is_healthy && text.contains("no majority of controllers answers: "))
+    })?;
+    let (is_healthy, text) = dev.command("cluster health --output json", 1)?;
+    ensure!(!is_healthy && text.contains("\"no_majority\": \""), "{text}");
+    for node in [2, 3] {
+        dev.drill(&format!("start {node}"))?;
+    }
+    wait_for("the majority is back", LIMIT, || Ok(dev.command("cluster health", 1)?.0))?;
     let refused = dev.command(&format!("dev --dir {} kill 4", folder.path().display()), 1)?;
     ensure!(!refused.0 && refused.1.contains("no node 4"), "{}", refused.1);
 
