@@ -95,13 +95,16 @@ pub(crate) async fn run(
     options: Options,
 ) -> anyhow::Result<ExitCode> {
     if !options.dry_run {
-        if let Goal::Drained(id) = goal {
-            moves::cordon(admin, id).await?;
-        }
         moves::wait_for_others(admin).await?;
+        if let Goal::Drained(id) = goal {
+            // A broker that cannot be emptied stays as it is. What the cluster moves there before it
+            // is cordoned is in the plan that counts, which is made afterwards.
+            planned(admin, &goal).await?;
+            moves::cordon(admin, id).await?;
+            moves::wait_for_others(admin).await?;
+        }
     }
-    let (brokers, partitions) = look(admin, &goal).await?;
-    let moves = plan(&brokers, &partitions, goal.for_planner())?;
+    let (brokers, partitions, moves) = planned(admin, &goal).await?;
     let shown = describe(&brokers, &partitions, &moves);
     print(output, &shown, || text(&shown))?;
     if options.dry_run {
@@ -117,6 +120,16 @@ pub(crate) async fn run(
         internal::raise_min_isr(admin, brokers.first().map(|one| one.id)).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What there is now, and what is to move.
+async fn planned(
+    admin: &Admin,
+    goal: &Goal,
+) -> anyhow::Result<(Vec<Broker>, Vec<Partition>, Vec<Move>)> {
+    let (brokers, partitions) = look(admin, goal).await?;
+    let moves = plan(&brokers, &partitions, goal.for_planner())?;
+    Ok((brokers, partitions, moves))
 }
 
 /// The brokers that serve, and the partitions that the goal is about.

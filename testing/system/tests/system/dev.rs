@@ -120,6 +120,7 @@ fn kill_pause_and_cut_off() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let dev = Dev::start(folder.path(), 3)?;
     ensure!(dev.run("cluster health")?.starts_with("healthy  brokers 3"));
+    a_broker_that_cannot_be_emptied_stays_as_it_is(&dev)?;
 
     let leader = dev.controller(1)?.context("nobody leads")?;
     let other = if leader == 1 { 2 } else { 1 };
@@ -163,6 +164,20 @@ fn kill_pause_and_cut_off() -> anyhow::Result<()> {
     dev.stop()?;
     let lives = |pid: &i32| Pid::from_raw(*pid).is_some_and(|pid| test_kill_process(pid).is_ok());
     ensure!(!pids.iter().any(lives));
+    Ok(())
+}
+
+fn a_broker_that_cannot_be_emptied_stays_as_it_is(dev: &Dev) -> anyhow::Result<()> {
+    dev.run("topic create everywhere -p 1 -r 3")?;
+    // Only then a broker is cordoned.
+    dev.run("config set broker default thalweg.balance.enable=true")?;
+    let (is_drained, text) = dev.command("broker drain 3", 1)?;
+    ensure!(!is_drained && text.contains("no other broker is left"), "{text}");
+    ensure!(!text.contains("gets no new replicas"), "{text}");
+    let settings = dev.run("config describe broker 3")?;
+    ensure!(!settings.contains("cordoned.log.dirs"), "{settings}");
+    dev.run("config delete broker default thalweg.balance.enable")?;
+    dev.run("topic delete everywhere")?;
     Ok(())
 }
 
