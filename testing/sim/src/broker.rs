@@ -61,7 +61,7 @@ pub struct Broker {
     /// The epoch of the former process, if that ended in good order.
     previous_epoch: Option<i64>,
     /// Whether it hands over what it leads, as it is to end.
-    is_leaving: bool,
+    pub is_leaving: bool,
     /// Whether it may end now.
     pub has_left: bool,
     /// Once it is registered.

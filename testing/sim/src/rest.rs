@@ -29,6 +29,9 @@ impl World {
         }
         for (at, machine) in self.machines.iter().enumerate() {
             let Some(process) = &machine.process else { return Some(format!("{at} is down")) };
+            if process.broker.is_leaving {
+                return Some(format!("{at} is to leave"));
+            }
             let broker = process.broker.image.broker(broker_id(at));
             let let_in = broker.filter(|broker| broker.is_active()).map(|broker| broker.epoch);
             if let_in.is_none() || let_in != process.broker.epoch {
