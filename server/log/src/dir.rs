@@ -9,7 +9,9 @@ use std::sync::Arc;
 use types::{TopicPartition, Uuid};
 
 use crate::checkpoint::{OffsetCheckpoint, read_offsets, write_offsets};
-use crate::disk::{DirLock, Disk, read_file_if_exists, remove_if_exists, write_file_atomically};
+use crate::disk::{
+    DirEntry, DirLock, Disk, read_file_if_exists, remove_if_exists, write_file_atomically,
+};
 use crate::error::{IoContext, LogError};
 use crate::meta_properties::MetaProperties;
 
@@ -19,6 +21,9 @@ const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 const START_OFFSETS: &str = "log-start-offset-checkpoint";
 const COMPACTED_ENDS: &str = "cleaner-offset-checkpoint";
+/// The files that only a formatted directory gets.
+const LEFT_FILES: [&str; 5] =
+    [CLEAN_SHUTDOWN, RECOVERY_POINTS, HIGH_WATERMARKS, START_OFFSETS, COMPACTED_ENDS];
 /// The longest name that file systems take.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -234,6 +239,22 @@ impl LogDir {
             Some(PartitionFolder { partition, kind, path: self.path.join(entry.name) })
         });
         Ok(folders.collect())
+    }
+
+    /// Names of what a node has left here; none in a directory that nobody has used. What is not
+    /// a node's, as `lost+found`, does not count, nor does what is there before formatting.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn remains(&self) -> Result<Vec<String>, LogError> {
+        let entries = self.disk.list(&self.path).context("list", &self.path)?;
+        let is_left = |entry: &DirEntry| match entry.is_dir {
+            true => parse_folder(&entry.name).is_some(),
+            false => LEFT_FILES.contains(&entry.name.as_str()),
+        };
+        let mut names: Vec<_> = entries.into_iter().filter(is_left).map(|one| one.name).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Where the log of a partition is.

@@ -32,7 +32,7 @@ pub enum LogError {
     /// Another process uses the directory.
     #[error("{} is in use by another process", dir.display())]
     Locked { dir: PathBuf },
-    /// The directory belongs to another cluster or node.
+    /// The directory belongs to another cluster or node, or has lost the word of whose it is.
     #[error("{}: {reason}", dir.display())]
     Foreign { dir: PathBuf, reason: String },
     /// A log that the cluster knows lies in a directory that this node does not have.

@@ -39,7 +39,7 @@ use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 use driver::{Desk, Driver, Publishing};
 use leading::Idle;
 use metadata_log::Setup;
-pub use metadata_log::{Found, MetadataLog};
+pub use metadata_log::{Found, METADATA_FOLDER, MetadataLog};
 use patience::Patience;
 pub use quorum::{Change, Description, Replica, Unchanged};
 use readers::Asked;

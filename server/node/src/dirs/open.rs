@@ -1,7 +1,8 @@
 //! Opening the log directories: locked, checked against each other, formatted where they are new.
 //!
 //! One that cannot be used is set aside and the others serve, unless it holds the metadata log.
-//! One that belongs to another node or process ends the start: that is a mistake, no failure.
+//! One that belongs to another node or process, or has been used and does not say by whom, ends the
+//! start: that is a mistake, no failure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,8 +32,8 @@ impl Dirs {
     /// node cannot go on.
     ///
     /// # Errors
-    /// If a directory is in use or belongs to another node or cluster, if the metadata directory
-    /// cannot be used, or none of the others.
+    /// If a directory is in use, belongs to another node or cluster or has lost its
+    /// `meta.properties`, if the metadata directory cannot be used, or none of the others.
     pub fn open(
         disk: Arc<dyn Disk>,
         config: &NodeConfig,
@@ -275,8 +276,26 @@ fn open_one(disk: &Arc<dyn Disk>, path: &Path, node: BrokerId) -> Result<Opened,
             );
             Err(LogError::Foreign { dir: path.to_owned(), reason })
         }
-        Some(_) | None => Ok((log_dir, properties)),
+        Some(_) => Ok((log_dir, properties)),
+        None => {
+            refuse_remains(&log_dir)?;
+            Ok((log_dir, None))
+        }
     }
+}
+
+/// Refuses to format a directory that has been used: under a new id, what lies there would be in
+/// no cluster, or in the wrong one.
+fn refuse_remains(log_dir: &LogDir) -> Result<(), LogError> {
+    let remains = log_dir.remains()?;
+    let Some((first, others)) = remains.split_first() else { return Ok(()) };
+    let more =
+        if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+    let reason = format!(
+        "it has been used, {first}{more} lies there, but meta.properties is missing, which says \
+         whose it is: put that file back, or move what is in the directory away to begin anew"
+    );
+    Err(LogError::Foreign { dir: log_dir.path().to_owned(), reason })
 }
 
 /// Whether the settings are wrong, and not the disk.

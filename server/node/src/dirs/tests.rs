@@ -82,6 +82,48 @@ fn a_directory_more_is_formatted_where_none_is_missing() {
 }
 
 #[test]
+fn a_used_directory_that_has_lost_its_meta_properties_is_refused_and_left_as_it_is() {
+    let cases: &[(&str, &[&str])] = &[
+        ("a", &["__cluster_metadata-0", "t-0"]),
+        ("a", &["t-0"]),
+        ("b", &["t-0.00000000000000000000000000000007-stray"]),
+    ];
+    for (lost, left) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path(), &["a", "b"], &Image::default()).unwrap());
+        let dir = folder.path().join(lost);
+        left.iter().for_each(|name| fs::create_dir(dir.join(name)).unwrap());
+        fs::remove_file(dir.join("meta.properties")).unwrap();
+        let refusal = open(folder.path(), &["a", "b"], &Image::default()).err().unwrap();
+        let refusal = format!("{refusal:#}");
+        for said in [dir.to_str().unwrap(), "meta.properties", left[0]] {
+            assert!(refusal.contains(said), "{refusal}");
+        }
+        assert!(!dir.join("meta.properties").exists(), "{left:?} in {lost}");
+    }
+}
+
+#[test]
+fn checkpoints_alone_show_that_a_directory_was_used() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("a")).unwrap();
+    fs::write(folder.path().join("a/recovery-point-offset-checkpoint"), "0\n0\n").unwrap();
+    let refusal = open(folder.path(), &["a"], &Image::default()).err().unwrap();
+    assert!(format!("{refusal:#}").contains("recovery-point-offset-checkpoint"), "{refusal:#}");
+}
+
+#[test]
+fn a_new_volume_and_what_is_there_before_formatting_are_not_taken_for_use() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("a/lost+found")).unwrap();
+    for name in [".lock", "meta.properties.tmp", "notes.txt"] {
+        fs::write(folder.path().join("a").join(name), "").unwrap();
+    }
+    open(folder.path(), &["a"], &Image::default()).unwrap();
+    assert!(folder.path().join("a/meta.properties").exists());
+}
+
+#[test]
 fn a_directory_that_cannot_be_used_leaves_the_others() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path(), &["a", "b"], &Image::default()).unwrap());

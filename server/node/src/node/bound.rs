@@ -13,6 +13,7 @@ use net::{BindError, Listener, ListenerOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Node, StartOptions};
+use crate::controller::METADATA_FOLDER;
 use crate::registration;
 use crate::shared::Advertised;
 
@@ -161,6 +162,9 @@ fn is_local(host: &str) -> bool {
     addresses.is_ok_and(|mut all| all.any(|address| UdpSocket::bind(address).is_ok()))
 }
 
+/// Whether somebody has made the metadata directory a cluster's. One that has a metadata log and has
+/// lost its `meta.properties` is no new one: `Dirs` says what to do.
 fn is_formatted(config: &NodeConfig) -> bool {
-    Path::new(&config.metadata_log_dir).join("meta.properties").exists()
+    let dir = Path::new(&config.metadata_log_dir);
+    ["meta.properties", METADATA_FOLDER].iter().any(|name| dir.join(name).exists())
 }
