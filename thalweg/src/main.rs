@@ -22,7 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "thalweg", version, arg_required_else_help = true)]
 struct Arguments {
     /// Some brokers of the cluster, for the commands that speak to one; may stand after them too
-    #[arg(short, long = "bootstrap-server", value_name = "ADDRESSES")]
+    #[arg(short, long = "bootstrap-server", value_name = "ADDRESSES", value_parser = cli::addresses)]
     bootstrap: Option<String>,
     #[command(subcommand)]
     command: Command,

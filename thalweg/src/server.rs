@@ -38,7 +38,7 @@ pub(crate) struct Options {
     ///
     /// Whatever the settings leave open is found out: the cluster's id, its controllers, a node.id
     /// that is free, and whether a controller more is of use (up to three).
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = cli::addresses)]
     join: Option<String>,
 }
 
@@ -156,6 +156,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     #[test]
@@ -179,6 +181,14 @@ mod tests {
         assert!(three.contains("--join HOST:PORT") && !three.contains("node.id="), "{three}");
         let other = refusal("process.roles=king\n");
         assert!(!other.contains("--join"), "{other}");
+    }
+
+    #[test]
+    fn an_address_to_join_without_a_port_is_refused_at_once() {
+        let parse = |at| crate::Arguments::try_parse_from(["thalweg", "server", "--join", at]);
+        let refusal = parse("localhost").unwrap_err().to_string();
+        assert!(refusal.contains("HOST:PORT expected"), "{refusal}");
+        assert!(parse("localhost:9092").is_ok());
     }
 
     #[test]

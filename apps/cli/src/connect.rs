@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use client::{Client, ClientSettings};
+use config::HostPort;
 
 use crate::output::Format;
 
@@ -16,6 +17,7 @@ pub(crate) struct Connect {
         env = "THALWEG_BOOTSTRAP",
         default_value = "127.0.0.1:9092",
         value_name = "ADDRESSES",
+        value_parser = addresses,
         global = true
     )]
     pub(crate) bootstrap: String,
@@ -40,6 +42,19 @@ pub(crate) struct Common {
     /// How to print what was found
     #[arg(long, value_enum, default_value_t, global = true)]
     pub(crate) output: Format,
+}
+
+/// Addresses of brokers, separated by commas. One without a port would be tried as long as a broker
+/// that is down.
+///
+/// # Errors
+/// Where one is not `HOST:PORT`, or there is none.
+pub fn addresses(text: &str) -> Result<String, String> {
+    let mut listed = text.split(',').map(str::trim).filter(|one| !one.is_empty()).peekable();
+    if listed.peek().is_none() || listed.any(|one| HostPort::read(one).is_none()) {
+        return Err("HOST:PORT expected, such as localhost:9092".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// `KEY=VALUE`.

@@ -25,6 +25,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+pub use connect::addresses;
+
 /// What can be done with a cluster.
 #[derive(Debug, Subcommand)]
 pub enum Command {

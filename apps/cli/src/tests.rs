@@ -32,6 +32,7 @@ fn what_people_type_is_understood() {
         ("topic list -b h:1 --output json", "bootstrap: \"h:1\""),
         ("topic -b h:1 list", "bootstrap: \"h:1\""),
         ("topic list", "bootstrap: \"127.0.0.1:9092\""),
+        ("topic list -b a-1.b_2:1,[::1]:9092,", "bootstrap: \"a-1.b_2:1,[::1]:9092,\""),
         ("topic alter a -d retention.ms", r#"deleted: ["retention.ms"]"#),
         ("produce a -k : -z zstd -H x=y -p 2", "compression: Zstd"),
         ("produce a --key-json-field id -f lines", r#"key_json_field: Some("id")"#),
@@ -102,6 +103,14 @@ fn what_cannot_be_meant_is_refused() {
     ];
     for line in cases {
         assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn an_address_without_a_port_is_refused_at_once() {
+    for wrong in ["127.0.0.1", "localhost", "h:1,localhost", "h:", ":1", "h:65536", "::1", ","] {
+        let refusal = parse(&format!("topic list -b {wrong}")).unwrap_err();
+        assert!(refusal.contains("HOST:PORT expected"), "{wrong}: {refusal}");
     }
 }
 
