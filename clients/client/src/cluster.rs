@@ -290,6 +290,16 @@ impl Client {
         ClientError::TimedOut { broker: connection.address().clone(), api, after }
     }
 
+    /// Takes another broker for any from now on, as what this one knows may be old: it may be the one
+    /// that is silent elsewhere.
+    pub(crate) fn ask_another(&self) {
+        let mut state = self.state();
+        let any = state.connections.remove(&(None, Lane::General));
+        if let Some(connection) = any.as_ref().and_then(|slot| slot.get()) {
+            state.silent = Some(connection.address().clone());
+        }
+    }
+
     /// Asks one broker, once.
     pub(crate) async fn call_broker<Q: Message, R: Message>(
         &self,

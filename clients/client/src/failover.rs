@@ -25,6 +25,8 @@ use crate::error::ClientError;
 pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
 /// How often they are asked then.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often the same one is asked: a broker whose disk hangs may answer, and not know what has come.
+const LOOKS_AT_ONE: u32 = 4;
 /// How long one address is waited for before the next is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(500);
 
@@ -84,7 +86,7 @@ impl Client {
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let mut work = pin!(work);
-        let mut wait = patience;
+        let (mut wait, mut looks) = (patience, 0_u32);
         loop {
             if let Ok(done) = timeout(wait, &mut work).await {
                 return Some(done);
@@ -96,6 +98,10 @@ impl Client {
             }
             if led.has_moved(self) {
                 return None;
+            }
+            looks = (looks + 1) % LOOKS_AT_ONE;
+            if looks == 0 {
+                self.ask_another();
             }
             wait = LOOK_EVERY;
         }
@@ -222,12 +228,17 @@ mod tests {
     /// Broker 1 leads the partition until it is asked for `last`, and then says nothing any more,
     /// whoever connects. Broker 2 leads from then on.
     async fn cluster(last: ApiKey) -> Client {
+        cluster_with(last, false).await
+    }
+
+    /// As `cluster`; with `is_stale` broker 1 goes on naming itself.
+    async fn cluster_with(last: ApiKey, is_stale: bool) -> Client {
         let listeners = [bind().await, bind().await];
         let ports = [port(&listeners[0]), port(&listeners[1])];
         let [former, next] = listeners;
         let is_silent = Arc::new(AtomicBool::new(false));
-        serve_all(former, leader(1, ports, last, Arc::clone(&is_silent)));
-        serve_all(next, leader(2, ports, last, is_silent));
+        serve_all(former, leader(1, ports, (last, is_stale), Arc::clone(&is_silent)));
+        serve_all(next, leader(2, ports, (last, is_stale), is_silent));
         Client::new(ClientSettings {
             bootstrap: ports.map(|port| format!("127.0.0.1:{port}")).to_vec(),
             ..ClientSettings::default()
@@ -242,14 +253,23 @@ mod tests {
         listener.local_addr().unwrap().port()
     }
 
-    fn leader(id: i32, ports: [u16; 2], last: ApiKey, is_silent: Arc<AtomicBool>) -> Script {
+    fn leader(
+        id: i32,
+        ports: [u16; 2],
+        (last, is_stale): (ApiKey, bool),
+        is_silent: Arc<AtomicBool>,
+    ) -> Script {
         Box::new(move |request| {
             if id == 1 && request.api == last {
                 is_silent.store(true, Ordering::SeqCst);
             }
             let has_moved = is_silent.load(Ordering::SeqCst);
             if id == 1 && has_moved {
-                return vec![];
+                return match request.api {
+                    ApiKey::ApiVersions if is_stale => vec![versions(request)],
+                    ApiKey::Metadata if is_stale => vec![request.answer(&metadata(&ports, 1, 5))],
+                    _ => vec![],
+                };
             }
             let (leader, epoch) = if has_moved { (2, 6) } else { (1, 5) };
             vec![match request.api {
@@ -311,6 +331,15 @@ mod tests {
     fn a_producer_leaves_a_leader_that_says_nothing_once_another_leads() {
         run(async {
             let client = cluster(ApiKey::Produce).await;
+            let producer = client.producer(ProducerSettings::default());
+            assert_eq!(producer.send(ProducerRecord::new("t", "v")).await.unwrap().offset, 7);
+        });
+    }
+
+    #[test]
+    fn a_producer_leaves_a_leader_that_says_nothing_but_that_it_leads() {
+        run(async {
+            let client = cluster_with(ApiKey::Produce, true).await;
             let producer = client.producer(ProducerSettings::default());
             assert_eq!(producer.send(ProducerRecord::new("t", "v")).await.unwrap().offset, 7);
         });
