@@ -1,5 +1,7 @@
 //! Changes of dynamic values: what a resource has afterwards, and why a change is refused.
 
+use std::collections::BTreeSet;
+
 use types::ErrorCode;
 
 use crate::describe::{broker_key_of, listener_base};
@@ -56,6 +58,10 @@ impl Operation {
     }
 }
 
+/// Mistakes that one answer lists: more would not fit into it, and each costs a search for what the
+/// client may have meant.
+const ERRORS_MAX: usize = 10;
+
 /// Key material changes per listener only, so that a change never hits a listener unasked.
 const LISTENER_ONLY: &[&str] = &[
     "ssl.key.password",
@@ -82,8 +88,9 @@ pub fn alter(
     changes: &[Change<'_>],
     broker: &BrokerLayers<'_>,
 ) -> Result<ConfigMap, ConfigErrors> {
-    for (at, change) in changes.iter().enumerate() {
-        if changes[..at].iter().any(|earlier| earlier.name == change.name) {
+    let mut names = BTreeSet::new();
+    for change in changes {
+        if !names.insert(change.name) {
             return Err(ConfigError::Twice { key: change.name.to_owned() }.into());
         }
     }
@@ -160,16 +167,15 @@ fn apply(scope: Scope, values: &mut ConfigMap, change: &Change<'_>) -> Result<()
         Operation::Set | Operation::Delete => given.to_owned(),
         Operation::Append => {
             let mut entries = list_entries(scope, values, name)?;
-            for entry in crate::entries(given) {
-                if !entries.iter().any(|present| present == entry) {
-                    entries.push(entry.to_owned());
-                }
-            }
+            let mut known: BTreeSet<String> = entries.iter().cloned().collect();
+            let new = crate::entries(given).filter(|entry| known.insert((*entry).to_owned()));
+            entries.extend(new.map(str::to_owned));
             entries.join(",")
         }
         Operation::Subtract => {
             let mut entries = list_entries(scope, values, name)?;
-            entries.retain(|present| !crate::entries(given).any(|entry| entry == present));
+            let gone: BTreeSet<&str> = crate::entries(given).collect();
+            entries.retain(|present| !gone.contains(present.as_str()));
             entries.join(",")
         }
     };
@@ -195,11 +201,15 @@ fn check<'a>(
     touched: impl Iterator<Item = &'a str>,
     broker: &BrokerLayers<'_>,
 ) -> Result<(), ConfigErrors> {
-    let set = touched.filter_map(|name| Some((name, values.get(name)?)));
-    let mut errors: Vec<ConfigError> =
-        set.filter_map(|(name, value)| check_value(scope, name, value, broker).err()).collect();
+    let mut left = touched.filter_map(|name| Some((name, values.get(name)?)));
+    let checked = left.by_ref().map(|(name, value)| check_value(scope, name, value, broker));
+    let mut errors: Vec<_> = checked.filter_map(Result::err).take(ERRORS_MAX).collect();
     if errors.is_empty() {
         errors = check_together(scope, values, broker);
+    }
+    let count = left.count();
+    if count > 0 {
+        errors.push(ConfigError::Unchecked { count });
     }
     if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
 }

@@ -1,6 +1,8 @@
 //! Reading one value: whether it is of its key's kind and passes its check, and the text that
 //! Kafka would print for it.
 
+use std::collections::BTreeSet;
+
 use crate::error::ConfigError;
 use crate::key::{Check, ConfigKey, Kind};
 
@@ -139,11 +141,11 @@ fn passes(check: &Check, text: &str) -> bool {
 
 fn entries_pass(text: &str, of: &[&str], none_allowed: bool) -> bool {
     let found: Vec<&str> = entries(text).collect();
-    let repeated = |(at, entry): (usize, &&str)| found[..at].contains(entry);
+    let distinct: BTreeSet<&str> = found.iter().copied().collect();
     (none_allowed || !found.is_empty())
         && found.iter().all(|entry| !entry.is_empty())
         && found.iter().all(|entry| of.is_empty() || of.contains(entry))
-        && !found.iter().enumerate().any(repeated)
+        && distinct.len() == found.len()
 }
 
 fn is_partition_and_broker(entry: &str) -> bool {

@@ -41,6 +41,9 @@ pub enum ConfigError {
     /// A change other than DELETE came without a value.
     #[error("{key} came without a value")]
     NoValue { key: String },
+    /// There were enough mistakes before these keys.
+    #[error("{count} more keys were not checked")]
+    Unchecked { count: usize },
 }
 
 fn did_you_mean(nearest: &Option<&'static str>) -> String {
@@ -61,6 +64,7 @@ impl ConfigError {
             | Self::Missing { .. }
             | Self::Conflict { .. }
             | Self::Unknown { .. }
+            | Self::Unchecked { .. }
             | Self::NotAList { .. } => ErrorCode::InvalidConfig,
             Self::ReadOnly { .. }
             | Self::PerBrokerOnly { .. }

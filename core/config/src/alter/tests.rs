@@ -155,3 +155,14 @@ fn differences_are_what_changed_and_what_went() {
     let expected = expected.map(|(key, value)| (key.to_owned(), value.map(str::to_owned)));
     assert_eq!(differences(&before, &after), expected);
 }
+
+#[test]
+fn of_many_mistakes_the_first_ten_are_told() {
+    let names: Vec<String> = (0..25).map(|at| format!("none.such.{at}")).collect();
+    let changes = names.iter().map(|name| change(name, Operation::Set, "1"));
+    let told = altered(Scope::Topic, &[], &changes.collect::<Vec<_>>()).unwrap_err();
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), ERRORS_MAX + 1);
+    assert!(lines[9].starts_with("none.such.9 is not"), "{told}");
+    assert_eq!(lines[10], "15 more keys were not checked");
+}

@@ -1,5 +1,7 @@
 //! What administrators ask about groups: ListGroups, DescribeGroups, DeleteGroups.
 
+use std::collections::BTreeSet;
+
 use protocol::messages::delete_groups::DeletableGroupResult;
 use protocol::messages::describe_groups::{DescribedGroup, DescribedGroupMember};
 use protocol::messages::list_groups::{ListGroupsRequest, ListedGroup};
@@ -24,16 +26,20 @@ pub(crate) fn list_groups<'a>(
     live: impl Fn(&str) -> Option<&'a Group>,
     request: &ListGroupsRequest,
 ) -> Vec<ListedGroup> {
-    let passes = |filter: &[String], name: &str| {
-        filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
+    let filter = |given: &[String]| -> BTreeSet<String> {
+        given.iter().map(|wanted| wanted.trim().to_ascii_lowercase()).collect()
     };
-    if !passes(&request.types_filter, GROUP_TYPE) {
+    let passes = |filter: &BTreeSet<String>, name: &str| {
+        filter.is_empty() || filter.contains(&name.to_ascii_lowercase())
+    };
+    if !passes(&filter(&request.types_filter), GROUP_TYPE) {
         return vec![];
     }
+    let states = filter(&request.states_filter);
     let listed = |(group_id, generation): (&GroupId, &Generation)| {
         let group = live(group_id);
         let state = group.map_or(State::Empty, Group::state).name();
-        passes(&request.states_filter, state).then(|| ListedGroup {
+        passes(&states, state).then(|| ListedGroup {
             group_id: group_id.to_string(),
             protocol_type: protocol_type(generation, group),
             group_state: state.to_owned(),

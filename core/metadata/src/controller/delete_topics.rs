@@ -83,7 +83,7 @@ impl Deletion<'_> {
         self.answer(Some(&topic.name), id, &Ok(()));
     }
 
-    fn delete_name(&mut self, name: &str, ids_twice: &[Uuid]) {
+    fn delete_name(&mut self, name: &str, ids_twice: &BTreeSet<Uuid>) {
         let Some(topic) = self.image.topic(name) else {
             let message = format!("there is no topic {name:?}");
             let refusal = Refusal::new(ErrorCode::UnknownTopicOrPartition, message);

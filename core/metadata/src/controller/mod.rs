@@ -31,6 +31,8 @@ mod sessions;
 mod suspicion;
 mod topics;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use config::{BrokerLayers, StaticConfig};
 use types::{BrokerId, ErrorCode, Rng};
 
@@ -59,6 +61,10 @@ use crate::record::MetadataRecord;
 
 /// Most partitions that one request may create, as Kafka bounds the records of a batch.
 const PARTITIONS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Bytes of what a refusal tells: messages repeat names and values, and an answer whose text is
+/// longer than the wire has room for would be lost.
+const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
 /// The key that says how many replicas must have a record before `acks=all` is answered.
 const MIN_ISR: &str = "min.insync.replicas";
@@ -115,7 +121,9 @@ struct Refusal {
 
 impl Refusal {
     fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        Self { code, message }
     }
 }
 
@@ -127,9 +135,9 @@ fn wire_result(result: &Result<(), Refusal>) -> (i16, Option<String>) {
     }
 }
 
-/// The values that occur more than once, and each value once in its first order.
-fn split_duplicates<T: Ord + Clone>(items: impl Iterator<Item = T>) -> (Vec<T>, Vec<T>) {
-    let mut counts = std::collections::BTreeMap::new();
+/// The values that occur more than once, and each other value in its order.
+fn split_duplicates<T: Ord + Clone>(items: impl Iterator<Item = T>) -> (BTreeSet<T>, Vec<T>) {
+    let mut counts = BTreeMap::new();
     let mut order = Vec::new();
     for item in items {
         let count = counts.entry(item.clone()).or_insert(0u32);
@@ -138,7 +146,9 @@ fn split_duplicates<T: Ord + Clone>(items: impl Iterator<Item = T>) -> (Vec<T>, 
             order.push(item);
         }
     }
-    order.into_iter().partition(|item| counts[item] > 1)
+    order.retain(|item| counts[item] == 1);
+    let twice = counts.into_iter().filter(|(_, count)| *count > 1).map(|(item, _)| item);
+    (twice.collect(), order)
 }
 
 /// The broker that sends a request, if it is the run that is registered.

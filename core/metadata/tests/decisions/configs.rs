@@ -240,3 +240,17 @@ fn new_min_isr_clears_eligible_replicas() {
     alter(&mut world, BROKER, "", &[("min.insync.replicas", SET, Some("2"))]);
     assert_eq!(cleared(&world).as_deref(), Some(""));
 }
+
+#[test]
+fn a_refusal_of_long_names_fits_into_an_answer() {
+    let mut world = world();
+    let long = "x".repeat(100_000);
+    let request = incremental::IncrementalAlterConfigsRequest {
+        resources: vec![resource(TOPIC, "t", &[(&long, SET, Some("1"))])],
+        ..Default::default()
+    };
+    let response =
+        world.decide(|image, context| incremental_alter_configs(image, &request, context));
+    let message = response.responses[0].error_message.as_deref().unwrap();
+    assert_eq!(message, &long[..4096]);
+}

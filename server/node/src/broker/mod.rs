@@ -9,6 +9,7 @@ mod forward;
 mod group_call;
 mod leader_hints;
 mod not_controller;
+mod once;
 mod operations;
 mod read;
 mod request;

@@ -26,6 +26,7 @@ mod produce;
 mod producers;
 mod quorum;
 mod records;
+mod repeats;
 mod replication;
 mod retention;
 mod stale_disks;

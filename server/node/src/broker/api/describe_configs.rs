@@ -11,6 +11,7 @@ use types::{ErrorCode, validate_topic_name};
 
 use crate::broker::Context;
 use crate::broker::excerpt::excerpt;
+use crate::broker::once::first_of_each;
 use crate::logging;
 use crate::shared::Shared;
 
@@ -18,7 +19,15 @@ use crate::shared::Shared;
 const LOGGER_SOURCE: i8 = config::Source::BrokerLogger as i8;
 
 /// Serves one request.
-pub async fn handle(context: Context, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+pub async fn handle(
+    context: Context,
+    mut request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
+    first_of_each(&mut request.resources, |resource| {
+        let DescribeConfigsResource { resource_type, resource_name, configuration_keys, .. } =
+            resource.clone();
+        (resource_type, resource_name, configuration_keys)
+    });
     let image = context.shard.image();
     let describing = Describing {
         image: &image,

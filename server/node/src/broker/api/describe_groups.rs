@@ -7,10 +7,15 @@ use protocol::messages::describe_groups::{
 
 use crate::broker::Context;
 use crate::broker::group_call::{ask, unasked};
+use crate::broker::once::first_of_each;
 use crate::broker::operations;
 
 /// Serves one request.
-pub async fn handle(context: Context, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
+pub async fn handle(
+    context: Context,
+    mut request: DescribeGroupsRequest,
+) -> DescribeGroupsResponse {
+    first_of_each(&mut request.groups, String::clone);
     let mut groups = Vec::with_capacity(request.groups.len());
     for group_id in request.groups {
         let asked = Request::DescribeGroups(vec![group_id.clone()]);

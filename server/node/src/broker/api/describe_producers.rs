@@ -10,14 +10,18 @@ use types::{ErrorCode, validate_topic_name};
 
 use crate::broker::Context;
 use crate::broker::excerpt::excerpt;
+use crate::broker::once::partitions_once;
 use crate::broker::resolve::{self, TopicRef};
 use crate::shard::{Partition, Shard};
 
 /// Serves one request.
 pub async fn handle(
     context: Context,
-    request: DescribeProducersRequest,
+    mut request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
+    partitions_once(&mut request.topics, |topic| {
+        (topic.name.clone(), &mut topic.partition_indexes)
+    });
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());

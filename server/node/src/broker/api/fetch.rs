@@ -21,6 +21,7 @@ use types::{BrokerId, ErrorCode, Offset, Uuid};
 use super::quorum;
 use crate::broker::Context;
 use crate::broker::leader_hints::LeaderHints;
+use crate::broker::once::first_of_each;
 use crate::broker::read::{self, Answer, Ask, Bounds, Followers, Replica, Wait};
 use crate::broker::request::later;
 use crate::broker::resolve::{self, TopicRef};
@@ -91,6 +92,7 @@ fn read_request(context: &Context, body: &[u8]) -> Result<Opened, String> {
             },
         }));
     }
+    first_of_each(&mut targets, |target| target.key.clone());
     let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
         topic.partitions.iter().map(|index| key(topic.topic, topic.topic_id, *index))
     });

@@ -1,5 +1,7 @@
 //! ListConfigResources: names of what has settings (KIP-714, KIP-1142).
 
+use std::collections::BTreeSet;
+
 use ::metadata::Image;
 use ::metadata::image::ResourceType;
 use protocol::messages::list_config_resources::{
@@ -23,7 +25,7 @@ pub async fn handle(
     context: Context,
     request: ListConfigResourcesRequest,
 ) -> ListConfigResourcesResponse {
-    let wanted = &request.resource_types;
+    let wanted: BTreeSet<i8> = request.resource_types.into_iter().collect();
     let is_known = |kind: &i8| ResourceType::from_wire(*kind).is_some();
     if !wanted.iter().all(is_known) {
         let error_code = ErrorCode::UnsupportedVersion.to_wire();

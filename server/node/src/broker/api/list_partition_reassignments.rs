@@ -1,5 +1,7 @@
 //! ListPartitionReassignments: partitions whose replicas are on the move (KIP-455).
 
+use std::collections::BTreeSet;
+
 use ::metadata::image::{Image, Topic};
 use protocol::messages::list_partition_reassignments::{
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
@@ -31,7 +33,10 @@ fn ongoing(
         Some(wanted) => wanted
             .iter()
             .filter_map(|wanted| Some((image.topic(&wanted.name)?, &wanted.partition_indexes)))
-            .map(|(topic, indexes)| topic_reassignment(topic, |index| indexes.contains(&index)))
+            .map(|(topic, indexes)| {
+                let indexes: BTreeSet<i32> = indexes.iter().copied().collect();
+                topic_reassignment(topic, |index| indexes.contains(&index))
+            })
             .collect(),
     };
     topics.into_iter().filter(|topic| !topic.partitions.is_empty()).collect()

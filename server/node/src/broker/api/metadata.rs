@@ -14,6 +14,7 @@ use types::{BrokerId, ErrorCode, Uuid, validate_topic_name};
 
 use crate::broker::Context;
 use crate::broker::forward;
+use crate::broker::once::first_of_each;
 use crate::broker::operations;
 use crate::broker::resolve;
 
@@ -31,7 +32,10 @@ struct Clients<'a> {
 }
 
 /// Serves one request.
-pub async fn handle(context: Context, request: MetadataRequest) -> MetadataResponse {
+pub async fn handle(context: Context, mut request: MetadataRequest) -> MetadataResponse {
+    if let Some(topics) = &mut request.topics {
+        first_of_each(topics, |topic| (topic.topic_id, topic.name.clone()));
+    }
     if context.version < IDS_SINCE && request.topics.iter().flatten().any(is_by_id) {
         return refuse(request);
     }

@@ -11,6 +11,7 @@ use types::{ErrorCode, Uuid};
 
 use crate::broker::Context;
 use crate::broker::group_call::{ask, unasked};
+use crate::broker::once::{first_of_each, partitions_once};
 
 /// First version with many groups.
 const MANY_GROUPS: i16 = 8;
@@ -18,12 +19,18 @@ const MANY_GROUPS: i16 = 8;
 const TOPIC_IDS: i16 = 10;
 
 /// Serves one request.
-pub async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
+pub async fn handle(context: Context, mut request: OffsetFetchRequest) -> OffsetFetchResponse {
     if context.version < MANY_GROUPS {
         return one_group(&context, request).await;
     }
+    first_of_each(&mut request.groups, |group| group.group_id.clone());
     let mut groups = Vec::with_capacity(request.groups.len());
-    for group in request.groups {
+    for mut group in request.groups {
+        if let Some(topics) = &mut group.topics {
+            partitions_once(topics, |topic| {
+                ((topic.name.clone(), topic.topic_id), &mut topic.partition_indexes)
+            });
+        }
         groups.push(match context.version >= TOPIC_IDS {
             true => fetch_by_id(&context, group).await,
             false => fetch(&context, group).await,
@@ -32,7 +39,10 @@ pub async fn handle(context: Context, request: OffsetFetchRequest) -> OffsetFetc
     OffsetFetchResponse { groups, ..Default::default() }
 }
 
-async fn one_group(context: &Context, request: OffsetFetchRequest) -> OffsetFetchResponse {
+async fn one_group(context: &Context, mut request: OffsetFetchRequest) -> OffsetFetchResponse {
+    if let Some(topics) = &mut request.topics {
+        partitions_once(topics, |topic| (topic.name.clone(), &mut topic.partition_indexes));
+    }
     let topics = request.topics.map(|topics| {
         let rename = |topic: protocol::messages::offset_fetch::OffsetFetchRequestTopic| {
             OffsetFetchRequestTopics {
