@@ -10,6 +10,7 @@
 //!
 //! Not here: what the controller makes of it (`sessions`).
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -58,6 +59,8 @@ pub struct Membership {
 /// The task; it ends when the node has left.
 pub struct Running {
     left: Receiver<()>,
+    /// Until when the node waits to be told that it may go, once it has said that it wants to.
+    until: Cell<Option<Instant>>,
 }
 
 impl Default for Membership {
@@ -128,7 +131,7 @@ impl Membership {
         if config.roles.controller && config.quorum.auto_join {
             shared.controller.start_joining();
         }
-        Ok(Running { left })
+        Ok(Running { left, until: Cell::default() })
     }
 }
 
@@ -145,8 +148,15 @@ impl Running {
     /// there is nothing to do.
     pub fn leave(&self, shared: &Shared) {
         shared.membership.leaving.send_replace(true);
+        let (until, is_first) = match self.until.get() {
+            Some(until) => (until, false),
+            None => (Instant::now() + LEAVE_MAX, true),
+        };
+        self.until.set(Some(until));
+        let wait = until.saturating_duration_since(Instant::now());
         // Nothing is ever sent: the channel ends with the task.
-        if let Err(mpsc::RecvTimeoutError::Timeout) = self.left.recv_timeout(LEAVE_MAX) {
+        let ended = self.left.recv_timeout(wait);
+        if is_first && ended == Err(mpsc::RecvTimeoutError::Timeout) {
             let waited = LEAVE_MAX.as_secs();
             tracing::warn!("not told that this node may go in {waited} s: it goes all the same");
         }

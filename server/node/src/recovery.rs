@@ -134,6 +134,7 @@ pub fn run(shared: &Shared, image: &Image, progress: &Progress) -> anyhow::Resul
         for (dir, jobs) in dirs.iter().zip(jobs) {
             // Opened before anything is read, so that it tells of every write that failed since.
             let volume = shared.dirs.disk.volume(&dir.path).ok().map(Arc::<dyn DiskVolume>::from);
+            let threads = threads.min(jobs.len());
             let jobs = Arc::new(Mutex::new(jobs));
             for at in 0..threads {
                 let (jobs, sender) = (Arc::clone(&jobs), sender.clone());

@@ -9,11 +9,16 @@ use log::{DiskVolume, SyncError, SyncTicket, Synced, sync_together};
 /// Logs that share one sync of the volume. Each has some files open, in every thread.
 const SYNCED_AT_ONCE: usize = 64;
 
+/// More threads than this for a directory bring nothing, and their number comes from a setting that
+/// holds for a whole cluster: were it obeyed at any size, no node would start again to undo it.
+const THREADS_MAX: usize = 256;
+
 /// Threads for each directory, as the cluster's settings have it now.
 pub fn threads(at_start: &NodeConfig, layers: &BrokerLayers<'_>) -> usize {
     let threads = |config: &NodeConfig| config.upkeep.recovery_threads as usize;
     // The controller has checked each change; only settings of another version end here.
-    NodeConfig::resolve(layers).map_or(threads(at_start), |now| threads(&now))
+    let wanted = NodeConfig::resolve(layers).map_or(threads(at_start), |now| threads(&now));
+    wanted.min(THREADS_MAX)
 }
 
 /// A share of what is left; `None` at the end. The last logs are spread over all threads.
@@ -82,8 +87,10 @@ mod tests {
         let at_start = BrokerLayers::at_start(&fixed);
         let config = NodeConfig::resolve(&at_start).unwrap();
         let name = "num.recovery.threads.per.data.dir".to_owned();
-        let cluster = [(name, "7".to_owned())].into();
         assert_eq!(threads(&config, &at_start), 2);
-        assert_eq!(threads(&config, &BrokerLayers { cluster: &cluster, ..at_start }), 7);
+        for (told, meant) in [("7", 7), ("2147483647", THREADS_MAX)] {
+            let cluster = [(name.clone(), told.to_owned())].into();
+            assert_eq!(threads(&config, &BrokerLayers { cluster: &cluster, ..at_start }), meant);
+        }
     }
 }

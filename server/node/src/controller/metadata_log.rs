@@ -81,7 +81,10 @@ impl MetadataLog {
         let is_new = !folder.exists();
         let mut checkpoints = Checkpoints::open(folder.clone(), setup.quorum, clock::monotonic())?;
         let log = open_log(&folder, &setup, checkpoints.settled_end())?;
-        log::write_topic_id(&RealDisk, &folder, METADATA_TOPIC_ID)?;
+        // Not written again: a node whose disk is full could not start to make room.
+        if log::read_topic_id(&RealDisk, &folder).ok().flatten() != Some(METADATA_TOPIC_ID) {
+            log::write_topic_id(&RealDisk, &folder, METADATA_TOPIC_ID)?;
+        }
         if is_new && let Some(first) = &setup.first {
             let (voters, image) = (Some(first.to_record()), Arc::new(Image::default()));
             let now = (clock::monotonic(), setup.now);

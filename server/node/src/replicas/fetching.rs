@@ -35,6 +35,9 @@ pub(super) type Connected = Option<(Endpoint, Link)>;
 pub(super) async fn run(shard: Rc<Shard>, leader: BrokerId, pair: Rc<Pair>) {
     let mut connected: Connected = None;
     let mut told = false;
+    // Whether the last request was given up for partitions that it lacked. The next one is not: they join
+    // one by one as logs are opened, and an answer has to come through between.
+    let mut gave_up = false;
     let mut alarm = pin!(sleep(DISK_MAX));
     loop {
         wait_for_disk(&pair, alarm.as_mut()).await;
@@ -47,16 +50,19 @@ pub(super) async fn run(shard: Rc<Shard>, leader: BrokerId, pair: Rc<Pair>) {
             Ok(link) => {
                 pair.asked.set(state_of(&shard.image(), leader));
                 tokio::select! {
-                    answer = ask(&shard, &pair, link, plan) => answer.map_err(|why| Some(why.to_string())),
+                    answer = ask(&shard, &pair, link, (plan, gave_up)) => answer.map_err(|why| Some(why.to_string())),
                     () = pair.restart.notified() => Err(None),
-                    () = keeps_some_waiting(&pair) => Err(None),
+                    () = keeps_some_waiting(&pair), if !gave_up => {
+                        gave_up = true;
+                        Err(None)
+                    }
                 }
             }
             Err(why) => Err(Some(why)),
         };
         match answer {
             Ok(answer) => {
-                told = false;
+                (told, gave_up) = (false, false);
                 answers::take(&shard, (leader, &pair), answer);
             }
             Err(why) => {
@@ -166,13 +172,13 @@ async fn ask(
     shard: &Shard,
     pair: &Pair,
     link: Link,
-    plan: FetchPlan,
+    (plan, is_short): (FetchPlan, bool),
 ) -> Result<FetchResponse, PeerError> {
     let config = &shard.shared.config;
     let (id, epoch) = (config.node_id, shard.shared.membership.epoch());
     let replication = &config.replication;
     let number = |bytes: u32| i32::try_from(bytes).unwrap_or(i32::MAX);
-    let wait = held_for(pair, replication.fetch_wait_ms_max);
+    let wait = held_for(pair, replication.fetch_wait_ms_max, is_short);
     let request = FetchRequest {
         max_wait_ms: i32::try_from(wait.get()).unwrap_or(i32::MAX),
         min_bytes: number(replication.fetch_bytes_min),
@@ -196,8 +202,9 @@ async fn ask(
 }
 
 /// How long the leader may hold a request while nothing happens: no longer than what is left out of it.
-fn held_for(pair: &Pair, most: Millis) -> Millis {
-    let disk = if pair.held.borrow().is_empty() { most } else { HELD_WAIT };
+fn held_for(pair: &Pair, most: Millis, is_short: bool) -> Millis {
+    let is_short = is_short || !pair.held.borrow().is_empty();
+    let disk = if is_short { HELD_WAIT } else { most };
     let due = pair.fetcher.borrow().next_due();
     let delayed = due.map_or(most, |due| (due - clock::monotonic()).max(Millis(0)));
     most.min(disk).min(delayed)

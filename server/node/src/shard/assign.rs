@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ::metadata::Image;
-use ::metadata::controller::{Context, Decision, assign_replicas_to_dirs};
+use ::metadata::controller::assign_replicas_to_dirs;
 use protocol::ApiKey;
 use protocol::messages::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, DirectoryData, PartitionData,
@@ -79,27 +78,35 @@ impl Shard {
         drop(untold);
         let shard = Rc::clone(self);
         tokio::task::spawn_local(async move {
+            let mut said = None;
             loop {
                 let told = shard.assigned.borrow_mut().take();
-                if told.is_empty() {
-                    shard.assigned.borrow_mut().is_telling = false;
+                // A cluster of an older metadata.version knows of no directories, and refuses to hear.
+                if told.is_empty() || shard.image().metadata_version() < DIRECTORIES_SINCE {
+                    *shard.assigned.borrow_mut() = Untold::default();
                     return;
                 }
-                if !assign(&shard.shared, &told).await {
-                    shard.assigned.borrow_mut().put_back(told);
-                    tokio::time::sleep(RETRY).await;
+                match assign(&shard.shared, &told).await {
+                    Ok(()) => said = None,
+                    Err(why) => {
+                        if said.as_ref() != Some(&why) {
+                            tracing::warn!("the cluster does not know where logs lie: {why}");
+                            said = Some(why);
+                        }
+                        shard.assigned.borrow_mut().put_back(told);
+                        tokio::time::sleep(RETRY).await;
+                    }
                 }
             }
         });
     }
 }
 
-/// Has the controller write down where partitions lie; whether it has heard.
-async fn assign(shared: &Shared, assigned: &[Assigned]) -> bool {
+/// Has the controller write down where partitions lie; why it has not heard.
+async fn assign(shared: &Shared, assigned: &[Assigned]) -> Result<(), String> {
     let broker_epoch = shared.membership.epoch();
     if broker_epoch < 0 {
-        // Nobody listens to a broker that is not registered yet.
-        return false;
+        return Err("this broker is not registered yet".to_owned());
     }
     let request = AssignReplicasToDirsRequest {
         broker_id: shared.config.node_id.0,
@@ -108,33 +115,17 @@ async fn assign(shared: &Shared, assigned: &[Assigned]) -> bool {
         ..Default::default()
     };
     let here = |request: AssignReplicasToDirsRequest| {
-        shared.controller.decide(move |image, context| decide(image, &request, context))
+        shared
+            .controller
+            .decide(move |image, context| assign_replicas_to_dirs(image, &request, context))
     };
     let api = ApiKey::AssignReplicasToDirs;
     let asked = shared.to_controller.ask(api, move |_| request, here).await;
-    match asked.map(|response: AssignReplicasToDirsResponse| response.error_code) {
-        Ok(code @ 1..) => {
-            let code = ErrorCode::from_wire(code);
-            tracing::warn!("the cluster does not take note of where logs lie: {code}");
-            false
-        }
-        Ok(_) => true,
-        Err(fault) => {
-            tracing::warn!("the cluster does not know where logs lie: {fault}");
-            false
-        }
+    let response: AssignReplicasToDirsResponse = asked.map_err(|fault| fault.to_string())?;
+    match ErrorCode::from_wire(response.error_code) {
+        ErrorCode::None => Ok(()),
+        code => Err(code.to_string()),
     }
-}
-
-fn decide(
-    image: &Image,
-    request: &AssignReplicasToDirsRequest,
-    context: &Context<'_>,
-) -> Decision<AssignReplicasToDirsResponse> {
-    if image.metadata_version() < DIRECTORIES_SINCE {
-        return Decision { records: vec![], response: AssignReplicasToDirsResponse::default() };
-    }
-    assign_replicas_to_dirs(image, request, context)
 }
 
 fn by_directory(assigned: &[Assigned]) -> Vec<DirectoryData> {

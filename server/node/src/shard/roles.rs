@@ -127,11 +127,9 @@ impl Shard {
                 closed.cutting_damage()
             };
             self.closed.borrow_mut().insert(id, closed);
-            let dir = self.shared.dirs.data()[at].id;
-            if replica.directory_of(here) != Some(dir) {
-                self.note_assigned((id, dir));
-                self.tell_assigned();
-            }
+            // Whatever the image says: that it is lost may still be on its way to the controller.
+            self.note_assigned((id, self.shared.dirs.data()[at].id));
+            self.tell_assigned();
             true
         } else {
             false

@@ -65,7 +65,7 @@ keys! {
     long("log.segment.delete.delay.ms", "60000").min(0).high().cluster_wide().acting():
         "Milliseconds between taking a file out of use and deleting it.";
     int("num.recovery.threads.per.data.dir", "2").min(1).high().cluster_wide().acting():
-        "Threads per directory that load and repair logs at start and close them at a stop.";
+        "Threads per directory that load and repair logs at start and close them at a stop; at most 256.";
     int("producer.id.expiration.check.interval.ms", "600000").min(1).low().internal():
         "Milliseconds between looks for producers to forget.";
     int("producer.id.expiration.ms", "86400000").min(1).low().cluster_wide().acting():
