@@ -10,7 +10,9 @@ use protocol::messages::sync_group::SyncGroupRequest;
 use types::{ErrorCode, Millis, Uuid};
 
 use crate::coordinator::Coordinator;
-use crate::group::classic::{Join, Parked, join_refusal, leave_unknown_group, sync_refusal};
+use crate::group::classic::{
+    Join, Parked, fits_a_member, join_refusal, leave_unknown_group, sync_refusal,
+};
 use crate::group::{admin, offsets};
 use crate::logged::{Generation, GroupId};
 use crate::message::{Caller, Now, Outcome, ReplyToken, Response};
@@ -39,6 +41,8 @@ impl Coordinator {
             ErrorCode::InvalidSessionTimeout
         } else if !exists && !request.member_id.is_empty() {
             ErrorCode::UnknownMemberId
+        } else if !fits_a_member(&request.protocols) {
+            ErrorCode::InvalidRequest
         } else {
             let group_id = self.group_id(&request.group_id);
             let join = Join::new(request, fresh_id, caller);

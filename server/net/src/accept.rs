@@ -200,13 +200,15 @@ impl Net {
     pub async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
         let mut limits = self.limits.current();
+        let mut is_limited = false;
         tokio::select! {
             _ = self.draining() => Ok(()),
             () = async {
                 loop {
                     match socket.accept().await {
                         Ok((stream, address)) => {
-                            self.clone().admit(&listener, &mut limits, stream, address).await;
+                            let net = self.clone();
+                            net.admit(&listener, &mut limits, &mut is_limited, stream, address).await;
                         }
                         Err(error) => self.rest_after(&listener, &error).await,
                     }
@@ -235,18 +237,28 @@ impl Net {
         self: Arc<Self>,
         listener: &Listener,
         limits: &mut CachedLimits,
+        is_limited: &mut bool,
         stream: tokio::net::TcpStream,
         address: SocketAddr,
     ) {
         let ip = address.ip().to_canonical();
+        let mut has_waited = false;
         let ticket = loop {
             let now = Instant::now();
             let changed = self.gate.freed();
             match self.gate.admit(limits.refresh(&self.limits), &listener.name, ip, now) {
                 Admission::Admitted(ticket) => break ticket,
                 // As in Kafka, the listener stops accepting: clients queue in the backlog.
-                Admission::Full => changed.await,
-                Admission::After(pause) => tokio::time::sleep(pause).await,
+                Admission::Full(setting) => {
+                    self.warn_of_limit(listener, setting, is_limited);
+                    has_waited = true;
+                    changed.await;
+                }
+                Admission::After(pause, setting) => {
+                    self.warn_of_limit(listener, setting, is_limited);
+                    has_waited = true;
+                    tokio::time::sleep(pause).await;
+                }
                 Admission::Refused(why) => {
                     listener.counters.count_refused();
                     self.warnings.warn(Kind::Refused, || {
@@ -256,6 +268,7 @@ impl Net {
                 }
             }
         };
+        *is_limited = has_waited;
         // The system gives the lowest number that is free: this one tells how many are left.
         let descriptor = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
         if descriptor >= self.descriptors_end {
@@ -293,6 +306,15 @@ impl Net {
         };
         // Fails only when that shard has stopped; then the node is stopping.
         _ = self.shards[shard].sender.send(accepted).await;
+    }
+
+    /// Once, and again only after a connection has come in without waiting.
+    fn warn_of_limit(&self, listener: &Listener, setting: &str, is_limited: &mut bool) {
+        if !std::mem::replace(is_limited, true) {
+            self.warnings.warn(Kind::Limited, || {
+                format!("listener {}: new connections wait because of {setting}", listener.name)
+            });
+        }
     }
 
     /// Hands a connection over to another shard. It comes back if that one takes none now.

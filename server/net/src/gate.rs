@@ -33,10 +33,10 @@ struct State {
 #[derive(Debug)]
 pub(crate) enum Admission {
     Admitted(Ticket),
-    /// The node or the listener is full: wait for [`Gate::freed`].
-    Full,
-    /// Connections come too fast: wait so long.
-    After(Duration),
+    /// The node or the listener is full by this setting: wait for [`Gate::freed`].
+    Full(&'static str),
+    /// Connections come too fast for this setting: wait so long.
+    After(Duration, &'static str),
     /// This address has too many, or opens them too fast.
     Refused(&'static str),
 }
@@ -67,28 +67,33 @@ impl Gate {
         let address = addresses.entry(ip).or_default();
         let listener_place = listeners.entry(listener.to_owned()).or_default();
 
-        if address.open >= limits.connections_max_of(ip) {
-            return Admission::Refused("max.connections.per.ip is reached");
-        }
-        if node.open >= limits.connections_max || listener_place.open >= of_listener.connections_max
-        {
-            return Admission::Full;
-        }
-        let rates = [
-            (&mut *node, limits.creations_per_second_max),
-            (&mut *listener_place, of_listener.creations_per_second_max),
-        ];
-        for (place, rate) in rates {
-            if let Some(pause) = place.bucket.wait(rate, now) {
-                return Admission::After(pause);
+        if !limits.unlimited_listeners.contains(listener) {
+            if address.open >= limits.connections_max_of(ip) {
+                return Admission::Refused("max.connections.per.ip is reached");
             }
-        }
-        if address.bucket.wait(limits.creations_per_second_per_ip_max, now).is_some() {
-            return Admission::Refused("it opens connections too fast");
+            if node.open >= limits.connections_max
+                || listener_place.open >= of_listener.connections_max
+            {
+                return Admission::Full("max.connections");
+            }
+            let rates = [
+                (&mut *node, limits.creations_per_second_max),
+                (&mut *listener_place, of_listener.creations_per_second_max),
+            ];
+            for (place, rate) in rates {
+                if let Some(pause) = place.bucket.wait(rate, now) {
+                    return Admission::After(pause, "max.connection.creation.rate");
+                }
+            }
+            if address.bucket.wait(limits.creations_per_second_per_ip_max, now).is_some() {
+                return Admission::Refused("it opens connections too fast");
+            }
+            for place in [&mut *node, &mut *listener_place, &mut *address] {
+                place.bucket.take();
+            }
         }
         for place in [node, listener_place, address] {
             place.open += 1;
-            place.bucket.take();
         }
         let listener = listener.to_owned();
         Admission::Admitted(Ticket { gate: self.clone(), listener, ip })
@@ -207,9 +212,25 @@ mod tests {
         let listeners = BTreeMap::from([("L".to_owned(), one)]);
         let limits = Limits { connections_max: 2, listeners, ..Limits::default() };
         let _first = ticket(gate.admit(&limits, "L", A, now));
-        assert!(matches!(gate.admit(&limits, "L", A, now), Admission::Full));
+        assert!(matches!(gate.admit(&limits, "L", A, now), Admission::Full(_)));
         let _second = ticket(gate.admit(&limits, "M", A, now));
-        assert!(matches!(gate.admit(&limits, "M", A, now), Admission::Full), "the node is full");
+        assert!(matches!(gate.admit(&limits, "M", A, now), Admission::Full(_)), "the node is full");
+    }
+
+    #[test]
+    fn no_limit_holds_on_a_listener_that_has_none() {
+        let (gate, now) = (Arc::new(Gate::default()), Instant::now());
+        let nobody = [
+            Limits { connections_max: 0, ..Limits::default() },
+            Limits { connections_per_ip_max: 0, ..Limits::default() },
+            Limits { creations_per_second_max: 0, ..Limits::default() },
+        ];
+        for limits in nobody {
+            let limits = Limits { unlimited_listeners: ["C".to_owned()].into(), ..limits };
+            let admission = gate.admit(&limits, "L", A, now);
+            assert!(!matches!(admission, Admission::Admitted(_)), "{limits:?}");
+            ticket(gate.admit(&limits, "C", A, now));
+        }
     }
 
     #[test]
@@ -220,7 +241,7 @@ mod tests {
             ticket(gate.admit(&limits, "L", A, now));
         }
         let half = Duration::from_millis(500);
-        let Admission::After(pause) = gate.admit(&limits, "L", B, now) else {
+        let Admission::After(pause, _) = gate.admit(&limits, "L", B, now) else {
             panic!("the third within a second must wait");
         };
         assert_eq!(pause, half);

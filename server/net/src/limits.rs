@@ -1,6 +1,6 @@
 //! The limits that protect a node. Plain values; they may change at run time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,6 +25,8 @@ pub struct Limits {
     pub creations_per_second_per_ip_max: u32,
     /// `listener.name.<name>.max.connections` and `…max.connection.creation.rate`.
     pub listeners: BTreeMap<String, ListenerLimits>,
+    /// Listeners without a limit of connections, so that whoever locks all others out can undo it.
+    pub unlimited_listeners: BTreeSet<String>,
     /// `connections.max.idle.ms`.
     pub idle_max: Duration,
     /// `queued.max.request.bytes`: received and unanswered in the node, and as many again answered
@@ -57,6 +59,7 @@ impl Default for Limits {
             creations_per_second_max: u32::MAX,
             creations_per_second_per_ip_max: u32::MAX,
             listeners: BTreeMap::new(),
+            unlimited_listeners: BTreeSet::new(),
             idle_max: Duration::from_secs(600),
             in_flight_bytes_max: usize::MAX,
         }

@@ -14,6 +14,7 @@ const QUIET: Duration = Duration::from_secs(10);
 pub(crate) enum Kind {
     Exhausted,
     Refused,
+    Limited,
     BadFrame,
     WrongProtocol,
     Slow,

@@ -3,13 +3,14 @@
 //!
 //! Settings that topics take from the broker reach the partitions by `shard::partitions`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::metadata::Changes;
 use ::metadata::Image;
 use ::metadata::image::ResourceType;
-use config::{NodeConfig, ReplicationRates};
+use config::{Listeners, NodeConfig, ReplicationRates};
 use net::Limits;
 
 use crate::shared::Shared;
@@ -58,8 +59,20 @@ pub fn limits(config: &NodeConfig, in_flight_bytes_max: usize) -> Limits {
         connections_per_ip_max: limits.connections_per_ip_max as usize,
         connections_per_ip_overrides: overrides.collect(),
         creations_per_second_max: limits.connection_rate_max,
+        unlimited_listeners: unlimited(&config.listeners),
         idle_max: idle.map_or(Duration::MAX, Duration::from_millis),
         in_flight_bytes_max,
         ..Limits::default()
     }
+}
+
+/// The listeners that stay open whatever the limits say: those of controllers, so that every
+/// setting can be undone, and, as in Kafka, the one of brokers where clients have another.
+fn unlimited(listeners: &Listeners) -> BTreeSet<String> {
+    let mut names: BTreeSet<_> = listeners.controller_names.iter().cloned().collect();
+    let is_for_clients = |name: &String| *name != listeners.inter_broker && !names.contains(name);
+    if listeners.bound.iter().any(|bound| is_for_clients(&bound.name)) {
+        names.insert(listeners.inter_broker.clone());
+    }
+    names
 }

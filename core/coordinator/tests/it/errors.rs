@@ -20,7 +20,7 @@ fn join_is_refused() {
     let invalid_session = ErrorCode::InvalidSessionTimeout;
     let unknown = ErrorCode::UnknownMemberId;
     let inconsistent = ErrorCode::InconsistentGroupProtocol;
-    let cases: [(&str, Change, ErrorCode); 10] = [
+    let cases: [(&str, Change, ErrorCode); 11] = [
         ("group id is empty", |join| join.group_id.clear(), ErrorCode::InvalidGroupId),
         ("session is too short", |join| join.session_timeout_ms = 5_999, invalid_session),
         ("session is too long", |join| join.session_timeout_ms = 1_800_001, invalid_session),
@@ -44,6 +44,11 @@ fn join_is_refused() {
         ),
         ("another protocol type", |join| join.protocol_type = "connect".into(), inconsistent),
         ("no protocol", |join| join.protocols.clear(), inconsistent),
+        (
+            "more than 1 MiB of metadata",
+            |join| join.protocols[0].metadata = vec![0; 1 << 20].into(),
+            ErrorCode::InvalidRequest,
+        ),
         (
             "no protocol in a new group",
             |join| {
@@ -69,6 +74,26 @@ fn join_is_refused() {
 fn to_new_group(request: &mut JoinGroupRequest, member_id: &str) {
     request.group_id = "h".to_owned();
     request.member_id = member_id.to_owned();
+}
+
+#[test]
+fn the_members_of_a_group_keep_no_more_than_64_mib_together() {
+    let mut world = World::new(Settings::default());
+    // With the name of its protocol, exactly what one member may bring.
+    let large = vec![0; (1 << 20) - "range".len()];
+    let mut join = |group: &str, instance_id: Option<String>| {
+        let mut request = join_request(group, "", &[("range", &["t"])]);
+        request.protocols[0].metadata = large.clone().into();
+        request.group_instance_id = instance_id;
+        let sent = world.join(request, 9, "c");
+        sent.reply().map(|it| ErrorCode::from_wire(joined_response(it).error_code))
+    };
+    for number in 0..64 {
+        assert_eq!(join("g", Some(number.to_string())), None, "member {number} waits");
+    }
+    assert_eq!(join("g", Some("64".to_owned())), Some(ErrorCode::GroupMaxSizeReached));
+    assert_eq!(join("g", Some("63".to_owned())), None, "who comes back brings nothing more");
+    assert_eq!(join("h", Some("0".to_owned())), None, "another group has its own");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use types::ErrorCode;
 
 use crate::client::TestNode;
+use crate::configs::{BROKER, set};
 
 #[test]
 fn brokers_and_controllers_serve_different_apis() {
@@ -81,5 +82,23 @@ fn the_quorum_has_one_voter_and_no_observer() {
             client.call(ApiKey::DescribeQuorum, 2, &request("other"));
         let code = ErrorCode::UnknownTopicOrPartition.to_wire();
         assert_eq!(response.topics[0].partitions[0].error_code, code);
+    }
+}
+
+#[test]
+fn limits_that_lock_everybody_out_are_undone_on_it() {
+    let mut node = TestNode::start();
+    for (key, value) in [
+        ("max.connections", "0"),
+        ("max.connections.per.ip.overrides", "127.0.0.1:0"),
+        ("max.connection.creation.rate", "0"),
+    ] {
+        assert_eq!(set(&mut node.client(), BROKER, "", key, Some(value)), ErrorCode::None, "{key}");
+        if key == "max.connections" {
+            node.restart();
+        }
+        assert_eq!(set(&mut node.controller(), BROKER, "", key, None), ErrorCode::None, "{key}");
+        let request = ApiVersionsRequest::default();
+        let _: ApiVersionsResponse = node.client().call(ApiKey::ApiVersions, 0, &request);
     }
 }

@@ -62,6 +62,8 @@ fn connections_beyond_the_limit_wait_until_one_goes() -> anyhow::Result<()> {
     // The one that gave up and the new one both want the place that is free.
     drop(waiting);
     next.topics()?;
+    let told = "new connections wait because of max.connections";
+    ensure!(node.output().matches(told).count() == 1, "{}", node.output());
     Ok(())
 }
 

@@ -46,7 +46,8 @@ keys! {
     int("group.max.session.timeout.ms", "1800000").acting():
         "Longest session timeout, in milliseconds, that a classic member may ask for.";
     int("group.max.size", "2147483647").min(1).acting():
-        "Members of a classic group at most.";
+        "Members of a classic group at most. Whatever their number, they bring no more metadata \
+         than 1 MiB each and 64 MiB together.";
     int("group.min.session.timeout.ms", "6000").acting():
         "Shortest session timeout, in milliseconds, that a classic member may ask for.";
     int("group.streams.assignment.interval.ms", "1000").min(0).cluster_wide():

@@ -22,11 +22,14 @@ keys! {
     list("listeners", "PLAINTEXT://:9092").some_of(&[]).high().per_broker().acting():
         "Addresses to listen on, as NAME://host:port; no host means every interface.";
     int("max.connection.creation.rate", "2147483647").min(0).cluster_wide().acting():
-        "New connections per second that the node accepts.";
+        "New connections per second that the node accepts; listeners of controllers, and one for \
+         brokers alone, stay open.";
     int("max.connections", "2147483647").min(0).cluster_wide().acting():
-        "Connections that the node holds at once.";
+        "Connections that the node holds at once; listeners of controllers, and one for brokers \
+         alone, stay open, so that any value can be undone there.";
     int("max.connections.per.ip", "2147483647").min(0).cluster_wide().acting():
-        "Connections that one address holds at once.";
+        "Connections that one address holds at once; listeners of controllers, and one for brokers \
+         alone, stay open.";
     string("max.connections.per.ip.overrides", "").cluster_wide().acting():
         "Other per-address limits, as host:count.";
     int("num.network.threads", "3").min(1).high().cluster_wide():

@@ -25,6 +25,12 @@ const NEW_MEMBER_JOIN_TIMEOUT: Millis = Millis(5 * 60_000);
 const PENDING_MEMBERS_MAX: usize = 10_000;
 /// How many protocols of a member are looked at; clients name one to three.
 const PROTOCOLS_MAX: usize = 100;
+/// What the protocols of one member may take, names and metadata together: no generation with
+/// more fits into a record of the log at Kafka's own limit.
+const MEMBER_BYTES_MAX: usize = 1 << 20;
+/// The same for all members of a group. They are kept for as long as a session, without a
+/// connection.
+const GROUP_BYTES_MAX: usize = 64 << 20;
 /// How much of a client id or instance id goes into a member id, in bytes.
 const MEMBER_ID_PREFIX_BYTES_MAX: usize = 512;
 
@@ -74,7 +80,8 @@ impl Join {
 impl Group {
     /// Decides a JoinGroup. The reply waits, as a rule, until all members have joined.
     pub(crate) fn join(&mut self, join: Join, turn: &mut Turn<'_>) {
-        if !self.has_room_for(&join.member_id, turn.settings.group_size_max) {
+        let members_max = turn.settings.group_size_max;
+        if !self.has_room_for(&join.member_id, members_max) || !self.has_bytes_for(&join) {
             join.refuse(ErrorCode::GroupMaxSizeReached, "", turn);
             self.turn_away(&join.member_id, turn);
         } else if !self.can_speak(&join) {
@@ -208,6 +215,16 @@ impl Group {
         }
     }
 
+    /// Whether the group may keep what this member says, in the place of what it said before.
+    fn has_bytes_for(&self, join: &Join) -> bool {
+        let before = join.instance_id.as_ref().and_then(|id| self.instances.get(id));
+        let is_other =
+            |member: &&Member| *member.id != *join.member_id && Some(&member.id) != before;
+        let others = self.members.values().filter(is_other).flat_map(|it| &it.protocols);
+        let bytes: usize = others.chain(&join.protocols).map(MemberProtocol::bytes).sum();
+        bytes <= GROUP_BYTES_MAX
+    }
+
     /// The group is full: who was given an id or was a member is one no longer.
     fn turn_away(&mut self, member_id: &str, turn: &mut Turn<'_>) {
         self.forget_pending(member_id, turn);
@@ -255,6 +272,12 @@ impl Group {
             ..Default::default()
         }
     }
+}
+
+/// Whether one member may bring so much.
+pub(crate) fn fits_a_member(protocols: &[JoinGroupRequestProtocol]) -> bool {
+    let bytes = |protocol: &JoinGroupRequestProtocol| protocol.name.len() + protocol.metadata.len();
+    protocols.iter().map(bytes).sum::<usize>() <= MEMBER_BYTES_MAX
 }
 
 /// A JoinGroup response that says no.

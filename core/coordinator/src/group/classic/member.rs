@@ -41,6 +41,12 @@ pub(crate) struct MemberProtocol {
     pub(super) metadata: Bytes,
 }
 
+impl MemberProtocol {
+    pub(super) fn bytes(&self) -> usize {
+        self.name.len() + self.metadata.len()
+    }
+}
+
 /// A request whose reply has to wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parked {

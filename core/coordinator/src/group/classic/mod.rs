@@ -32,7 +32,7 @@ use crate::logged::{Generation, GroupId, MemberId, StoredMember};
 use crate::message::{Now, Outcome, ReplyToken, Response};
 use crate::settings::Settings;
 use crate::timers::{Deadline, Timers};
-pub(crate) use join::{Join, join_refusal};
+pub(crate) use join::{Join, fits_a_member, join_refusal};
 pub(crate) use leave::leave_unknown_group;
 use member::Member;
 pub(crate) use member::Parked;
