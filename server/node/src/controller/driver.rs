@@ -25,6 +25,7 @@ use super::metadata_log::MetadataLog;
 use super::patience::Patience;
 use super::readers::Readers;
 use super::remote::Remote;
+use super::waiting::Waiting;
 use super::{Active, Answer, Message, Publish, QuorumFacts};
 use crate::clock;
 
@@ -54,6 +55,8 @@ pub struct Driver {
     pub publishing: Option<Publishing>,
     /// Who waits for the state that the node starts with.
     pub starting: Option<oneshot::Sender<Arc<Image>>>,
+    /// What that waits for.
+    pub waits_for: Waiting,
     /// Offset of the last record that every shard acts on.
     pub applied: Arc<AtomicI64>,
     pub active: watch::Sender<Active>,
@@ -118,19 +121,22 @@ impl Driver {
         match message {
             Message::Decide(task) => self.decide(task),
             Message::Asked(asked) => self.serve(asked),
-            Message::Answered { id, response: Some(response) } => {
+            Message::Answered { id, response } => {
                 self.remote.ended();
                 self.raft.responded(id, response, &self.log, now);
                 Ok(())
             }
-            Message::Answered { id, response: None } => {
+            Message::Unanswered { id, fault, is_unreachable } => {
                 self.remote.ended();
-                self.raft.failed(id, now);
-                Ok(())
-            }
-            Message::Unreachable(id) => {
-                self.remote.ended();
-                self.raft.unreachable(id, now);
+                if self.starting.is_some()
+                    && let Some((address, why)) = fault
+                {
+                    self.waits_for.note(address, why, now);
+                }
+                match is_unreachable {
+                    true => self.raft.unreachable(id, now),
+                    false => self.raft.failed(id, now),
+                }
                 Ok(())
             }
             Message::Look(look) => {
@@ -292,6 +298,12 @@ impl Driver {
         {
             // Nobody listens where the start was given up.
             _ = starting.send(Arc::clone(&self.committed));
+        }
+        if self.starting.is_some()
+            && self.raft.election().leader.is_none()
+            && let Some(word) = self.waits_for.word(clock::monotonic())
+        {
+            tracing::warn!("{word}");
         }
         if let Some(publishing) = &mut self.publishing
             && !Arc::ptr_eq(&publishing.seen, &self.committed)

@@ -20,6 +20,7 @@ mod readers;
 mod remote;
 mod snapshot;
 mod snapshots;
+mod waiting;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -45,6 +46,7 @@ pub use quorum::{Change, Description, Replica, Unchanged};
 use readers::Asked;
 pub use readers::Reply;
 use remote::Remote;
+use waiting::Waiting;
 
 use crate::clock;
 use crate::dirs::DiskCalls;
@@ -66,13 +68,18 @@ pub type Fail = Box<dyn FnOnce(&anyhow::Error) + Send>;
 enum Message {
     Decide(Task),
     Asked(Asked),
-    /// What came of a request; `None` where that is nothing.
     Answered {
         id: RequestId,
-        response: Option<raft::Response>,
+        response: raft::Response,
     },
-    /// Nobody listens where a request was to go.
-    Unreachable(RequestId),
+    /// Nothing came of a request.
+    Unanswered {
+        id: RequestId,
+        /// Whom it went to, and why; `None` where nobody is known to be asked.
+        fault: Option<(String, String)>,
+        /// Whether nobody listens there.
+        is_unreachable: bool,
+    },
     Look(Box<dyn FnOnce(&mut Driver) + Send>),
     Stop,
 }
@@ -245,6 +252,7 @@ impl Controller {
             waiting: VecDeque::new(),
             publishing: None,
             starting: Some(starting),
+            waits_for: Waiting::new(&config.quorum, now),
             applied: Arc::clone(&applied),
             active: told,
             stopping: None,

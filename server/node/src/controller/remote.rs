@@ -95,21 +95,31 @@ impl Remote {
     ) {
         self.under_way += 1;
         let inbox = self.inbox.clone();
+        let Some((host, port)) = self.address(endpoints) else {
+            // Fails where the controller has ended, as below.
+            _ = inbox.send(Message::Unanswered { id, fault: None, is_unreachable: false });
+            return;
+        };
+        let (address, own) = (format!("{host}:{port}"), self.terms.cluster_id.clone());
         let answered = move |response: Result<Option<Response>, PeerError>| {
-            let message = match response {
-                Ok(response) => Message::Answered { id, response },
+            let (why, is_unreachable) = match response {
+                Ok(Some(response)) => {
+                    _ = inbox.send(Message::Answered { id, response });
+                    return;
+                }
+                Ok(None) => {
+                    let why = format!(
+                        "{address} refuses what a node of cluster {own} asks: is it of another one?"
+                    );
+                    (why, false)
+                }
                 Err(fault) => {
                     tracing::debug!("a request within the quorum has failed: {fault}");
-                    match fault {
-                        PeerError::Unreachable { .. } => Message::Unreachable(id),
-                        _ => Message::Answered { id, response: None },
-                    }
+                    (fault.to_string(), matches!(fault, PeerError::Unreachable { .. }))
                 }
             };
-            // Fails where the controller has ended.
-            _ = inbox.send(message);
+            _ = inbox.send(Message::Unanswered { id, fault: Some((address, why)), is_unreachable });
         };
-        let Some((host, port)) = self.address(endpoints) else { return answered(Ok(None)) };
         if let Request::ChangeVoters(change) = &request {
             tell(change);
         }
