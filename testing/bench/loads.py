@@ -118,10 +118,10 @@ def fill(node, topic, partitions, gigabytes):
 
 
 def idempotent(node):
-    """Records of 1 KiB to one partition, idempotent: the shared workloads have this only for twelve."""
+    """Records of 1 KiB to one partition, idempotent and so from one connection: the shared workloads have this only for twelve."""
     touch(IDEMPOTENT_MB / 1000)
     topic = make_topic(node, f"idempotent-{time.time_ns()}", 1)
-    figures = load(node, "produce", topic, 1, conns=4, size=1024, batch_bytes=16384, secs=5, max_mb=IDEMPOTENT_MB, idem=True)
+    figures = load(node, "produce", topic, 1, conns=1, size=1024, batch_bytes=16384, secs=5, max_mb=IDEMPOTENT_MB, idem=True)
     drop_large_topic(node, topic)
     return {"idempotent.1KiB.p1": figures["cpu_s_per_gb"]}
 
