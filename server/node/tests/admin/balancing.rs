@@ -4,7 +4,7 @@ use protocol::ApiKey;
 use protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 
 use crate::client::{Client, eventually};
-use crate::cluster::{Cluster, brokers};
+use crate::cluster::{Cluster, await_both};
 use crate::configs::{BROKER, set};
 use crate::replication::create_on;
 
@@ -24,9 +24,7 @@ fn shares(client: &mut Client) -> [usize; 2] {
 fn a_broker_takes_its_share_once_balancing_is_on() {
     let cluster = Cluster::start();
     let mut client = cluster.client(2);
-    eventually("both brokers to be let in", || {
-        (brokers(&mut client) == [(2, false), (3, false)]).then_some(())
-    });
+    await_both(&mut client);
     // More than are moved at once.
     for at in 0..26 {
         create_on(&mut client, &format!("t{at}"), &[2]);

@@ -136,6 +136,13 @@ pub fn brokers(client: &mut Client) -> Vec<(i32, bool)> {
     answer.brokers.iter().map(|one| (one.broker_id, one.is_fenced)).collect()
 }
 
+/// Waits until the broker that is asked knows that both of a [`Cluster`] are let in.
+pub fn await_both(client: &mut Client) {
+    eventually("both brokers to be let in", || {
+        (brokers(client) == [(2, false), (3, false)]).then_some(())
+    });
+}
+
 /// The leaders of a topic's partitions as a broker knows them, once it knows the topic.
 fn leaders(client: &mut Client, topic: &str) -> Option<Vec<i32>> {
     let topic = MetadataRequestTopic { name: Some(topic.to_owned()), ..Default::default() };

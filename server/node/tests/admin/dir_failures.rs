@@ -13,7 +13,7 @@ use records::{BatchBuilder, Compression};
 use types::ErrorCode;
 
 use crate::client::{Client, TestNode, eventually};
-use crate::cluster::{Cluster, brokers};
+use crate::cluster::{Cluster, await_both};
 use crate::configs::{BROKER, set};
 use crate::faults::end_of;
 use crate::replication::{create_on, state};
@@ -182,9 +182,7 @@ fn a_node_without_its_metadata_directory_stops_and_closes_the_others_in_order() 
 fn a_leader_moves_out_of_a_failed_directory_and_others_stay() {
     let mut cluster = Cluster::start_with_two_dirs();
     let mut client = cluster.client(2);
-    eventually("both brokers to be let in", || {
-        (brokers(&mut client) == [(2, false), (3, false)]).then_some(())
-    });
+    await_both(&mut client);
     for topic in ["x", "y"] {
         create_on(&mut client, topic, &[2, 3]);
         eventually("both replicas", || (state(&mut client, topic)? == (2, 2)).then_some(()));

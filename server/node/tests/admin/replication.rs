@@ -26,7 +26,7 @@ use records::{BatchBuilder, Compression};
 use types::{ErrorCode, Uuid};
 
 use crate::client::{Client, eventually};
-use crate::cluster::{Cluster, brokers};
+use crate::cluster::{Cluster, await_both};
 use crate::configs::{self, set};
 use crate::mending::batches_of;
 
@@ -38,9 +38,7 @@ pub const OFFSETS: &str = "__consumer_offsets";
 pub fn start() -> Cluster {
     let cluster = Cluster::start();
     let mut client = cluster.client(2);
-    eventually("both brokers to be let in", || {
-        (brokers(&mut client) == [(2, false), (3, false)]).then_some(())
-    });
+    await_both(&mut client);
     let both = CreatableTopicConfig {
         name: "min.insync.replicas".to_owned(),
         value: Some("2".to_owned()),
@@ -255,8 +253,7 @@ fn who_is_followed_from_now_on_does_not_wait_for_an_answer_about_others() {
     // Longer than a producer waits here, and nothing happens in the topics before.
     let cluster = Cluster::start_with(&[("replica.fetch.wait.max.ms", "30000")]);
     let mut client = cluster.client(2);
-    let are_in = [(2, false), (3, false)];
-    eventually("both brokers", || (brokers(&mut client) == are_in).then_some(()));
+    await_both(&mut client);
     // More than shards, each of which asks for its own.
     for at in 0..6 {
         let topic = format!("t{at}");
@@ -314,9 +311,7 @@ pub fn reassign(client: &mut Client, topic: &str, replicas: &[i32]) {
 fn a_partition_moves_to_another_broker_with_its_records() {
     let cluster = Cluster::start();
     let (mut from, mut to) = (cluster.client(2), cluster.client(3));
-    eventually("both brokers to be let in", || {
-        (brokers(&mut from) == [(2, false), (3, false)]).then_some(())
-    });
+    await_both(&mut from);
     create_on(&mut from, TOPIC, &[2]);
     eventually("the leader to serve", || append(&mut from).is_none().then_some(()));
     from.produce(TOPIC, 4, 10, -1);
@@ -336,9 +331,7 @@ fn a_partition_moves_to_another_broker_with_its_records() {
 fn a_replica_that_lacks_what_is_deleted_asks_once_where_to_begin() {
     let cluster = Cluster::start();
     let mut leads = cluster.client(2);
-    eventually("both brokers to be let in", || {
-        (brokers(&mut leads) == [(2, false), (3, false)]).then_some(())
-    });
+    await_both(&mut leads);
     create_on(&mut leads, TOPIC, &[2]);
     eventually("the leader to serve", || append(&mut leads).is_none().then_some(()));
     leads.produce(TOPIC, 4, 10, -1);

@@ -9,7 +9,7 @@ use records::{BatchBuilder, Compression};
 use types::ErrorCode;
 
 use crate::client::{Client, TestNode, eventually};
-use crate::cluster::{Cluster, brokers};
+use crate::cluster::{Cluster, await_both};
 use crate::configs::{BROKER, TOPIC, set};
 use crate::log_dirs::{copy_of, move_to, other_dir, wait_for_move};
 use crate::replication::{create_on, reassign, state};
@@ -47,9 +47,7 @@ fn put(client: &mut Client, kind: i8, name: &str, key: &str, value: Option<&str>
 fn a_throttled_replica_waits_and_others_do_not() {
     let cluster = Cluster::start();
     let mut leader = cluster.client(2);
-    eventually("both brokers to be let in", || {
-        (brokers(&mut leader) == [(2, false), (3, false)]).then_some(())
-    });
+    await_both(&mut leader);
     create_on(&mut leader, "slow", &[2]);
     append(&mut leader, "slow", 4000);
     let mut follower = cluster.client(3);
@@ -103,9 +101,7 @@ fn a_throttled_replica_waits_and_others_do_not() {
 fn a_replica_that_is_added_waits_and_others_do_not() {
     let cluster = Cluster::start();
     let mut leader = cluster.client(2);
-    eventually("both brokers to be let in", || {
-        (brokers(&mut leader) == [(2, false), (3, false)]).then_some(())
-    });
+    await_both(&mut leader);
     for topic in ["settled", "added"] {
         create_on(&mut leader, topic, &[2]);
         // Two answers' worth.
