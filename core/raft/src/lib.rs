@@ -13,6 +13,7 @@ mod candidate;
 mod election;
 mod fetch;
 mod follower;
+mod headroom;
 mod history;
 mod leader;
 mod log_view;

@@ -232,6 +232,14 @@ pub enum Output {
         /// What is committed.
         committed: Offset,
     },
+    /// Say that a request has named an epoch that no election can have reached, so that it is not
+    /// believed.
+    EpochRefused {
+        /// The epoch that was named.
+        epoch: LeaderEpoch,
+        /// The epoch that this replica is in.
+        own: LeaderEpoch,
+    },
     /// Cut the log so that it ends here at most.
     Truncate(Offset),
     /// Write a piece of a snapshot that is being taken over. After the last one the log is replaced

@@ -3,6 +3,7 @@
 use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
 
 use crate::election::Election;
+use crate::headroom::Headroom;
 use crate::history::VoterHistory;
 use crate::log_view::{LogPosition, LogView};
 use crate::message::{EpochAnswer, Output, Request, Response};
@@ -54,6 +55,7 @@ pub struct Raft {
     /// Whether the leader of this epoch has said that it leads no more.
     pub(crate) leader_has_ended: bool,
     pub(crate) voters: VoterHistory,
+    pub(crate) headroom: Headroom,
     pub(crate) high_watermark: Option<Offset>,
     pub(crate) requests: Requests,
     pub(crate) outputs: Vec<Output>,
@@ -83,6 +85,7 @@ impl Raft {
             role: Role::Unattached(Unattached { deadline: now }),
             leader_has_ended: false,
             voters,
+            headroom: Headroom::new(now),
             high_watermark: log.latest_snapshot().map(|snapshot| snapshot.offset),
             requests: Requests::default(),
             outputs: vec![],

@@ -4,15 +4,10 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Millis};
 
 use crate::election::Election;
 use crate::log_view::LogView;
-use crate::message::{BeginQuorumEpoch, EndQuorumEpoch, EpochAnswer, Vote, VoteAnswer};
+use crate::message::{BeginQuorumEpoch, EndQuorumEpoch, EpochAnswer, Output, Vote, VoteAnswer};
 use crate::quorum::Raft;
 use crate::role::Role;
 use crate::voters::{Endpoint, ReplicaKey};
-
-/// How far ahead an epoch may be that somebody else tells unasked: more elections than a quorum
-/// holds within a day. Epochs never go back, so one request with a senseless epoch could leave none
-/// for any later election. Whoever was away for longer learns the epoch by fetching.
-const EPOCHS_AHEAD_MAX: i32 = 1 << 17;
 
 impl Raft {
     /// Decides a Vote request. What is promised has to be on disk before the answer leaves.
@@ -20,10 +15,10 @@ impl Raft {
         if request.epoch < self.election.epoch {
             return self.vote_answer(ErrorCode::FencedLeaderEpoch, false);
         }
-        let is_impossible = self.is_too_far_ahead(request.epoch)
-            || request.end.epoch > request.epoch
-            || (!request.is_pre_vote && request.end.epoch == request.epoch);
-        if is_impossible || request.candidate.id.0 < 0 {
+        let is_impossible = request.end.epoch > request.epoch
+            || (!request.is_pre_vote && request.end.epoch == request.epoch)
+            || request.candidate.id.0 < 0;
+        if is_impossible || self.is_too_far_ahead(request.epoch, now) {
             return self.vote_answer(ErrorCode::InvalidRequest, false);
         }
         if request.epoch > self.election.epoch {
@@ -41,8 +36,13 @@ impl Raft {
         self.vote_answer(ErrorCode::None, is_granted)
     }
 
-    fn is_too_far_ahead(&self, epoch: LeaderEpoch) -> bool {
-        epoch.0 > self.election.epoch.0.max(0).saturating_add(EPOCHS_AHEAD_MAX)
+    fn is_too_far_ahead(&mut self, epoch: LeaderEpoch, now: Millis) -> bool {
+        let own = self.election.epoch;
+        let is_too_far = !self.headroom.take(own, epoch, now);
+        if is_too_far {
+            self.outputs.push(Output::EpochRefused { epoch, own });
+        }
+        is_too_far
     }
 
     fn vote_answer(&self, error: ErrorCode, is_granted: bool) -> VoteAnswer {
@@ -135,8 +135,8 @@ impl Raft {
         }
         let contradicts = epoch == self.election.epoch
             && self.election.leader.is_some_and(|known| known != leader);
-        let is_impossible = leader.0 < 0 || leader == self.local.id || self.is_too_far_ahead(epoch);
-        if is_impossible || contradicts {
+        let is_impossible = leader.0 < 0 || leader == self.local.id || contradicts;
+        if is_impossible || self.is_too_far_ahead(epoch, now) {
             return Err(self.answer(ErrorCode::InvalidRequest));
         }
         let known = EpochAnswer { error: ErrorCode::None, leader: Some(leader), epoch };

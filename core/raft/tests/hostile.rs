@@ -107,6 +107,23 @@ fn a_senseless_epoch_is_refused_and_leaves_the_epoch_as_it_is() {
 }
 
 #[test]
+fn many_small_steps_do_not_use_the_epochs_up() {
+    let mut raft = replica(3, 7);
+    let mut refused = 0;
+    for step in 1..=20 {
+        let epoch = raft.election().epoch.0 + 100_000;
+        refused += i32::from(!raft.begin_quorum_epoch(&begin(2, epoch), NOW).error.is_none());
+        let told = |output: &Output| matches!(output, Output::EpochRefused { .. });
+        assert_eq!(raft.outputs().iter().filter(|one| told(one)).count(), usize::from(step > 1));
+    }
+    assert_eq!((refused, raft.election().epoch), (19, LeaderEpoch(100_007)));
+    // An hour later elections are believed as before.
+    let epoch = raft.election().epoch.0 + 30_000;
+    let later = Millis(3_600_000);
+    assert_eq!(raft.begin_quorum_epoch(&begin(2, epoch), later).error, ErrorCode::None);
+}
+
+#[test]
 fn a_replica_that_was_away_for_many_elections_still_votes() {
     let mut raft = replica(3, 7);
     let (candidate, epoch) = (key(2), LeaderEpoch(100_000));

@@ -22,6 +22,7 @@ mod metrics;
 mod node;
 mod peers;
 mod producer_ids;
+mod quiet;
 mod recovery;
 mod registration;
 mod replicas;

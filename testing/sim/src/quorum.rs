@@ -193,6 +193,9 @@ impl Quorum {
                 self.images.truncate(end);
                 replay(&mut self.log, &mut self.images)?;
             }
+            Output::EpochRefused { epoch, own } => {
+                panic!("no election can have led from {own} to {epoch}")
+            }
             Output::Refused { end, committed, .. } => {
                 panic!("a controller lacks what is committed: {end} is before {committed}")
             }

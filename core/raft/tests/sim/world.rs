@@ -273,6 +273,9 @@ impl World {
             }
             Output::AppendFetched(bytes) => self.append(at, bytes),
             Output::Truncate(end) => node.disk.truncate(end),
+            Output::EpochRefused { epoch, own } => {
+                panic!("no election can have led from {own} to {epoch}")
+            }
             Output::Refused { end, committed, .. } => {
                 panic!("a leader lacks what was committed: {end} is before {committed}")
             }

@@ -19,6 +19,7 @@ use raft::{Endpoint, LogPosition, LogView, Output, Raft, Role};
 use tokio::sync::{oneshot, watch};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
+use super::epochs::EpochWords;
 use super::images::Images;
 use super::leading::Idle;
 use super::metadata_log::MetadataLog;
@@ -63,6 +64,7 @@ pub struct Driver {
     pub stopping: Option<Millis>,
     /// The election that the log of this node has named last.
     pub told: Option<(LeaderEpoch, Option<BrokerId>)>,
+    pub epoch_words: EpochWords,
     pub idle: Idle,
 }
 
@@ -209,6 +211,11 @@ impl Driver {
                 self.images.append(&[], self.log.end().offset)?;
             }
             Output::AppendFetched(bytes) => self.append_fetched(&bytes)?,
+            Output::EpochRefused { epoch, own } => {
+                if let Some(word) = self.epoch_words.refused(epoch, own, clock::monotonic()) {
+                    tracing::warn!("{word}");
+                }
+            }
             Output::Refused { leader, end, committed } => tracing::error!(
                 "node {leader} leads the metadata quorum and has nothing behind offset {end}, but \
                  everything before {committed} is committed: it is not followed"
@@ -287,6 +294,9 @@ impl Driver {
         if let Some(leader) = leader {
             tracing::info!("node {leader} leads the metadata quorum in epoch {epoch}");
             self.told = Some((epoch, election.leader));
+        }
+        if let Some(word) = self.epoch_words.entered(epoch, election.leader.is_some()) {
+            tracing::error!("{word}");
         }
     }
 

@@ -10,6 +10,7 @@
 
 mod checkpoints;
 mod driver;
+mod epochs;
 mod images;
 mod leading;
 mod metadata_log;
@@ -38,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
 use driver::{Desk, Driver, Publishing};
+use epochs::EpochWords;
 use leading::Idle;
 use metadata_log::Setup;
 pub use metadata_log::{Found, METADATA_FOLDER, MetadataLog};
@@ -257,6 +259,7 @@ impl Controller {
             active: told,
             stopping: None,
             told: None,
+            epoch_words: EpochWords::default(),
             idle: Idle { after: config.quorum.idle_ms_max, end: Offset::ZERO, until: now },
         };
         let thread = thread::Builder::new()
