@@ -390,6 +390,7 @@ impl Driver {
         let is_whole = !self.images.committed().in_transaction();
         if self.log.keep_checkpoints(image, end, is_whole, self.raft.voters())? {
             self.raft.trimmed(&self.log);
+            self.patience.reserve.fill();
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use types::{LeaderEpoch, Millis, Offset, Uuid};
 
 use super::checkpoints::Checkpoints;
 use super::images::Images;
+use super::reserve::Reserve;
 use super::{quorum_state, snapshot};
 use crate::clock;
 
@@ -312,6 +313,11 @@ impl MetadataLog {
     pub fn truncate(&mut self, end: Offset, now: Millis) -> anyhow::Result<()> {
         self.log.truncate_to(end, now)?;
         Ok(())
+    }
+
+    /// Room beside the log.
+    pub fn reserve(&self) -> Reserve {
+        Reserve::new(&self.folder)
     }
 
     /// Writes down epoch, leader and vote; `fixed` are static voters.

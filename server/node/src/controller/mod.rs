@@ -19,6 +19,7 @@ mod quorum;
 mod quorum_state;
 mod readers;
 mod remote;
+mod reserve;
 mod snapshot;
 mod snapshots;
 mod waiting;
@@ -239,6 +240,8 @@ impl Controller {
         let seed = Rng::new(rng.next_u64());
         let times = raft_config(config);
         let now = clock::monotonic();
+        let reserve = log.reserve();
+        reserve.fill();
         let driver = Driver {
             raft: Raft::new(times, local, election, voters, &log, now, seed),
             log,
@@ -248,7 +251,7 @@ impl Controller {
             remote: Remote::new(peers, tasks.clone(), config, cluster_id),
             endpoints,
             desk: Desk { rng, fixed, node: config.node_id },
-            patience: Patience { stopping: Arc::clone(&stopping), calls },
+            patience: Patience { stopping: Arc::clone(&stopping), calls, reserve },
             formatted,
             activated: None,
             waiting: VecDeque::new(),

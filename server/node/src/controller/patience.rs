@@ -1,5 +1,6 @@
 //! Trying again what fails for want of room or descriptors: nothing is lost by waiting, and the
-//! node serves all that needs no decision meanwhile. A stop is not kept waiting.
+//! node serves all that needs no decision meanwhile. A stop is not kept waiting. Where there is no room,
+//! what is kept in reserve goes first.
 
 use std::io;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use log::{AppendError, LogError};
 
+use super::reserve::Reserve;
 use crate::dirs::DiskCalls;
 
 /// How long the controller rests where there is no room for its log.
@@ -21,6 +23,8 @@ pub struct Patience {
     pub stopping: Arc<AtomicBool>,
     /// The disk of the metadata log.
     pub calls: Arc<DiskCalls>,
+    /// Room on it.
+    pub reserve: Reserve,
 }
 
 impl Patience {
@@ -36,10 +40,12 @@ impl Patience {
             drop(call);
             match attempted {
                 Err(fault) if is_passing(&fault) && !self.stopping.load(Ordering::Relaxed) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::error!("changes to the cluster wait for room: {fault:#}");
+                    if !is_full(&fault) || !self.reserve.give_up_some() {
+                        if !std::mem::replace(&mut told, true) {
+                            tracing::error!("changes to the cluster wait for room: {fault:#}");
+                        }
+                        thread::sleep(ROOM_RETRY);
                     }
-                    thread::sleep(ROOM_RETRY);
                 }
                 ended => return ended,
             }
@@ -48,14 +54,30 @@ impl Patience {
 }
 
 fn is_passing(fault: &anyhow::Error) -> bool {
+    match log_fault(fault) {
+        Some(fault) => fault.is_passing(),
+        // The small files beside the log are written anew as a whole.
+        None => fault.downcast_ref::<io::Error>().is_some_and(log::lacks_room_or_descriptors),
+    }
+}
+
+/// Whether it is room that lacks, as far as one can tell.
+fn is_full(fault: &anyhow::Error) -> bool {
+    let cause = match log_fault(fault) {
+        Some(LogError::Io { cause, .. }) => Some(cause),
+        Some(LogError::Stalled { .. }) => return true,
+        Some(_) => None,
+        None => fault.downcast_ref::<io::Error>(),
+    };
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    cause.is_some_and(|cause| full.contains(&cause.kind()))
+}
+
+fn log_fault(fault: &anyhow::Error) -> Option<&LogError> {
     let append = fault.downcast_ref::<AppendError>();
     let append = append.and_then(|fault| match fault {
         AppendError::Log(fault) => Some(fault),
         _ => None,
     });
-    match append.or(fault.downcast_ref::<LogError>()) {
-        Some(fault) => fault.is_passing(),
-        // The small files beside the log are written anew as a whole.
-        None => fault.downcast_ref::<io::Error>().is_some_and(log::lacks_room_or_descriptors),
-    }
+    append.or(fault.downcast_ref::<LogError>())
 }

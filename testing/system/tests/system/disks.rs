@@ -239,6 +239,41 @@ fn a_topic_can_be_deleted_on_a_full_disk_and_makes_room() -> anyhow::Result<()> 
 }
 
 #[test]
+fn a_node_starts_on_a_full_disk_and_takes_the_deletion_that_makes_room() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let volume = Volume::new(folder.path(), "disk", 24)?;
+    let logs = volume.path.join("logs").display().to_string();
+    let spec = NodeSpec::new(folder.path())?.with("log.dirs", &logs);
+    let spec = volume.mounted_by(spec.with("log.segment.delete.delay.ms", "0"));
+    let mut node = spec.start()?;
+    let mut client = Client::connect(node.address())?;
+    let mut large = Topic::create(&mut client, "large")?;
+    for _ in 0..30 {
+        large.produce(&mut client, 100_000)?;
+    }
+    let mut topic = Topic::create(&mut client, "t")?;
+    topic.produce_some(&mut client)?;
+    volume.fill(&node)?;
+    topic.produce_until_refused(&mut client)?;
+    for is_killed in [true, false, true] {
+        match is_killed {
+            true => node.kill()?,
+            // It cannot write its checkpoints, and says so by its code.
+            false => _ = node.stop()?,
+        }
+        node = spec.start()?;
+        client = Client::connect(node.address())?;
+        large.verify(&mut client).context("readers are served")?;
+    }
+    client.delete_topic("large")?;
+    let again = || Ok(code(topic.produce(&mut client, 1000))?.is_none());
+    wait_for("records to be taken again", NOTICED_MAX, again)?;
+    topic.verify(&mut client)?;
+    ensure!(node.stop()?.success());
+    Ok(())
+}
+
+#[test]
 fn a_disk_that_turns_read_only_fails_alone() -> anyhow::Result<()> {
     let (mut dirs, node) = TwoDirs::start()?;
     dirs.volume.turn_read_only(&node)?;
