@@ -19,7 +19,7 @@ use crate::shared::Shared;
 /// it.
 pub fn apply(shared: &Arc<Shared>, image: &Image, changes: &Changes) {
     if !changes.brokers.is_empty() {
-        shared.membership.note_others(image, shared.config.node_id);
+        shared.membership.note_brokers(image, shared.config.node_id);
     }
     if changes.configs.iter().any(|resource| resource.kind == ResourceType::Broker) {
         put_in_force(shared, image);
@@ -28,7 +28,7 @@ pub fn apply(shared: &Arc<Shared>, image: &Image, changes: &Changes) {
 
 /// Puts the broker's settings of the image in force.
 pub fn put_in_force(shared: &Arc<Shared>, image: &Image) {
-    shared.membership.note_others(image, shared.config.node_id);
+    shared.membership.note_brokers(image, shared.config.node_id);
     let own = shared.broker_resource();
     let cordoned = shared.layers(image, &own).list("cordoned.log.dirs");
     if shared.dirs.set_cordoned(&cordoned) {

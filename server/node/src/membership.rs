@@ -77,10 +77,14 @@ impl Membership {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Takes note of who serves beside this broker.
-    pub fn note_others(&self, image: &Image, own: BrokerId) {
+    /// Takes note of who serves beside this broker, and of itself: one that is kept out or led away
+    /// and has not asked for it has to say so.
+    pub fn note_brokers(&self, image: &Image, own: BrokerId) {
         let has_others = image.brokers().any(|broker| broker.id != own && !broker.fenced);
         self.has_others.store(has_others, Ordering::Relaxed);
+        if image.broker(own).is_some_and(|own| own.fenced || own.in_controlled_shutdown) {
+            self.beat_now();
+        }
     }
 
     fn has_others(&self) -> bool {
@@ -118,6 +122,7 @@ impl Membership {
             shared: Arc::clone(shared),
             controller,
             incarnation: fresh_id(rng),
+            rng: Rng::new(rng.next_u64()),
             has_picked_id,
             told: None,
             is_fenced: true,
@@ -169,6 +174,7 @@ struct Member {
     controller: ToController,
     /// Tells this run of the node from earlier ones.
     incarnation: Uuid,
+    rng: Rng,
     /// Whether nobody has chosen the node's id, so that it can be another one.
     has_picked_id: bool,
     /// What was said last of attempts that failed; said once.
@@ -185,6 +191,8 @@ pub struct IdTaken;
 enum Unheard {
     /// Another process has registered with this node's id while this one was not heard of.
     Stale,
+    /// The controller has led this broker away and tells it to stop, though nobody here wants that.
+    Dismissed,
     Other(String),
 }
 
@@ -233,7 +241,10 @@ impl Member {
                     }
                     if wants_out || self.is_fenced { POLL } else { self.interval() }
                 }
-                Err(Unheard::Stale) => {
+                Err(lost @ (Unheard::Stale | Unheard::Dismissed)) => {
+                    if matches!(lost, Unheard::Dismissed) {
+                        self.begin_anew();
+                    }
                     if let Err(error) = self.register_anew().await
                         && let Some(told) = told.take()
                     {
@@ -302,6 +313,17 @@ impl Member {
         }
     }
 
+    /// Somebody else has told the controller that this broker wants to stop. No record takes that
+    /// back but that of another run.
+    fn begin_anew(&mut self) {
+        tracing::warn!(
+            "the controller tells this broker to stop, which has not asked for it: it registers \
+             anew. Who reaches the listeners of controllers may have asked in its name"
+        );
+        self.incarnation = fresh_id(&mut self.rng);
+        self.is_fenced = true;
+    }
+
     /// Tries to get the registration back, as whoever has it may be gone.
     ///
     /// # Errors
@@ -361,6 +383,9 @@ impl Member {
         let answer: BrokerHeartbeatResponse =
             answer.map_err(|why| Unheard::Other(why.to_string()))?;
         match ErrorCode::from_wire(answer.error_code) {
+            ErrorCode::None if answer.should_shut_down && !want_shut_down => {
+                Err(Unheard::Dismissed)
+            }
             ErrorCode::None => Ok(answer),
             ErrorCode::StaleBrokerEpoch => Err(Unheard::Stale),
             code => Err(Unheard::Other(code.to_string())),

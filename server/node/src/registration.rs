@@ -70,9 +70,16 @@ pub fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrati
         features: features.collect(),
         rack: shared.config.rack.clone(),
         log_dirs: shared.dirs.ids(true),
-        previous_broker_epoch: shared.dirs.previous_broker_epoch().unwrap_or(-1),
+        previous_broker_epoch: previous_epoch(shared),
         ..Default::default()
     }
+}
+
+/// The epoch of the registration whose data this node has in full. One that registers anew while it
+/// runs has all that it had.
+fn previous_epoch(shared: &Shared) -> i64 {
+    let own = Some(shared.membership.epoch()).filter(|epoch| *epoch >= 0);
+    own.or(shared.dirs.previous_broker_epoch()).unwrap_or(-1)
 }
 
 /// What this node registers with as a controller.

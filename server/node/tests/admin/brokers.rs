@@ -17,6 +17,7 @@ use protocol::messages::create_topics::{
 use protocol::messages::describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
 use protocol::messages::envelope::{EnvelopeRequest, EnvelopeResponse};
 use protocol::{ApiKey, Message};
+use records::{BatchBuilder, Compression};
 use types::{ErrorCode, Uuid};
 
 use crate::client::{Client, TestNode, eventually};
@@ -191,6 +192,35 @@ fn brokers_get_blocks_of_producer_ids_that_do_not_overlap() {
     let stale = AllocateProducerIdsRequest { broker_epoch: broker_epoch - 1, ..request };
     let stale = ErrorCode::from_wire(ask(&stale).error_code);
     assert_eq!(stale, ErrorCode::StaleBrokerEpoch);
+}
+
+#[test]
+fn a_broker_that_somebody_else_has_led_away_comes_back_by_itself() {
+    let node = TestNode::start();
+    let (mut client, mut forger) = (node.client(), node.controller());
+    client.create_topic("t", 1);
+    let mut forge = |broker_epoch| {
+        let request = BrokerHeartbeatRequest {
+            broker_id: 1,
+            broker_epoch,
+            want_shut_down: true,
+            current_metadata_offset: i64::MAX,
+            ..Default::default()
+        };
+        let answer: BrokerHeartbeatResponse = forger.call(ApiKey::BrokerHeartbeat, 1, &request);
+        ErrorCode::from_wire(answer.error_code)
+    };
+    // The epoch is an offset of the metadata log, which is short.
+    let epoch = (0..1000).find(|epoch| forge(*epoch) == ErrorCode::None).unwrap();
+    eventually("another registration of the broker", || {
+        (forge(epoch) == ErrorCode::StaleBrokerEpoch).then_some(())
+    });
+    let mut batch = BatchBuilder::new(Compression::None);
+    batch.append(1, None, Some(b"v"), &[]);
+    let batch = batch.build();
+    eventually("it to lead again", || {
+        (client.append("t", batch.clone(), 9).error_code == 0).then_some(())
+    });
 }
 
 #[test]
