@@ -19,6 +19,11 @@ use crate::record::MetadataRecord;
 
 /// The longest value, as Kafka bounds it.
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
+/// What the settings of one resource may take, names and values. Brokers take any name, so nothing
+/// else bounds what the log and every image hold of them.
+const SETTINGS_BYTES_MAX: usize = 1 << 20;
+/// What each setting counts beside its name and value.
+const SETTING_BYTES: usize = 64;
 
 /// Decides IncrementalAlterConfigs.
 pub fn incremental_alter_configs(
@@ -334,6 +339,7 @@ fn records_between<'a>(
         }
     }
     check_lengths(changes.values().flatten())?;
+    check_size(before, after)?;
     let record =
         |(name, value): (&String, &Option<String>)| config_record(resource, name, value.as_deref());
     Ok(changes.iter().map(record).collect())
@@ -344,6 +350,22 @@ fn check_lengths<'a>(mut values: impl Iterator<Item = &'a String>) -> Result<(),
         let message = format!(
             "The configuration value cannot be added because it exceeds the maximum value size of \
              {VALUE_BYTES_MAX} bytes."
+        );
+        return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+    }
+    Ok(())
+}
+
+/// What another version has let in may stay and shrink.
+fn check_size(before: &Settings, after: &Settings) -> Result<(), Refusal> {
+    let bytes = |settings: &Settings| -> usize {
+        settings.iter().map(|(name, value)| SETTING_BYTES + name.len() + value.len()).sum()
+    };
+    let wanted = bytes(after);
+    if wanted > SETTINGS_BYTES_MAX && wanted > bytes(before) {
+        let message = format!(
+            "The configurations of the resource would take {wanted} bytes, which exceeds the \
+             maximum of {SETTINGS_BYTES_MAX} bytes for all names and values of one resource."
         );
         return Err(Refusal::new(ErrorCode::InvalidConfig, message));
     }

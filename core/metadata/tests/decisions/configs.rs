@@ -254,3 +254,19 @@ fn a_refusal_of_long_names_fits_into_an_answer() {
     let message = response.responses[0].error_message.as_deref().unwrap();
     assert_eq!(message, &long[..4096]);
 }
+
+#[test]
+fn a_broker_takes_unknown_settings_up_to_a_size() {
+    let mut world = world();
+    let value = "v".repeat(30_000);
+    let names: Vec<String> = (0..40).map(|at| format!("of.a.plug.in.{at}")).collect();
+    let mut set = |from: usize, to: usize| {
+        let ops: Vec<_> =
+            names[from..to].iter().map(|name| (&**name, SET, Some(&*value))).collect();
+        alter(&mut world, BROKER, "1", &ops)
+    };
+    assert_eq!(set(0, 40), ErrorCode::InvalidConfig, "at once");
+    assert_eq!(set(0, 30), ErrorCode::None);
+    assert_eq!(set(30, 40), ErrorCode::InvalidConfig, "little by little");
+    assert_eq!(set(0, 30), ErrorCode::None, "the same again");
+}
