@@ -38,8 +38,9 @@ pub use internal_topics::{GROUP_METADATA_TOPIC, INTERNAL_TOPICS, InternalTopic, 
 pub use key::{Check, ConfigKey, Default, Importance, Kind, Mode, Synonym};
 pub use layers::{BrokerLayers, ConfigMap};
 pub use node::{
-    ConnectionLimits, FetchLimits, GroupDefaults, HostPort, Listener, Listeners, LogUpkeep,
-    NodeConfig, QuorumConfig, Replication, Roles, SecurityProtocol, TopicDefaults, Voter,
+    ConnectionLimits, FetchLimits, GroupDefaults, HostPort, Listener, ListenerLimits, Listeners,
+    LogUpkeep, NodeConfig, QuorumConfig, Replication, Roles, SecurityProtocol, TopicDefaults,
+    Voter,
 };
 pub use properties::{Properties, PropertiesError};
 pub use rates::ReplicationRates;

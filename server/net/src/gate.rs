@@ -67,31 +67,33 @@ impl Gate {
         let address = addresses.entry(ip).or_default();
         let listener_place = listeners.entry(listener.to_owned()).or_default();
 
-        if !limits.unlimited_listeners.contains(listener) {
-            if address.open >= limits.connections_max_of(ip) {
-                return Admission::Refused("max.connections.per.ip is reached");
-            }
-            if node.open >= limits.connections_max
-                || listener_place.open >= of_listener.connections_max
-            {
-                return Admission::Full("max.connections");
-            }
-            let rates = [
-                (&mut *node, limits.creations_per_second_max),
-                (&mut *listener_place, of_listener.creations_per_second_max),
-            ];
-            for (place, rate) in rates {
-                if let Some(pause) = place.bucket.wait(rate, now) {
-                    return Admission::After(pause, "max.connection.creation.rate");
-                }
-            }
+        let is_limited = !limits.unlimited_listeners.contains(listener);
+        if is_limited && address.open >= limits.connections_max_of(ip) {
+            return Admission::Refused("max.connections.per.ip is reached");
+        }
+        if is_limited && node.open >= limits.connections_max {
+            return Admission::Full("max.connections");
+        }
+        // What is set for a listener itself holds whatever it serves, as in Kafka.
+        if listener_place.open >= of_listener.connections_max {
+            return Admission::Full("listener.name.<listener>.max.connections");
+        }
+        if is_limited && let Some(pause) = node.bucket.wait(limits.creations_per_second_max, now) {
+            return Admission::After(pause, "max.connection.creation.rate");
+        }
+        let rate = of_listener.creations_per_second_max;
+        if let Some(pause) = listener_place.bucket.wait(rate, now) {
+            let setting = "listener.name.<listener>.max.connection.creation.rate";
+            return Admission::After(pause, setting);
+        }
+        if is_limited {
             if address.bucket.wait(limits.creations_per_second_per_ip_max, now).is_some() {
                 return Admission::Refused("it opens connections too fast");
             }
-            for place in [&mut *node, &mut *listener_place, &mut *address] {
-                place.bucket.take();
-            }
+            node.bucket.take();
+            address.bucket.take();
         }
+        listener_place.bucket.take();
         for place in [node, listener_place, address] {
             place.open += 1;
         }
@@ -230,6 +232,26 @@ mod tests {
             let admission = gate.admit(&limits, "L", A, now);
             assert!(!matches!(admission, Admission::Admitted(_)), "{limits:?}");
             ticket(gate.admit(&limits, "C", A, now));
+        }
+    }
+
+    #[test]
+    fn a_listeners_own_limits_hold_where_no_others_do() {
+        let (gate, now) = (Arc::new(Gate::default()), Instant::now());
+        let own = [
+            ListenerLimits { connections_max: 0, ..ListenerLimits::default() },
+            ListenerLimits { creations_per_second_max: 0, ..ListenerLimits::default() },
+        ];
+        for own in own {
+            let unlimited_listeners = ["C".to_owned()].into();
+            let listeners = BTreeMap::from([("C".to_owned(), own)]);
+            let limits = Limits { unlimited_listeners, listeners, ..Limits::default() };
+            let admission = gate.admit(&limits, "C", A, now);
+            let (Admission::Full(setting) | Admission::After(_, setting)) = admission else {
+                panic!("not kept: {admission:?}");
+            };
+            assert!(setting.starts_with("listener.name."), "{setting}");
+            ticket(gate.admit(&limits, "L", A, now));
         }
     }
 

@@ -25,7 +25,8 @@ pub struct Limits {
     pub creations_per_second_per_ip_max: u32,
     /// `listener.name.<name>.max.connections` and `…max.connection.creation.rate`.
     pub listeners: BTreeMap<String, ListenerLimits>,
-    /// Listeners without a limit of connections, so that whoever locks all others out can undo it.
+    /// Listeners that only their own limits hold for, so that whoever locks all others out can undo
+    /// it.
     pub unlimited_listeners: BTreeSet<String>,
     /// `connections.max.idle.ms`.
     pub idle_max: Duration,

@@ -11,7 +11,7 @@ use ::metadata::Changes;
 use ::metadata::Image;
 use ::metadata::image::ResourceType;
 use config::{Listeners, NodeConfig, ReplicationRates};
-use net::Limits;
+use net::{Limits, ListenerLimits};
 
 use crate::shared::Shared;
 
@@ -52,6 +52,11 @@ pub fn limits(config: &NodeConfig, in_flight_bytes_max: usize) -> Limits {
         })?;
         Some((address, *count as usize))
     });
+    let of_listener = |(name, own): (&String, &config::ListenerLimits)| {
+        let (connections_max, creations_per_second_max) =
+            (own.connections_max as usize, own.connection_rate_max);
+        (name.clone(), ListenerLimits { connections_max, creations_per_second_max })
+    };
     let idle = limits.idle_ms_max.map(|idle| u64::try_from(idle.get()).unwrap_or(0));
     Limits {
         frame_bytes_max: limits.request_bytes_max as usize,
@@ -59,6 +64,7 @@ pub fn limits(config: &NodeConfig, in_flight_bytes_max: usize) -> Limits {
         connections_per_ip_max: limits.connections_per_ip_max as usize,
         connections_per_ip_overrides: overrides.collect(),
         creations_per_second_max: limits.connection_rate_max,
+        listeners: limits.listeners.iter().map(of_listener).collect(),
         unlimited_listeners: unlimited(&config.listeners),
         idle_max: idle.map_or(Duration::MAX, Duration::from_millis),
         in_flight_bytes_max,
@@ -75,4 +81,22 @@ fn unlimited(listeners: &Listeners) -> BTreeSet<String> {
         names.insert(listeners.inter_broker.clone());
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use config::{BrokerLayers, Sources, StaticConfig};
+
+    use super::*;
+
+    #[test]
+    fn the_limits_of_a_listener_reach_the_network() {
+        let set = ("listener.name.plaintext.max.connections".to_owned(), "5".to_owned());
+        let sources = Sources { overrides: vec![set], ..Sources::default() };
+        let (fixed, _) = StaticConfig::new(&sources).unwrap();
+        let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
+        let limits = limits(&config, 1).listeners;
+        assert_eq!(limits["PLAINTEXT"].connections_max, 5);
+        assert_eq!(limits["CONTROLLER"].connections_max, u32::MAX as usize);
+    }
 }

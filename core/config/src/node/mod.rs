@@ -11,7 +11,8 @@ use types::{BrokerId, Millis};
 
 pub use listeners::{Listener, Listeners, SecurityProtocol};
 pub use parts::{
-    ConnectionLimits, FetchLimits, GroupDefaults, LogUpkeep, Replication, TopicDefaults,
+    ConnectionLimits, FetchLimits, GroupDefaults, ListenerLimits, LogUpkeep, Replication,
+    TopicDefaults,
 };
 pub use quorum::{HostPort, QuorumConfig, Voter};
 
@@ -74,15 +75,16 @@ impl NodeConfig {
         let quorum = QuorumConfig::resolve(layers);
         let own_voter = quorum.voters.iter().find(|voter| voter.id == node_id);
         let own_voter = own_voter.map(|voter| &voter.address);
+        let listeners = Listeners::resolve(layers, own_voter, &mut errors);
         let mut node = Self {
             node_id,
             roles: Roles { broker: has("broker"), controller: has("controller") },
             rack: layers.optional_text("broker.rack").map(|rack| rack.into_owned()),
-            listeners: Listeners::resolve(layers, own_voter, &mut errors),
             quorum,
             metadata_log_dir: metadata_log_dir.expect("log.dir has an entry at least"),
             log_dirs,
-            limits: ConnectionLimits::resolve(layers),
+            limits: ConnectionLimits::resolve(layers, &listeners),
+            listeners,
             topics: TopicDefaults::resolve(layers),
             upkeep: LogUpkeep::resolve(layers),
             fetch: FetchLimits::resolve(layers),

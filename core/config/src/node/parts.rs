@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use types::Millis;
 
+use super::listeners::Listeners;
 use crate::check::is_host;
 use crate::layers::BrokerLayers;
 
@@ -20,6 +21,8 @@ pub struct ConnectionLimits {
     pub connections_per_ip_overrides: BTreeMap<String, u32>,
     /// New connections per second.
     pub connection_rate_max: u32,
+    /// What single listeners allow beside that, by their names.
+    pub listeners: BTreeMap<String, ListenerLimits>,
     /// Idle time after which a connection is closed; `None` never closes one.
     pub idle_ms_max: Option<Millis>,
     /// Requests that wait for their turn at once.
@@ -108,6 +111,15 @@ pub struct Replication {
     pub rack_aware_reads: bool,
 }
 
+/// The limits of one listener.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ListenerLimits {
+    /// `listener.name.<name>.max.connections`.
+    pub connections_max: u32,
+    /// `listener.name.<name>.max.connection.creation.rate`.
+    pub connection_rate_max: u32,
+}
+
 /// Groups and their offsets.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct GroupDefaults {
@@ -140,8 +152,26 @@ fn unsigned(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
+/// The key of one listener in the place of one for all, with the name as Kafka writes it there.
+pub(super) fn listener_key(listener: &str, base: &str) -> String {
+    format!("listener.name.{}.{base}", listener.to_lowercase())
+}
+
+impl ListenerLimits {
+    fn resolve(layers: &BrokerLayers<'_>, listener: &str) -> Self {
+        let own = |base| {
+            let text = layers.raw(&listener_key(listener, base));
+            text.and_then(|text| text.parse().ok()).unwrap_or(u32::MAX)
+        };
+        Self {
+            connections_max: own("max.connections"),
+            connection_rate_max: own("max.connection.creation.rate"),
+        }
+    }
+}
+
 impl ConnectionLimits {
-    pub(super) fn resolve(layers: &BrokerLayers<'_>) -> Self {
+    pub(super) fn resolve(layers: &BrokerLayers<'_>, listeners: &Listeners) -> Self {
         let size = |name| unsigned(layers.int(name));
         let optional = |name| u32::try_from(layers.int(name)).ok().filter(|bytes| *bytes > 0);
         let idle = layers.long("connections.max.idle.ms");
@@ -153,6 +183,11 @@ impl ConnectionLimits {
             connections_per_ip_max: size("max.connections.per.ip"),
             connections_per_ip_overrides: read_ip_overrides(&overrides).unwrap_or_default(),
             connection_rate_max: size("max.connection.creation.rate"),
+            listeners: listeners
+                .bound
+                .iter()
+                .map(|one| (one.name.clone(), ListenerLimits::resolve(layers, &one.name)))
+                .collect(),
             idle_ms_max: (idle >= 0).then_some(Millis(idle)),
             queued_requests_max: size("queued.max.requests"),
             queued_bytes_max: u64::try_from(queued).ok().filter(|bytes| *bytes > 0),

@@ -2,7 +2,7 @@
 
 use super::NodeConfig;
 use super::listeners::{EVERY_INTERFACE, Listener};
-use super::parts::read_ip_overrides;
+use super::parts::{listener_key, read_ip_overrides};
 use crate::error::ConfigError;
 use crate::layers::BrokerLayers;
 
@@ -18,6 +18,7 @@ pub(super) fn check(node: &NodeConfig, layers: &BrokerLayers<'_>, errors: &mut V
     check_listeners(node, &mut rule);
     check_times(layers, &mut rule);
     check_limits(layers, &mut rule);
+    check_listener_limits(node, layers, &mut rule);
 }
 
 /// Takes whether a rule holds, the keys it is about, and what to say if it does not.
@@ -146,6 +147,26 @@ fn check_times(layers: &BrokerLayers<'_>, rule: Rule<'_>) {
         "connection.failed.authentication.delay.ms",
         format!("{delay} must be below connections.max.idle.ms, which is {idle}"),
     );
+}
+
+fn check_listener_limits(node: &NodeConfig, layers: &BrokerLayers<'_>, rule: Rule<'_>) {
+    for listener in &node.listeners.bound {
+        for base in ["max.connections", "max.connection.creation.rate"] {
+            let key = listener_key(&listener.name, base);
+            let Some(text) = layers.raw(&key) else { continue };
+            rule(
+                text.parse::<i32>().is_ok_and(|count| count >= 0),
+                &key,
+                format!("{text:?} is not a whole number of at least 0"),
+            );
+            rule(
+                !node.listeners.controller_names.contains(&listener.name),
+                &key,
+                "a listener of controllers has no limit, so that every setting can be undone there"
+                    .to_owned(),
+            );
+        }
+    }
 }
 
 fn check_limits(layers: &BrokerLayers<'_>, rule: Rule<'_>) {

@@ -153,6 +153,10 @@ fn times_and_limits_must_fit() {
         ("max.connections.per.ip.overrides=a", false),
         ("max.connections.per.ip.overrides=a:x", false),
         ("max.connections.per.ip.overrides=ba$d:5", false),
+        ("listener.name.plaintext.max.connections=5", true),
+        ("listener.name.plaintext.max.connections=many", false),
+        ("listener.name.plaintext.max.connection.creation.rate=-1", false),
+        ("listener.name.controller.max.connections=5", false),
         ("group.consumer.session.timeout.ms=1000", false),
         ("group.consumer.heartbeat.interval.ms=20000", false),
         (
@@ -203,6 +207,18 @@ fn limits_are_typed() {
     assert_eq!((node.log_dirs.len(), node.metadata_log_dir.as_str()), (2, "/a"));
     assert_eq!(node.metrics_listener, Some(HostPort { host: "::1".to_owned(), port: 9404 }));
     assert_eq!(node.shards, Some(3));
+}
+
+#[test]
+fn a_listener_has_limits_of_its_own_by_its_name_in_lower_case() {
+    let node = node(
+        "max.connections=7\nlistener.name.plaintext.max.connections=5\n\
+         listener.name.PLAINTEXT.max.connection.creation.rate=6",
+    )
+    .unwrap();
+    let own = node.limits.listeners["PLAINTEXT"];
+    assert_eq!((own.connections_max, own.connection_rate_max), (5, u32::MAX));
+    assert_eq!(node.limits.listeners["CONTROLLER"].connections_max, u32::MAX);
 }
 
 #[test]

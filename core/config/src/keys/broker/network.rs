@@ -23,10 +23,12 @@ keys! {
         "Addresses to listen on, as NAME://host:port; no host means every interface.";
     int("max.connection.creation.rate", "2147483647").min(0).cluster_wide().acting():
         "New connections per second that the node accepts; listeners of controllers, and one for \
-         brokers alone, stay open.";
+         brokers alone, stay open. listener.name.<name>.max.connection.creation.rate is that of one \
+         listener.";
     int("max.connections", "2147483647").min(0).cluster_wide().acting():
         "Connections that the node holds at once; listeners of controllers, and one for brokers \
-         alone, stay open, so that any value can be undone there.";
+         alone, stay open, so that any value can be undone there. \
+         listener.name.<name>.max.connections are those of one listener.";
     int("max.connections.per.ip", "2147483647").min(0).cluster_wide().acting():
         "Connections that one address holds at once; listeners of controllers, and one for brokers \
          alone, stay open.";
