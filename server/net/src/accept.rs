@@ -19,7 +19,7 @@ use crate::limits::{CachedLimits, Limits, SharedLimits};
 use crate::memory::{InFlight, Pool};
 use crate::peer::ClientSoftware;
 use crate::shard::Inbox;
-use crate::warnings::{Kind, Warnings};
+use crate::warnings::{Kind, QUIET, Warnings};
 
 /// How long accepting rests after the process ran out of descriptors or the kernel of memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -71,6 +71,15 @@ pub(crate) struct Accepted {
     pub inbound: Inbound,
     /// How often it has moved.
     pub moves: u32,
+}
+
+/// Whether a listener's connections have to wait, and whether the log says so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Held {
+    No,
+    /// Another line of the kind was written just now: it is tried again.
+    Unsaid,
+    Said,
 }
 
 /// A connection's place in the counts; dropping it makes room.
@@ -200,7 +209,7 @@ impl Net {
     pub async fn accept(self: Arc<Self>, listener: Listener) -> io::Result<()> {
         let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
         let mut limits = self.limits.current();
-        let mut is_limited = false;
+        let mut held = Held::No;
         tokio::select! {
             _ = self.draining() => Ok(()),
             () = async {
@@ -208,7 +217,7 @@ impl Net {
                     match socket.accept().await {
                         Ok((stream, address)) => {
                             let net = self.clone();
-                            net.admit(&listener, &mut limits, &mut is_limited, stream, address).await;
+                            net.admit(&listener, &mut limits, &mut held, stream, address).await;
                         }
                         Err(error) => self.rest_after(&listener, &error).await,
                     }
@@ -237,7 +246,7 @@ impl Net {
         self: Arc<Self>,
         listener: &Listener,
         limits: &mut CachedLimits,
-        is_limited: &mut bool,
+        held: &mut Held,
         stream: tokio::net::TcpStream,
         address: SocketAddr,
     ) {
@@ -250,12 +259,15 @@ impl Net {
                 Admission::Admitted(ticket) => break ticket,
                 // As in Kafka, the listener stops accepting: clients queue in the backlog.
                 Admission::Full(setting) => {
-                    self.warn_of_limit(listener, setting, is_limited);
+                    self.warn_of_limit(&listener.name, setting, held);
                     has_waited = true;
-                    changed.await;
+                    match held {
+                        Held::Unsaid => _ = tokio::time::timeout(QUIET, changed).await,
+                        Held::No | Held::Said => changed.await,
+                    }
                 }
                 Admission::After(pause, setting) => {
-                    self.warn_of_limit(listener, setting, is_limited);
+                    self.warn_of_limit(&listener.name, setting, held);
                     has_waited = true;
                     tokio::time::sleep(pause).await;
                 }
@@ -268,7 +280,9 @@ impl Net {
                 }
             }
         };
-        *is_limited = has_waited;
+        if !has_waited {
+            self.end_of_limit(held);
+        }
         // The system gives the lowest number that is free: this one tells how many are left.
         let descriptor = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
         if descriptor >= self.descriptors_end {
@@ -309,11 +323,18 @@ impl Net {
     }
 
     /// Once, and again only after a connection has come in without waiting.
-    fn warn_of_limit(&self, listener: &Listener, setting: &str, is_limited: &mut bool) {
-        if !std::mem::replace(is_limited, true) {
-            self.warnings.warn(Kind::Limited, || {
-                format!("listener {}: new connections wait because of {setting}", listener.name)
-            });
+    fn warn_of_limit(&self, listener: &str, setting: &str, held: &mut Held) {
+        let text = || format!("listener {listener}: new connections wait because of {setting}");
+        if *held != Held::Said {
+            let is_said = self.warnings.try_warn(Kind::Limited, text);
+            *held = if is_said { Held::Said } else { Held::Unsaid };
+        }
+    }
+
+    /// A connection has come in without waiting. What was not said by now is counted.
+    fn end_of_limit(&self, held: &mut Held) {
+        if std::mem::replace(held, Held::No) == Held::Unsaid {
+            self.warnings.swallow(Kind::Limited);
         }
     }
 
@@ -336,4 +357,31 @@ impl Net {
 fn descriptors_end() -> u64 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     limit - (limit / DESCRIPTORS_LEFT_ONE_IN).min(DESCRIPTORS_LEFT_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_reached_just_after_another_is_said_later() {
+        let (net, _inboxes) = Net::new(Limits::default(), 1);
+        let reach = |listener, mut held| {
+            net.warn_of_limit(listener, "max.connections", &mut held);
+            held
+        };
+        assert_eq!(reach("A", Held::No), Held::Said);
+        assert_eq!(reach("B", Held::No), Held::Unsaid);
+        tokio::time::advance(QUIET).await;
+        assert_eq!(reach("B", Held::Unsaid), Held::Said);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_nobody_has_heard_of_is_counted_once_it_is_over() {
+        let (net, _inboxes) = Net::new(Limits::default(), 1);
+        let mut held = Held::Unsaid;
+        net.end_of_limit(&mut held);
+        net.end_of_limit(&mut held);
+        assert_eq!((held, net.warnings.swallowed(Kind::Limited)), (Held::No, 1));
+    }
 }
