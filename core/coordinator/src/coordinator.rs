@@ -9,7 +9,7 @@ use types::{ErrorCode, Millis, Uuid};
 
 use crate::group::classic::{Group, Turn};
 use crate::group::offsets;
-use crate::logged::{GroupId, Logged, Replayed};
+use crate::logged::{Generation, GroupId, Logged, Replayed};
 use crate::message::{Caller, Now, Outcome, ReplyToken, Request, Response};
 use crate::records::{self, Record, ReplayError};
 use crate::settings::Settings;
@@ -31,6 +31,16 @@ pub struct Coordinator {
     expiring: Vec<GroupId>,
     /// Records of the last outcome that were neither replayed nor refused.
     unsettled: usize,
+    members: MemberMemory,
+}
+
+/// What the members of all groups of a coordinator take in memory.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MemberMemory {
+    /// About so many bytes.
+    pub bytes: usize,
+    /// How often somebody was turned away for want of them.
+    pub turned_away: u64,
 }
 
 impl Coordinator {
@@ -45,7 +55,35 @@ impl Coordinator {
             group.start_sessions(&mut Turn::new(now, &settings, Some(stored), &mut timers));
             groups.insert(group_id.clone(), group);
         }
-        Self { settings, logged, groups, timers, expiring: vec![], unsettled: 0 }
+        let (members, expiring) = (MemberMemory::default(), vec![]);
+        let mut this = Self { settings, logged, groups, timers, expiring, unsettled: 0, members };
+        let ids: Vec<_> = this.groups.keys().cloned().collect();
+        ids.iter().for_each(|id| this.recount(id));
+        this
+    }
+
+    /// What members take in memory.
+    pub fn members(&self) -> MemberMemory {
+        self.members
+    }
+
+    pub(crate) fn turn_away(&mut self) {
+        self.members.turned_away += 1;
+    }
+
+    /// Takes note of what a group takes in memory, as far as that was not done yet.
+    pub(crate) fn recount(&mut self, group_id: &str) {
+        let Some(group) = self.groups.get_mut(group_id) else { return };
+        let stored = self.logged.generation(group_id).map_or(0, Generation::bytes);
+        let bytes = group.bytes() + stored;
+        self.members.bytes = self.members.bytes - group.bytes_counted + bytes;
+        group.bytes_counted = bytes;
+    }
+
+    fn take_group(&mut self, group_id: &str) -> Option<Group> {
+        let group = self.groups.remove(group_id)?;
+        self.members.bytes -= group.bytes_counted;
+        Some(group)
     }
 
     /// What the log says.
@@ -139,13 +177,16 @@ impl Coordinator {
         match self.logged.replay(record)? {
             Replayed::GroupRemoved(group_id) => {
                 // Only empty groups are removed, so there is nobody to answer.
-                if let Some(group) = self.groups.remove(&group_id) {
+                if let Some(group) = self.take_group(&group_id) {
                     let turn = Turn::new(Now::default(), &self.settings, None, &mut self.timers);
                     _ = group.dismantle(ErrorCode::GroupIdNotFound, turn);
                 }
             }
             // Once the log knows that the last member has gone, there is nothing to add to it.
-            Replayed::Group(group_id) => self.drop_if_idle(&group_id),
+            Replayed::Group(group_id) => {
+                self.recount(&group_id);
+                self.drop_if_idle(&group_id);
+            }
             Replayed::Offset | Replayed::Skipped => {}
         }
         Ok(())
@@ -209,7 +250,7 @@ impl Coordinator {
         if self.logged.generation(group_id).is_some() {
             return self.existing(group_id, now, |group, turn| group.not_written(turn));
         }
-        match self.groups.remove(group_id) {
+        match self.take_group(group_id) {
             Some(group) => {
                 group.dismantle(error, Turn::new(now, &self.settings, None, &mut self.timers))
             }
@@ -240,9 +281,13 @@ impl Coordinator {
         let stored = self.logged.generation(group_id);
         let from_log = || Group::from_log(group_id.clone(), stored, now);
         let group = self.groups.entry(group_id.clone()).or_insert_with(from_log);
+        let crowd = group.crowd();
         let mut turn = Turn::new(now, &self.settings, stored, &mut self.timers);
         decide(group, &mut turn);
         let outcome = turn.outcome;
+        if group.crowd() != crowd {
+            self.recount(group_id);
+        }
         self.drop_if_idle(group_id);
         outcome
     }
@@ -250,7 +295,7 @@ impl Coordinator {
     fn drop_if_idle(&mut self, group_id: &str) {
         let stored = self.logged.generation(group_id);
         if self.groups.get(group_id).is_some_and(|group| group.is_idle(stored)) {
-            self.groups.remove(group_id);
+            self.take_group(group_id);
         }
     }
 

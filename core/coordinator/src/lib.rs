@@ -23,7 +23,7 @@ mod requests;
 mod settings;
 mod timers;
 
-pub use coordinator::Coordinator;
+pub use coordinator::{Coordinator, MemberMemory};
 pub use group::offsets::{CommittedOffset, Offsets};
 pub use logged::{Generation, GroupId, Logged, MemberId, Replayed, StoredMember};
 pub use message::{Caller, Now, Outcome, ReplyToken, Request, Response};

@@ -46,6 +46,14 @@ pub struct StoredMember {
     pub assignment: Bytes,
 }
 
+impl Generation {
+    /// About what the members' texts take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let member = |one: &StoredMember| one.subscription.len() + one.assignment.len();
+        self.members.values().map(member).sum()
+    }
+}
+
 /// What became of a replayed record.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Replayed {

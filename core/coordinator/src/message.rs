@@ -38,6 +38,8 @@ pub struct Caller<'a> {
     pub client_id: &'a str,
     /// The address as Kafka's tools show it, such as `/127.0.0.1`.
     pub client_host: &'a str,
+    /// What the node has left for members of groups, in bytes.
+    pub member_bytes_left: usize,
 }
 
 /// One request for groups of one partition. Requests for groups of several partitions are split

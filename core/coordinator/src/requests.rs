@@ -46,7 +46,15 @@ impl Coordinator {
         } else {
             let group_id = self.group_id(&request.group_id);
             let join = Join::new(request, fresh_id, caller);
-            return self.turn(&group_id, now, |group, turn| {
+            let before = self.group(&group_id).map_or(0, |group| group.bytes_before(&join));
+            if join.bytes() > before.saturating_add(caller.member_bytes_left) {
+                // Passing: it tries again, and those who are members stay.
+                self.turn_away();
+                let error = ErrorCode::CoordinatorNotAvailable;
+                let response = join_refusal(error, join.member_id(), caller.api_version);
+                return Outcome::reply(caller.token, response);
+            }
+            let outcome = self.turn(&group_id, now, |group, turn| {
                 group.join(join, turn);
                 // The log is told of every group that exists.
                 if !exists && group.is_inhabited() {
@@ -54,6 +62,9 @@ impl Coordinator {
                     turn.outcome.records.push(records::group(&group_id, &created));
                 }
             });
+            // It may be the same member with other texts.
+            self.recount(&group_id);
+            return outcome;
         };
         let response = join_refusal(error, &request.member_id, caller.api_version);
         Outcome::reply(caller.token, response)
@@ -71,6 +82,12 @@ impl Coordinator {
         let Some(group_id) = self.live_group(&request.group_id) else {
             return Outcome::reply(caller.token, sync_refusal(ErrorCode::UnknownMemberId));
         };
+        let before = self.logged().generation(&group_id).map_or(0, Generation::bytes);
+        let brought = request.assignments.iter().map(|one| one.assignment.len()).sum::<usize>();
+        if brought > before.saturating_add(caller.member_bytes_left) {
+            self.turn_away();
+            return Outcome::reply(caller.token, sync_refusal(ErrorCode::CoordinatorNotAvailable));
+        }
         let parked = Parked { token: caller.token, api_version: caller.api_version };
         self.turn(&group_id, now, |group, turn| group.sync(request, parked, turn))
     }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -18,6 +19,8 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
 use types::{ErrorCode, Millis, Offset, Uuid};
 
+use crate::group_memory::{GroupMemory, GroupShare};
+use crate::quiet::Quiet;
 use crate::shard::{PartitionId, Shard, SharedPartition};
 use crate::{clock, threads};
 
@@ -53,6 +56,8 @@ pub struct Groups {
     next_token: Cell<u64>,
     /// Wakes the timer task: some deadline may have come closer.
     rearm: Notify,
+    /// Lines about members that were turned away.
+    full: Cell<Quiet>,
 }
 
 /// What has come while a coordinator is being loaded.
@@ -70,6 +75,7 @@ struct Loaded {
     machine: RefCell<Coordinator>,
     partition: SharedPartition,
     waiting: RefCell<FxHashMap<u64, oneshot::Sender<Response>>>,
+    memory: GroupShare,
 }
 
 impl Groups {
@@ -115,7 +121,9 @@ impl Groups {
             }
         };
         let machine = RefCell::new(Coordinator::new(settings(shard), logged, now()));
-        let loaded = Rc::new(Loaded { machine, partition, waiting: RefCell::default() });
+        let memory = GroupShare::new(Arc::clone(&shard.shared.group_memory));
+        memory.set(machine.borrow().members().bytes);
+        let loaded = Rc::new(Loaded { machine, partition, waiting: RefCell::default(), memory });
         self.loaded.borrow_mut().insert(id, Rc::clone(&loaded));
         for (topic, id) in &loading.deleted {
             let outcome = loaded.machine.borrow_mut().topics_deleted(&[(topic, *id)]);
@@ -213,10 +221,27 @@ impl Groups {
             api_version: asker.api_version,
             client_id: &asker.client_id,
             client_host: &asker.client_host,
+            member_bytes_left: shard.shared.group_memory.left(),
         };
+        let before = loaded.machine.borrow().members();
         let outcome = loaded.machine.borrow_mut().handle(request, &caller, now());
+        if loaded.machine.borrow().members().turned_away > before.turned_away {
+            self.tell_of_full_memory(&shard.shared.group_memory);
+        }
         settle(shard, loaded, outcome);
         self.rearm.notify_one();
+    }
+
+    fn tell_of_full_memory(&self, memory: &GroupMemory) {
+        let mut full = self.full.get();
+        if let Some(more) = full.pass(clock::monotonic()) {
+            let mib = memory.bytes_max() >> 20;
+            tracing::warn!(
+                "members of groups are turned away: all of them together may take {mib} MiB of this \
+                 node's memory (as much as queued.max.request.bytes, 16 MiB at least){more}"
+            );
+        }
+        self.full.set(full);
     }
 
     fn all(&self) -> Vec<Rc<Loaded>> {
@@ -277,6 +302,7 @@ fn settle(shard: &Rc<Shard>, loaded: &Rc<Loaded>, outcome: Outcome) {
             }
         }
     }
+    loaded.memory.set(loaded.machine.borrow().members().bytes);
     if outcome.replies.is_empty() {
         return;
     }

@@ -11,6 +11,7 @@ mod controller;
 mod dir_failures;
 mod dirs;
 mod dynamic;
+mod group_memory;
 mod groups;
 mod http;
 mod hung_disks;

@@ -21,6 +21,7 @@ pub use bound::Bound;
 use crate::cleaner::CleanerStatus;
 use crate::controller::{self, Active, Controller, Found, MetadataLog};
 use crate::dirs::Dirs;
+use crate::group_memory::GroupMemory;
 use crate::http::{self, Phase, Status};
 use crate::membership::Membership;
 use crate::peers::{LinkOptions, Peers};
@@ -117,6 +118,7 @@ impl Node {
             peers,
             to_controller,
             membership: Membership::default(),
+            group_memory: Arc::new(GroupMemory::new(net.in_flight_bytes_max())),
             net: Arc::clone(&net),
             listener_counters: counters(&bound),
             advertised,

@@ -10,6 +10,7 @@ use net::{ListenerCounters, Net};
 use crate::cleaner::CleanerStatus;
 use crate::controller::Controller;
 use crate::dirs::Dirs;
+use crate::group_memory::GroupMemory;
 use crate::membership::Membership;
 use crate::peers::Peers;
 use crate::sessions::Sessions;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub sessions: Arc<Sessions>,
     /// This node in the cluster.
     pub membership: Membership,
+    /// What members of groups take in memory.
+    pub group_memory: Arc<GroupMemory>,
     /// Connections and their limits.
     pub net: Arc<Net>,
     /// Counters of each listener, by its name.

@@ -96,6 +96,46 @@ fn the_members_of_a_group_keep_no_more_than_64_mib_together() {
     assert_eq!(join("h", Some("0".to_owned())), None, "another group has its own");
 }
 
+/// What a member that joins is told; nothing where it has to wait for the others.
+fn joined(world: &mut World, group: &str, member: &str, topics: &[&str]) -> Option<ErrorCode> {
+    let request = join_request(group, member, &[("range", topics)]);
+    let sent = world.join(request, 3, "c");
+    sent.reply().map(|reply| ErrorCode::from_wire(joined_response(reply).error_code))
+}
+
+#[test]
+fn who_finds_no_memory_is_turned_away_and_members_stay() {
+    let mut world = World::new(Settings::default());
+    let member = world.stable_group("g", &["t"]);
+    world.member_bytes_left = 100;
+    let turned_away = Some(ErrorCode::CoordinatorNotAvailable);
+    assert_eq!(joined(&mut world, "g", "", &["t"]), turned_away, "one more");
+    assert_eq!(joined(&mut world, "h", "", &["t"]), turned_away, "another group");
+    let long = "t".repeat(249);
+    assert_eq!(joined(&mut world, "g", &member, &["t", &long]), turned_away, "one that grows");
+    assert_eq!(joined(&mut world, "g", &member, &["u"]), Some(ErrorCode::None), "it stays");
+    let assignment = "a".repeat(200);
+    let sync = sync_request("g", &member, 2, &[(&member, &assignment)]);
+    let Response::Sync(synced) = world.ask(Request::Sync(sync), 5) else { panic!("a sync") };
+    assert_eq!(Some(ErrorCode::from_wire(synced.error_code)), turned_away);
+    assert_eq!(world.coordinator.members().turned_away, 4);
+}
+
+#[test]
+fn what_members_take_is_given_back_when_they_go() {
+    let mut world = World::new(Settings::default());
+    world.stable_group("g", &["t"]);
+    let one = world.coordinator.members().bytes;
+    assert!(one > 1000, "{one}");
+    world.stable_group("h", &["t"]);
+    assert_eq!(world.coordinator.members().bytes, 2 * one);
+    _ = world.fail_over();
+    let loaded = world.coordinator.members().bytes;
+    assert_eq!(loaded, 2 * one, "another coordinator counts the same");
+    _ = world.wait(3_600_000);
+    assert_eq!(world.coordinator.members().bytes, 0);
+}
+
 #[test]
 fn refused_join_of_an_old_client_has_a_protocol_name() {
     let mut world = World::new(Settings::default());

@@ -117,8 +117,13 @@ fn old_generation_of_an_empty_group_is_not_served_while_the_log_lags() {
 
 /// What the coordinator decides, not settled.
 fn decide(world: &mut World, request: Request) -> Outcome {
-    let caller =
-        Caller { token: ReplyToken(1_000), api_version: 3, client_id: "c", client_host: "/h" };
+    let caller = Caller {
+        token: ReplyToken(1_000),
+        api_version: 3,
+        client_id: "c",
+        client_host: "/h",
+        member_bytes_left: usize::MAX,
+    };
     world.coordinator.handle(request, &caller, world.now)
 }
 

@@ -258,8 +258,13 @@ impl World {
         let token = self.next_token();
         self.tokens = token.0;
         self.asked.insert(token, index);
-        let caller =
-            Caller { token, api_version: 9, client_id: "client", client_host: "/10.0.0.1" };
+        let caller = Caller {
+            token,
+            api_version: 9,
+            client_id: "client",
+            client_host: "/10.0.0.1",
+            member_bytes_left: usize::MAX,
+        };
         let heartbeat = match &request {
             Request::Heartbeat(request) => Some(request.generation_id),
             _ => None,

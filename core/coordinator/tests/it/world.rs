@@ -20,6 +20,8 @@ pub struct World {
     pub now: Now,
     pub log: Vec<Record>,
     pub coordinator: Coordinator,
+    /// What the node has left for members.
+    pub member_bytes_left: usize,
     tokens: u64,
     ids: u8,
 }
@@ -28,14 +30,21 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         let now = Now { monotonic: Millis(0), wall: Millis(WALL_ORIGIN) };
         let coordinator = Coordinator::new(settings.clone(), Logged::default(), now);
-        Self { settings, now, log: vec![], coordinator, tokens: 0, ids: 0 }
+        let member_bytes_left = usize::MAX;
+        Self { settings, now, log: vec![], coordinator, member_bytes_left, tokens: 0, ids: 0 }
     }
 
     /// Sends a request; the outcome is in the log when this returns.
     pub fn send(&mut self, request: Request, api_version: i16, client: &str) -> Sent {
         self.tokens += 1;
         let token = ReplyToken(self.tokens);
-        let caller = Caller { token, api_version, client_id: client, client_host: "/10.0.0.1" };
+        let caller = Caller {
+            token,
+            api_version,
+            client_id: client,
+            client_host: "/10.0.0.1",
+            member_bytes_left: self.member_bytes_left,
+        };
         let outcome = self.coordinator.handle(request, &caller, self.now);
         Sent { token, outcome: self.settle(outcome) }
     }

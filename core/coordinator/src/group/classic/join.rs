@@ -8,7 +8,7 @@ use protocol::messages::join_group::{
 };
 use types::{ErrorCode, Millis, Uuid};
 
-use super::member::{Member, MemberProtocol, Parked};
+use super::member::{Member, MemberProtocol, Parked, member_bytes};
 use super::{Group, State, Turn, answer};
 use crate::logged::MemberId;
 use crate::message::{Caller, Response};
@@ -69,6 +69,17 @@ impl Join {
             protocol_type: request.protocol_type,
             protocols: distinct(request.protocols),
         }
+    }
+
+    /// The id that it says it has; empty where it has none.
+    pub(crate) fn member_id(&self) -> &str {
+        &self.member_id
+    }
+
+    /// About what the member will take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let client = (&*self.client_id, &*self.client_host);
+        member_bytes(&self.new_member_id, self.instance_id.as_deref(), client, &self.protocols)
     }
 
     fn refuse(&self, error: ErrorCode, member_id: &str, turn: &mut Turn<'_>) {
@@ -213,6 +224,13 @@ impl Group {
                 member.is_some() || self.members.len() < group_size_max
             }
         }
+    }
+
+    /// What whoever joins takes now, as the member that it is or takes the place of.
+    pub(crate) fn bytes_before(&self, join: &Join) -> usize {
+        let away = join.instance_id.as_ref().and_then(|id| self.instances.get(id));
+        let member = self.members.get(&*join.member_id).or_else(|| self.members.get(away?));
+        member.map_or(0, Member::bytes)
     }
 
     /// Whether the group may keep what this member says, in the place of what it said before.

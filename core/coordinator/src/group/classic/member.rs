@@ -41,6 +41,9 @@ pub(crate) struct MemberProtocol {
     pub(super) metadata: Bytes,
 }
 
+/// What a member takes beside the texts that it brings: ids in several maps, timers, the rest.
+const MEMBER_BYTES: usize = 1024;
+
 impl MemberProtocol {
     pub(super) fn bytes(&self) -> usize {
         self.name.len() + self.metadata.len()
@@ -81,6 +84,12 @@ impl Member {
         spoken.map(|spoken| spoken.metadata.clone()).unwrap_or_default()
     }
 
+    /// About what the member takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let (client, instance) = ((&*self.client_id, &*self.client_host), &self.instance_id);
+        member_bytes(&self.id, instance.as_deref(), client, &self.protocols)
+    }
+
     pub(super) fn speaks(&self, protocol: &str) -> bool {
         self.protocols.iter().any(|spoken| spoken.name == protocol)
     }
@@ -101,4 +110,16 @@ impl Member {
         let subscription = ConsumerProtocolSubscription::decode(&mut Reader::new(&metadata), 0);
         Some(subscription.ok()?.topics.into_iter().collect())
     }
+}
+
+/// About what a member takes in memory that says so much of itself.
+pub(super) fn member_bytes(
+    id: &str,
+    instance_id: Option<&str>,
+    (client_id, client_host): (&str, &str),
+    protocols: &[MemberProtocol],
+) -> usize {
+    let texts = [id, instance_id.unwrap_or_default(), client_id, client_host];
+    let texts = texts.iter().map(|text| text.len());
+    MEMBER_BYTES + texts.chain(protocols.iter().map(MemberProtocol::bytes)).sum::<usize>()
 }

@@ -41,6 +41,9 @@ pub(crate) use sync::sync_refusal;
 /// The protocol type of groups of consumers, whose metadata the coordinator can read.
 const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
+/// What an id takes that was handed out, beside its text.
+const PENDING_BYTES: usize = 256;
+
 /// A classic group that has members or is about to.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -64,6 +67,8 @@ pub(crate) struct Group {
     subscribed: Option<BTreeSet<String>>,
     join_deadline: Deadline,
     sync_deadline: Deadline,
+    /// What the group was found to take in memory last.
+    pub(crate) bytes_counted: usize,
 }
 
 /// The phase of a group.
@@ -162,6 +167,7 @@ impl Group {
             subscribed: None,
             join_deadline: Deadline::default(),
             sync_deadline: Deadline::default(),
+            bytes_counted: 0,
         };
         group.subscribed = group.read_subscriptions();
         group
@@ -203,6 +209,17 @@ impl Group {
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
         self.members.values()
+    }
+
+    /// How many are members, and how many were given an id to become one.
+    pub(crate) fn crowd(&self) -> (usize, usize) {
+        (self.members.len(), self.pending.len())
+    }
+
+    /// About what members take in memory, those that are expected included.
+    pub(crate) fn bytes(&self) -> usize {
+        let pending: usize = self.pending.keys().map(|id| PENDING_BYTES + id.len()).sum();
+        self.id.len() + pending + self.members.values().map(Member::bytes).sum::<usize>()
     }
 
     pub(crate) fn uses_consumer_protocol(&self) -> bool {
