@@ -71,10 +71,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let listeners = listeners.collect::<Vec<_>>().join(", ");
     // Testcontainers and scripts wait for the last sentence, which Kafka's broker logs.
     tracing::info!(
-        "ready after {} ms, cluster {}, listening on {listeners}. \
+        "ready after {} ms, cluster {}, listening on {listeners}, data in {}. \
          Transitioning from RECOVERY to RUNNING",
         begin.elapsed().as_millis(),
         node.cluster_id(),
+        node.log_dirs().join(", "),
     );
     let why = stopped.recv().context("nothing catches signals any more")?;
     if let Stop::Failed(reason) = &why {
@@ -144,7 +145,7 @@ fn start_logging() -> anyhow::Result<()> {
 fn shortened(warnings: &[Warning]) -> Vec<String> {
     let mut lines: Vec<_> = warnings.iter().take(WARNINGS_MAX).map(ToString::to_string).collect();
     if let Some(more) = warnings.len().checked_sub(WARNINGS_MAX).filter(|more| *more > 0) {
-        lines.push(format!("and {more} more settings that are unknown or not acted on yet"));
+        lines.push(format!("and {more} more settings that are unknown"));
     }
     lines
 }
@@ -162,11 +163,12 @@ mod tests {
 
     #[test]
     fn the_hundredth_warning_is_only_counted() {
-        let warnings: Vec<_> = (0..7).map(|_| Warning::NotActing { key: "a.b" }).collect();
+        let unknown = |_| Warning::Unknown { key: "a.b".to_owned(), nearest: None };
+        let warnings: Vec<_> = (0..7).map(unknown).collect();
         assert_eq!(shortened(&warnings[..5]).len(), 5);
         let lines = shortened(&warnings);
         assert_eq!(lines.len(), 6);
-        assert_eq!(lines[5], "and 2 more settings that are unknown or not acted on yet");
+        assert_eq!(lines[5], "and 2 more settings that are unknown");
     }
 
     #[test]

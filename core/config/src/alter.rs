@@ -6,7 +6,7 @@ use types::ErrorCode;
 
 use crate::describe::{broker_key_of, listener_base};
 use crate::error::{ConfigError, ConfigErrors};
-use crate::group_config::bounds;
+use crate::group_bounds::bounds;
 use crate::key::{ConfigKey, Kind, Mode};
 use crate::keys;
 use crate::layers::{BrokerLayers, ConfigMap, ResourceLayers};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{ConfigError, ConfigErrors};
-use crate::key::{ConfigKey, Default};
+use crate::key::{ConfigKey, Default, Effect};
 use crate::keys;
 use crate::properties::Properties;
 use crate::suggest::nearest;
@@ -35,9 +35,15 @@ pub enum Warning {
     /// Kafka ignores keys that it does not know; so do we, but not silently.
     #[error("{key} is not a Kafka setting and is ignored{}", did_you_mean(.nearest))]
     Unknown { key: String, nearest: Option<&'static str> },
-    /// The key is known and valid, and nothing in thalweg reads it yet.
-    #[error("{key} is set but thalweg does not act on it yet")]
-    NotActing { key: &'static str },
+    /// The keys are known and valid, and what they are about is not there yet.
+    #[error("set, but not supported yet, so without effect: {}", keys.join(", "))]
+    NotYet { keys: Vec<&'static str> },
+    /// The keys are known and valid, and mean nothing to thalweg.
+    #[error(
+        "set, but without effect in thalweg: {} (docs/reference/broker-configs.md says why)",
+        keys.join(", ")
+    )]
+    Never { keys: Vec<&'static str> },
 }
 
 fn did_you_mean(nearest: &Option<&'static str>) -> String {
@@ -92,7 +98,7 @@ impl StaticConfig {
         let grows = says_nothing(sources);
         let given = merge(sources);
         let mut values = BTreeMap::new();
-        let mut warnings = Vec::new();
+        let (mut idle, mut unknown_keys) = (Vec::new(), Vec::new());
         let mut errors: Vec<ConfigError> = keys::BROKER
             .values()
             .filter(|key| key.default == Default::Required && !given.contains_key(key.name))
@@ -100,13 +106,13 @@ impl StaticConfig {
             .collect();
         for (name, text) in given {
             let Some(key) = keys::BROKER.get(name.as_str()) else {
-                warnings.extend(unknown(&name));
+                unknown_keys.extend(unknown(&name));
                 values.insert(name, text.trim().to_owned());
                 continue;
             };
             match key.read(&text) {
                 Ok(value) => {
-                    warnings.extend(not_acting(key, &value));
+                    idle.extend(Some(*key).filter(|key| is_idle(key, &value)));
                     values.insert(name, value);
                 }
                 Err(error) => errors.push(error),
@@ -115,6 +121,8 @@ impl StaticConfig {
         if !errors.is_empty() {
             return Err(ConfigErrors(errors));
         }
+        let mut warnings = without_effect(&idle);
+        warnings.append(&mut unknown_keys);
         Ok((Self { values, grows }, warnings))
     }
 
@@ -167,10 +175,22 @@ fn unknown(name: &str) -> Option<Warning> {
     (!open).then(|| Warning::Unknown { key: name.to_owned(), nearest: nearest() })
 }
 
-/// Values that every one-node setup carries are no reason to warn.
-fn not_acting(key: &'static ConfigKey, value: &str) -> Option<Warning> {
+/// Whether a value does nothing that its author may expect. What every one-node setup carries is no
+/// reason to warn.
+fn is_idle(key: &ConfigKey, value: &str) -> bool {
     let usual = key.default_text() == Some(value) || USUAL_ALONE.contains(&(key.name, value));
-    (!key.acting && !usual).then_some(Warning::NotActing { key: key.name })
+    key.effect != Effect::Acts && !usual
+}
+
+/// One warning for all keys of a kind: they belong together, and the log has other things to say.
+fn without_effect(idle: &[&'static ConfigKey]) -> Vec<Warning> {
+    let of = |effect: Effect| {
+        let keys = idle.iter().filter(|key| key.effect == effect).map(|key| key.name);
+        Some(keys.collect::<Vec<_>>()).filter(|keys| !keys.is_empty())
+    };
+    let not_yet = of(Effect::NotYet).map(|keys| Warning::NotYet { keys });
+    let never = of(Effect::Never).map(|keys| Warning::Never { keys });
+    not_yet.into_iter().chain(never).collect()
 }
 
 /// A node of its own with these overrides.
@@ -310,8 +330,18 @@ mod tests {
                 Some("zookeeper.connect is not a Kafka setting and is ignored"),
             ),
             (
-                "num.replica.fetchers=4",
-                Some("num.replica.fetchers is set but thalweg does not act on it yet"),
+                "num.replica.fetchers=4\nnum.io.threads=9\nnot.known=1",
+                Some(
+                    "set, but without effect in thalweg: num.io.threads, num.replica.fetchers \
+                     (docs/reference/broker-configs.md says why)",
+                ),
+            ),
+            (
+                "ssl.keystore.location=k\nssl.key.password=p\nnum.io.threads=9",
+                Some(
+                    "set, but not supported yet, so without effect: ssl.key.password, \
+                     ssl.keystore.location",
+                ),
             ),
         ];
         for (line, expected) in cases {

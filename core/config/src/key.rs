@@ -20,8 +20,8 @@ pub struct ConfigKey {
     pub importance: Importance,
     /// One sentence: what the key does, in which unit.
     pub doc: &'static str,
-    /// Whether thalweg acts on the key today; else it is only validated and reported.
-    pub acting: bool,
+    /// Whether thalweg acts on the key; else it is only validated and reported.
+    pub effect: Effect,
     /// Whether the key is left out of listings unless it is set, as Kafka hides it.
     pub internal: bool,
     /// Broker keys that give the value when a topic or group does not, first one first.
@@ -99,6 +99,16 @@ pub enum Mode {
     ClusterWide,
 }
 
+/// Whether thalweg acts on a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    Acts,
+    /// What it is about is not there yet.
+    NotYet,
+    /// It never will: the key is about something that only Kafka is made of. Its sentence says why.
+    Never,
+}
+
 /// How much attention a key deserves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Importance {
@@ -150,6 +160,17 @@ impl Mode {
     }
 }
 
+impl Effect {
+    /// The name in the reference.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Acts => "yes",
+            Self::NotYet => "not yet",
+            Self::Never => "no",
+        }
+    }
+}
+
 impl Importance {
     /// The name in the reference.
     pub fn name(self) -> &'static str {
@@ -179,7 +200,7 @@ impl ConfigKey {
             mode: Mode::ReadOnly,
             importance: Importance::Medium,
             doc,
-            acting: false,
+            effect: Effect::NotYet,
             internal: false,
             synonyms: &[],
         }
@@ -248,7 +269,13 @@ impl ConfigKey {
     }
 
     pub(crate) const fn acting(mut self) -> Self {
-        self.acting = true;
+        self.effect = Effect::Acts;
+        self
+    }
+
+    /// Without effect for good, as the sentence explains.
+    pub(crate) const fn never(mut self) -> Self {
+        self.effect = Effect::Never;
         self
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Sources ([`Properties`], [`environment`], overrides) are merged by [`StaticConfig`]; with the
 //! dynamic values of the metadata log they form [`BrokerLayers`], from which [`NodeConfig`],
-//! [`TopicConfig`] and [`GroupConfig`] are read as typed structs.
+//! [`TopicConfig`] are read as typed structs.
 //!
 //! Not here: files and environment are read by the caller, dynamic values are kept by `metadata`.
 
@@ -15,7 +15,7 @@ mod check;
 mod describe;
 mod error;
 mod fixed;
-mod group_config;
+mod group_bounds;
 mod internal_topics;
 mod key;
 mod layers;
@@ -33,9 +33,8 @@ pub use describe::{
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use fixed::{SINGLE_NODE, Sources, StaticConfig, Warning};
-pub use group_config::{GroupConfig, GroupTiming, OffsetReset};
 pub use internal_topics::{GROUP_METADATA_TOPIC, INTERNAL_TOPICS, InternalTopic, is_internal};
-pub use key::{Check, ConfigKey, Default, Importance, Kind, Mode, Synonym};
+pub use key::{Check, ConfigKey, Default, Effect, Importance, Kind, Mode, Synonym};
 pub use layers::{BrokerLayers, ConfigMap};
 pub use node::{
     ConnectionLimits, FetchLimits, GroupDefaults, HostPort, Listener, ListenerLimits, Listeners,

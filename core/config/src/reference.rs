@@ -22,8 +22,10 @@ pub fn pages() -> Vec<Page> {
 }
 
 const NOTE: &str = "Keys, types and defaults are those of Apache Kafka 4.3.0; `thalweg.` keys are \
-    thalweg's own. *Acts* says whether thalweg acts on a key today; other keys are checked, kept \
-    and reported, and setting one away from its default gives a warning at start.\n\n\
+    thalweg's own. *Acts* says whether thalweg acts on a key. `not yet`: what it is about is not there \
+    yet. `no`: it is about something that only Kafka is made of, and the sentence says why it means \
+    nothing here. Such keys are checked, kept and reported, so that Kafka's files can be used as they \
+    are, and setting one away from its default gives a warning at start.\n\n\
     This page is made from the tables in `core/config/src/keys`; change them and run \
     `UPDATE_REFERENCE=1 cargo test -p thalweg-config`.\n";
 
@@ -89,7 +91,7 @@ fn row(page: &mut String, key: &ConfigKey, middle: &str) {
         Default::Text("") => "empty".to_owned(),
         Default::Text(text) => format!("`{text}`"),
     };
-    let acts = if key.acting { "yes" } else { "not yet" };
+    let acts = key.effect.name();
     let (name, kind, allowed, doc) = (key.name, key.kind.name(), key.allowed(), key.doc);
     // A bar in a cell would end it.
     let [allowed, doc] = [allowed.replace('|', "\\|"), doc.replace('|', "\\|")];

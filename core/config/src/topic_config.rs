@@ -53,8 +53,6 @@ pub struct TopicConfig {
     pub min_insync_replicas: u32,
     /// Whether a replica out of sync may lead when no other is left.
     pub unclean_leader_election: bool,
-    /// Whether a new segment file gets its full size at once.
-    pub preallocate: bool,
     /// What an acknowledgement means.
     pub durability: Durability,
     /// How long a tombstone outlives the records that it deletes.
@@ -65,8 +63,6 @@ pub struct TopicConfig {
     pub max_compaction_lag_ms: Millis,
     /// Share of uncompacted bytes from which compaction is worth its work.
     pub min_cleanable_dirty_ratio: f64,
-    /// Whether closed segments go to tiered storage.
-    pub remote_storage: bool,
     /// Replicas that are copied from within a rate.
     pub throttled_leaders: ThrottledReplicas,
     /// Replicas that copy within a rate.
@@ -144,13 +140,11 @@ impl TopicConfig {
             flush_ms: limit_ms(layers.long("flush.ms")).filter(|ms| *ms != Millis::MAX),
             min_insync_replicas: size("min.insync.replicas"),
             unclean_leader_election: layers.boolean("unclean.leader.election.enable"),
-            preallocate: layers.boolean("preallocate"),
             durability: Durability::read(&layers.text("thalweg.durability")),
             delete_retention_ms: layers.millis("delete.retention.ms"),
             min_compaction_lag_ms: layers.millis("min.compaction.lag.ms"),
             max_compaction_lag_ms: layers.millis("max.compaction.lag.ms"),
             min_cleanable_dirty_ratio: layers.double("min.cleanable.dirty.ratio"),
-            remote_storage: layers.boolean("remote.storage.enable"),
             throttled_leaders: throttled("leader.replication.throttled.replicas"),
             throttled_followers: throttled("follower.replication.throttled.replicas"),
         }
@@ -182,7 +176,7 @@ impl ThrottledReplicas {
 }
 
 impl Durability {
-    pub(crate) fn read(text: &str) -> Self {
+    fn read(text: &str) -> Self {
         if text == "async" { Self::Async } else { Self::Sync }
     }
 }

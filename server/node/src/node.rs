@@ -157,6 +157,11 @@ impl Node {
         self.metrics
     }
 
+    /// The directories with its partitions, as they were set.
+    pub fn log_dirs(&self) -> &[String] {
+        &self.shared.config.log_dirs
+    }
+
     /// Id of the cluster.
     pub fn cluster_id(&self) -> &str {
         &self.shared.dirs.cluster_id

@@ -66,8 +66,9 @@ keys! {
         "Milliseconds that a record is safe from compaction.";
     int("min.insync.replicas", "1").min(1).from(&[same("min.insync.replicas")]).acting():
         "Replicas that must hold a record before acks=all is answered.";
-    boolean("preallocate", "false").from(&[same("log.preallocate")]):
-        "Whether a new segment file gets its full size at once.";
+    boolean("preallocate", "false").from(&[same("log.preallocate")]).never():
+        "Whether Kafka gives a new segment file its full size at once; here room is always reserved a \
+         step ahead.";
     boolean("remote.log.copy.disable", "false"):
         "Whether a tiered topic stops copying and only serves what is there.";
     boolean("remote.log.delete.on.disable", "false"):

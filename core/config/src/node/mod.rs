@@ -18,7 +18,6 @@ pub use quorum::{HostPort, QuorumConfig, Voter};
 
 use crate::error::{ConfigError, ConfigErrors};
 use crate::layers::BrokerLayers;
-use crate::topic_config::Durability;
 
 /// The settings of a node.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,8 +37,6 @@ pub struct NodeConfig {
     pub fetch: FetchLimits,
     pub replication: Replication,
     pub groups: GroupDefaults,
-    /// Durability of topics that do not say.
-    pub durability: Durability,
     /// How long a disk may take for a call before it counts as hung.
     pub disk_hung_ms: Millis,
     /// Where metrics and health are served; `None` serves none.
@@ -90,7 +87,6 @@ impl NodeConfig {
             fetch: FetchLimits::resolve(layers),
             replication: Replication::resolve(layers),
             groups: GroupDefaults::resolve(layers),
-            durability: Durability::read(&layers.text("thalweg.durability")),
             disk_hung_ms: layers.millis("thalweg.disk.hung.ms"),
             metrics_listener: HostPort::read(&layers.text("thalweg.metrics.listener")),
             shards: u32::try_from(layers.int("thalweg.shards")).ok().filter(|count| *count > 0),

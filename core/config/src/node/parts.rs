@@ -25,8 +25,6 @@ pub struct ConnectionLimits {
     pub listeners: BTreeMap<String, ListenerLimits>,
     /// Idle time after which a connection is closed; `None` never closes one.
     pub idle_ms_max: Option<Millis>,
-    /// Requests that wait for their turn at once.
-    pub queued_requests_max: u32,
     /// Bytes of requests in flight after which nothing more is read; `None` is the node's choice.
     pub queued_bytes_max: Option<u64>,
     /// `SO_SNDBUF`; `None` is the system's choice.
@@ -35,8 +33,6 @@ pub struct ConnectionLimits {
     pub receive_buffer_bytes: Option<u32>,
     /// Length of the accept queue.
     pub backlog: i32,
-    /// Wait before a failed authentication is answered.
-    pub failed_authentication_delay_ms: Millis,
     /// How long a connection to another node may take until it can be used.
     pub setup_timeout_ms: Millis,
 }
@@ -46,8 +42,6 @@ pub struct ConnectionLimits {
 pub struct TopicDefaults {
     /// Whether a Metadata request may create the topic that it asks for.
     pub auto_create: bool,
-    /// Whether topics can be deleted.
-    pub delete_enable: bool,
     /// Partitions of a topic that does not say.
     pub num_partitions: i32,
     /// Replicas of a topic that does not say.
@@ -67,7 +61,8 @@ pub struct LogUpkeep {
     pub start_offset_interval_ms: Millis,
     /// How often high watermarks are written down.
     pub high_watermark_interval_ms: Millis,
-    /// Wait after the start before the first upkeep.
+    /// Wait after the start before old segments, and what is to be synced by time, are first looked
+    /// for.
     pub initial_delay_ms: Millis,
     /// Threads that recover one log directory at start.
     pub recovery_threads: u32,
@@ -131,8 +126,6 @@ pub struct GroupDefaults {
     pub initial_rebalance_delay_ms: Millis,
     /// Members of a classic group at most.
     pub size_max: u32,
-    /// Kinds of groups that are served: classic, consumer, share, streams.
-    pub protocols: Vec<String>,
     /// Bytes of metadata that may come with a committed offset.
     pub offset_metadata_bytes_max: u32,
     /// How long a commit waits for its log.
@@ -141,10 +134,6 @@ pub struct GroupDefaults {
     pub offsets_retention_ms: Millis,
     /// How often expired offsets are looked for.
     pub offsets_retention_check_interval_ms: Millis,
-    /// Partitions of `__consumer_offsets`.
-    pub offsets_partitions: i32,
-    /// Segment size of `__consumer_offsets`.
-    pub offsets_segment_bytes: u32,
 }
 
 /// A size or count; the keys read with it allow no negative number or mean "none" by one.
@@ -189,13 +178,10 @@ impl ConnectionLimits {
                 .map(|one| (one.name.clone(), ListenerLimits::resolve(layers, &one.name)))
                 .collect(),
             idle_ms_max: (idle >= 0).then_some(Millis(idle)),
-            queued_requests_max: size("queued.max.requests"),
             queued_bytes_max: u64::try_from(queued).ok().filter(|bytes| *bytes > 0),
             send_buffer_bytes: optional("socket.send.buffer.bytes"),
             receive_buffer_bytes: optional("socket.receive.buffer.bytes"),
             backlog: layers.int("socket.listen.backlog.size"),
-            failed_authentication_delay_ms: layers
-                .millis("connection.failed.authentication.delay.ms"),
             setup_timeout_ms: layers.millis("socket.connection.setup.timeout.ms"),
         }
     }
@@ -221,7 +207,6 @@ impl TopicDefaults {
         let replicas = layers.int("default.replication.factor");
         Self {
             auto_create: layers.boolean("auto.create.topics.enable"),
-            delete_enable: layers.boolean("delete.topic.enable"),
             num_partitions: layers.int("num.partitions"),
             // A factor that no request could carry; a topic with it fails as any too large one.
             replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
@@ -286,14 +271,11 @@ impl GroupDefaults {
             session_timeout_ms_max: layers.millis("group.max.session.timeout.ms"),
             initial_rebalance_delay_ms: layers.millis("group.initial.rebalance.delay.ms"),
             size_max: count("group.max.size"),
-            protocols: layers.list("group.coordinator.rebalance.protocols"),
             offset_metadata_bytes_max: count("offset.metadata.max.bytes"),
             offset_commit_timeout_ms: layers.millis("offsets.commit.timeout.ms"),
             offsets_retention_ms: Millis(layers.long("offsets.retention.minutes") * 60_000),
             offsets_retention_check_interval_ms: layers
                 .millis("offsets.retention.check.interval.ms"),
-            offsets_partitions: layers.int("offsets.topic.num.partitions"),
-            offsets_segment_bytes: count("offsets.topic.segment.bytes"),
         }
     }
 }

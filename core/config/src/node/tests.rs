@@ -224,8 +224,8 @@ fn a_listener_has_limits_of_its_own_by_its_name_in_lower_case() {
 #[test]
 fn dynamic_values_change_what_a_node_reads() {
     let (fixed, _) = StaticConfig::new(&Sources::default()).unwrap();
-    let broker = map(&[("max.connections", "5"), ("thalweg.durability", "async")]);
+    let broker = map(&[("max.connections", "5"), ("num.partitions", "7")]);
     let layers = BrokerLayers { broker: &broker, ..BrokerLayers::at_start(&fixed) };
     let node = NodeConfig::resolve(&layers).unwrap();
-    assert_eq!((node.limits.connections_max, node.durability), (5, Durability::Async));
+    assert_eq!((node.limits.connections_max, node.topics.num_partitions), (5, 7));
 }

@@ -1,5 +1,5 @@
-//! What has to be done again and again, and at the end: retention, compaction, checkpoints, the
-//! clean stop. Here are the timers; each of the works has a file of its own.
+//! What has to be done again and again, and at the end: retention, compaction, checkpoints, expiry of
+//! producers, the clean stop. Here are the timers; each of the works has a file of its own.
 
 mod checkpoints;
 mod closing;
@@ -30,11 +30,14 @@ pub async fn run(shard: Rc<Shard>) {
     tokio::task::spawn_local(run_flush(Rc::clone(&shard)));
     tokio::task::spawn_local(run_flush_timer(Rc::clone(&shard)));
     tokio::task::spawn_local(run_rest(Rc::clone(&shard)));
+    tokio::task::spawn_local(run_expiry(Rc::clone(&shard)));
     if shard.index != 0 {
         return;
     }
     tokio::task::spawn_local(cleaner::run(Rc::clone(&shard)));
-    let every = span(upkeep.recovery_point_interval_ms.min(upkeep.high_watermark_interval_ms));
+    // They are gathered together, so the shortest of the intervals holds for all.
+    let of_logs = upkeep.recovery_point_interval_ms.min(upkeep.start_offset_interval_ms);
+    let every = span(of_logs.min(upkeep.high_watermark_interval_ms));
     loop {
         // So that a step of the wall clock is seen soon.
         _ = clock::steady();
@@ -50,8 +53,9 @@ async fn run_flush(shard: Rc<Shard>) {
     let upkeep = &shard.shared.config.upkeep;
     let recovery = upkeep.recovery_point_interval_ms;
     let every = span(upkeep.flush_check_interval_ms.map_or(recovery, |check| check.min(recovery)));
+    let mut wait = span(upkeep.initial_delay_ms);
     loop {
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(std::mem::replace(&mut wait, every)).await;
         // By id, so that a stop does not have to wait for the whole round.
         let ids: Vec<_> = shard.partitions().iter().map(|one| one.borrow().id()).collect();
         for id in ids {
@@ -62,6 +66,18 @@ async fn run_flush(shard: Rc<Shard>) {
             partition.borrow_mut().end_sync(outcome);
             // Appends that came meanwhile found a sync under way and wait for the next one.
             shard.commits.push(&partition);
+        }
+    }
+}
+
+/// Forgets producers that were silent for `producer.id.expiration.ms`. What a closed log knows of
+/// them is looked at when it is opened.
+async fn run_expiry(shard: Rc<Shard>) {
+    let every = span(shard.shared.config.upkeep.producer_id_check_interval_ms);
+    loop {
+        tokio::time::sleep(every).await;
+        for partition in shard.partitions() {
+            partition.borrow_mut().log_mut().remove_expired_producers(clock::earliest());
         }
     }
 }

@@ -15,9 +15,11 @@ const CLOSED_AT_ONCE: usize = 32;
 const TURNS: usize = 2;
 
 pub(super) async fn run(shard: Rc<Shard>) {
-    let every = span(shard.shared.config.upkeep.retention_check_interval_ms);
+    let upkeep = &shard.shared.config.upkeep;
+    let (mut wait, every) =
+        (span(upkeep.initial_delay_ms), span(upkeep.retention_check_interval_ms));
     loop {
-        tokio::time::sleep(every).await;
+        tokio::time::sleep(std::mem::replace(&mut wait, every)).await;
         // By id, so that a stop does not have to wait for the whole round.
         let ids: Vec<_> = shard.partitions().iter().map(|one| one.borrow().id()).collect();
         for id in ids {
@@ -48,7 +50,6 @@ async fn clean_closed(shard: &Rc<Shard>, ids: &[PartitionId]) {
 /// Lets a log drop what it need not keep, and has the files of what went before removed.
 async fn clean(shard: &Rc<Shard>, id: PartitionId) {
     let Some(partition) = shard.partition(id) else { return };
-    partition.borrow_mut().log_mut().remove_expired_producers(clock::earliest());
     for _ in 0..TURNS {
         if partition.borrow().is_offline() {
             return;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use protocol::ApiKey;
 use protocol::messages::describe_producers::{
-    DescribeProducersRequest, DescribeProducersResponse, TopicRequest,
+    DescribeProducersRequest, DescribeProducersResponse, PartitionResponse, TopicRequest,
 };
 use protocol::messages::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use types::ErrorCode;
 
-use crate::client::{Client, TestNode};
+use crate::client::{Client, TestNode, eventually};
 
 fn init(client: &mut Client, request: &InitProducerIdRequest) -> (ErrorCode, i64, i16) {
     let response: InitProducerIdResponse = client.call(ApiKey::InitProducerId, 4, request);
@@ -59,6 +59,33 @@ fn producers_that_get_no_id_learn_why() {
     }
 }
 
+/// The producers of a partition.
+fn describe(client: &mut Client, name: &str, index: i32) -> PartitionResponse {
+    let topic = TopicRequest {
+        name: name.to_owned(),
+        partition_indexes: vec![index],
+        ..Default::default()
+    };
+    let request = DescribeProducersRequest { topics: vec![topic], ..Default::default() };
+    let response: DescribeProducersResponse = client.call(ApiKey::DescribeProducers, 0, &request);
+    response.topics[0].partitions[0].clone()
+}
+
+#[test]
+fn producers_are_forgotten_as_often_as_they_are_looked_for() {
+    let node = TestNode::start_with(&[
+        ("producer.id.expiration.ms", "1"),
+        ("producer.id.expiration.check.interval.ms", "1"),
+        ("log.retention.check.interval.ms", "3600000"),
+    ]);
+    let mut client = node.client();
+    client.create_topic("t", 1);
+    client.produce("t", 3, 1, 42);
+    eventually("the producer is forgotten", || {
+        describe(&mut client, "t", 0).active_producers.is_empty().then_some(())
+    });
+}
+
 #[test]
 fn partitions_tell_their_producers() {
     let node = TestNode::start();
@@ -66,17 +93,7 @@ fn partitions_tell_their_producers() {
     client.create_topic("t", 1);
     client.produce("t", 3, 1, -1);
     client.produce("t", 3, 1, 42);
-    let mut describe = |name: &str, index| {
-        let topic = TopicRequest {
-            name: name.to_owned(),
-            partition_indexes: vec![index],
-            ..Default::default()
-        };
-        let request = DescribeProducersRequest { topics: vec![topic], ..Default::default() };
-        let response: DescribeProducersResponse =
-            client.call(ApiKey::DescribeProducers, 0, &request);
-        response.topics[0].partitions[0].clone()
-    };
+    let mut describe = |name, index| describe(&mut client, name, index);
     let partition = describe("t", 0);
     let [producer] = &partition.active_producers[..] else { panic!("{partition:?}") };
     assert_eq!((producer.producer_id, producer.producer_epoch), (42, 0));

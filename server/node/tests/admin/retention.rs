@@ -9,6 +9,7 @@ use crate::faults::{PARTITIONS, check_each, write_to_each};
 #[test]
 fn logs_that_nobody_uses_let_go_of_what_is_old() {
     let mut node = TestNode::start_with(&[
+        ("log.initial.task.delay.ms", "50"),
         ("log.retention.check.interval.ms", "50"),
         ("log.retention.ms", "-1"),
     ]);
@@ -32,12 +33,42 @@ fn logs_that_nobody_uses_let_go_of_what_is_old() {
     assert_eq!(client.delete_records("t", 0, 0), (ErrorCode::None, 3));
 }
 
+/// Nothing but the delay and the interval that the test is about comes round within it.
+#[test]
+fn old_segments_are_first_looked_for_after_the_initial_delay_and_new_starts_written_down() {
+    let mut node = TestNode::start_with(&[
+        ("log.initial.task.delay.ms", "50"),
+        ("log.retention.check.interval.ms", "3600000"),
+        ("log.retention.ms", "1000"),
+        ("log.flush.offset.checkpoint.interval.ms", "3600000"),
+        ("replica.high.watermark.checkpoint.interval.ms", "3600000"),
+        ("log.flush.start.offset.checkpoint.interval.ms", "50"),
+    ]);
+    let mut client = node.client();
+    client.create_topic("t", 1);
+    assert_eq!(client.produce("t", 3, 100, 7), 0);
+    drop(client);
+    node.restart();
+    let mut client = node.client();
+    let mut begin = || client.delete_records("t", 0, 0).1;
+    eventually("the segment is gone", || (begin() == 3).then_some(()));
+    // Written often, whatever the other checkpoints' intervals say.
+    eventually("the new start is written down", || {
+        let files = node.log_dirs().map(|dir| dir.join("log-start-offset-checkpoint"));
+        let holds = |file: &std::path::PathBuf| {
+            std::fs::read_to_string(file).is_ok_and(|text| text.contains("t 0 3"))
+        };
+        files.iter().any(holds).then_some(())
+    });
+}
+
 /// `THALWEG_TOPICS=34` has 10,200 partitions instead of the 300 of a build.
 #[test]
 fn old_records_go_from_every_partition() {
     let topics = std::env::var("THALWEG_TOPICS").map_or(1, |text| text.parse().unwrap());
     let topics: Vec<String> = (0..topics).map(|number: u32| format!("t{number}")).collect();
     let mut node = TestNode::start_with(&[
+        ("log.initial.task.delay.ms", "50"),
         ("log.retention.check.interval.ms", "50"),
         ("log.retention.ms", "-1"),
         ("log.segment.delete.delay.ms", "0"),

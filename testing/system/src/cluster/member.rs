@@ -153,8 +153,11 @@ impl Member {
             id = self.id,
             voters = voters.collect::<Vec<_>>().join(","),
             // Else nobody would look at the clock in time.
-            often =
-                if self.clock.is_some() { "log.retention.check.interval.ms=1000\n" } else { "" },
+            often = if self.clock.is_some() {
+                "log.initial.task.delay.ms=1000\nlog.retention.check.interval.ms=1000\n"
+            } else {
+                ""
+            },
             data = self.data().display(),
             in_sync = copies.div_ceil(2),
         )

@@ -109,6 +109,7 @@ impl World {
             .with("log.dirs", &disk.path().join("data").display().to_string())
             .with("thalweg.durability", durability)
             .with("log.cleaner.backoff.ms", "100")
+            .with("log.initial.task.delay.ms", "200")
             .with("log.retention.check.interval.ms", "200")
             .with("log.flush.offset.checkpoint.interval.ms", "200")
             .with("log.segment.delete.delay.ms", "100");

@@ -12,6 +12,12 @@ const NOTICED_MAX: Duration = Duration::from_secs(20);
 /// In the year 2023: whatever has a retention time is too old at once.
 const OLD: i64 = 1_700_000_000_000;
 
+/// A node that looks for old segments all the time.
+fn looks_often(spec: NodeSpec) -> NodeSpec {
+    let keys = ["log.initial.task.delay.ms", "log.retention.check.interval.ms"];
+    keys.into_iter().fold(spec, |spec, key| spec.with(key, "100"))
+}
+
 /// So many batches of one record of `bytes`.
 fn fill(client: &mut Client, topic: &str, batches: usize, bytes: usize) -> anyhow::Result<()> {
     for _ in 0..batches {
@@ -58,7 +64,7 @@ fn topics_and_configs_survive_a_stop_and_a_crash() -> anyhow::Result<()> {
 #[test]
 fn retention_deletes_old_segments() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let spec = NodeSpec::new(folder.path())?.with("log.retention.check.interval.ms", "100");
+    let spec = looks_often(NodeSpec::new(folder.path())?);
     let node = spec.start()?;
     let mut client = Client::connect(node.address())?;
     // Old from the first record on, though kept until it is told otherwise.
@@ -92,7 +98,7 @@ fn retention_deletes_old_segments() -> anyhow::Result<()> {
 #[test]
 fn retention_by_size_keeps_the_newest() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let spec = NodeSpec::new(folder.path())?.with("log.retention.check.interval.ms", "100");
+    let spec = looks_often(NodeSpec::new(folder.path())?);
     let node = spec.start()?;
     let mut client = Client::connect(node.address())?;
     let configs =

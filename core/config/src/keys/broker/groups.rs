@@ -30,16 +30,16 @@ keys! {
         "Milliseconds between matchings of subscription patterns with the topics.";
     int("group.consumer.session.timeout.ms", "45000").min(1):
         "Milliseconds without a heartbeat after which a member is taken out.";
-    int("group.coordinator.append.linger.ms", "-1").min(-1):
-        "Milliseconds that group records are gathered before a write; -1 adapts.";
-    int("group.coordinator.background.threads", "2").min(1).high():
+    int("group.coordinator.append.linger.ms", "-1").min(-1).never():
+        "Milliseconds that Kafka gathers group records before a write; here all that wait are written at once.";
+    int("group.coordinator.background.threads", "2").min(1).high().never():
         "Threads for assignors in Apache Kafka; thalweg needs none.";
-    int("group.coordinator.cached.buffer.max.bytes", "1048588").min(524_288).cluster_wide():
-        "Largest write buffer that is kept for reuse, in bytes.";
+    int("group.coordinator.cached.buffer.max.bytes", "1048588").min(524_288).cluster_wide().never():
+        "Largest write buffer that Kafka keeps for reuse, in bytes; thalweg keeps none.";
     list("group.coordinator.rebalance.protocols", "classic,consumer,streams")
         .some_of(&["consumer", "classic", "share", "streams"]):
         "Kinds of groups that are served.";
-    int("group.coordinator.threads", "4").min(1).high():
+    int("group.coordinator.threads", "4").min(1).high().never():
         "Threads for groups in Apache Kafka; thalweg serves them on its shards.";
     int("group.initial.rebalance.delay.ms", "3000").acting():
         "Milliseconds that the first rebalance of a group waits for more members.";

@@ -3,12 +3,13 @@
 use crate::key::{ConfigKey, keys};
 
 keys! {
-    int("kafka.metrics.polling.interval.secs", "10").min(1).low():
-        "Seconds between the readings of such classes.";
-    list("kafka.metrics.reporters", "").low():
-        "Java classes that publish the older kind of metrics.";
-    list("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter").low().cluster_wide():
-        "Java classes that publish metrics; thalweg serves Prometheus text.";
+    int("kafka.metrics.polling.interval.secs", "10").min(1).low().never():
+        "Seconds between the readings of kafka.metrics.reporters, which cannot be loaded here.";
+    list("kafka.metrics.reporters", "").low().never():
+        "Java classes that publish the older kind of metrics; thalweg.metrics.listener serves Prometheus text.";
+    list("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter").low().cluster_wide()
+        .never():
+        "Java classes that publish metrics; thalweg.metrics.listener serves Prometheus text.";
     int("metrics.num.samples", "2").min(1).low():
         "Windows over which rates are measured.";
     string("metrics.recording.level", "INFO").low():

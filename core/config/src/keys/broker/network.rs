@@ -34,12 +34,13 @@ keys! {
          alone, stay open.";
     string("max.connections.per.ip.overrides", "").cluster_wide().acting():
         "Other per-address limits, as host:count.";
-    int("num.network.threads", "3").min(1).high().cluster_wide():
+    int("num.network.threads", "3").min(1).high().cluster_wide().never():
         "Threads that read and write sockets in Apache Kafka; see thalweg.shards.";
     long("queued.max.request.bytes", "-1").acting():
         "Bytes of requests in flight before no more are read, and of answers; -1 is an eighth of the memory, at most 512 MiB.";
-    int("queued.max.requests", "500").min(1).high():
-        "Requests that may wait for their turn before no more are read.";
+    int("queued.max.requests", "500").min(1).high().never():
+        "Requests that may wait between Kafka's threads before no more are read; here none is handed \
+         from thread to thread, and queued.max.request.bytes bounds what is in flight.";
     string("security.inter.broker.protocol", "PLAINTEXT")
         .check(Check::OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])).acting():
         "Names the inter-broker listener by its protocol, where no name is set.";

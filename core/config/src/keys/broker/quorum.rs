@@ -9,7 +9,7 @@ keys! {
         "Milliseconds above which every controller event is reported.";
     long("controller.performance.sample.period.ms", "60000").min(100).internal():
         "Milliseconds between reports on slow controller events.";
-    int("controller.quorum.append.linger.ms", "25").min(0):
+    int("controller.quorum.append.linger.ms", "25").min(0).never():
         "Milliseconds that Kafka's leader gathers records; here all that wait are written at once.";
     boolean("controller.quorum.auto.join.enable", "false").low().acting():
         "Whether a controller makes itself a voter.";

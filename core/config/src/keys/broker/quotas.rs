@@ -7,8 +7,8 @@ keys! {
         "Windows over which the rate of moves between directories is measured.";
     int("alter.log.dirs.replication.quota.window.size.seconds", "1").min(1).low().acting():
         "Seconds of each of these windows.";
-    class("client.quota.callback.class", "").unset().low():
-        "Java class that decides on client quotas.";
+    class("client.quota.callback.class", "").unset().low().never():
+        "Java class that decides on client quotas; no Java class can be loaded here.";
     int("controller.quota.window.num", "11").min(1).low():
         "Windows over which the rate of topic changes is measured.";
     int("controller.quota.window.size.seconds", "1").min(1).low():

@@ -5,13 +5,14 @@ use crate::key::{ConfigKey, keys};
 keys! {
     boolean("auto.leader.rebalance.enable", "true").high().acting():
         "Whether leadership goes back to preferred replicas by itself.";
-    int("controller.socket.timeout.ms", "30000"):
-        "Milliseconds that a broker waits for a controller's answer.";
+    int("controller.socket.timeout.ms", "30000").never():
+        "Milliseconds that Kafka's broker waits for a controller's answer; here each kind of request \
+         has a bound of its own.";
     long("leader.imbalance.check.interval.seconds", "300").min(1).high().acting():
         "Seconds between looks for leaders to move back.";
-    int("num.replica.alter.log.dirs.threads", "").unset().high():
-        "Threads that move replicas from one directory to another.";
-    int("num.replica.fetchers", "1").min(1).high().cluster_wide():
+    int("num.replica.alter.log.dirs.threads", "").unset().high().never():
+        "Threads that move replicas from one directory to another in Kafka; here each shard moves its own.";
+    int("num.replica.fetchers", "1").min(1).high().cluster_wide().never():
         "Connections to one leader's broker in Kafka; here each shard has one (thalweg.shards).";
     int("replica.fetch.backoff.ms", "1000").min(0).acting():
         "Milliseconds before a follower asks again after an error.";
@@ -30,8 +31,8 @@ keys! {
     string("replica.selector.class", "").unset().acting():
         "org.apache.kafka.common.replica.RackAwareReplicaSelector lets consumers read from a replica in their rack; \
          without it from the leader. No other class.";
-    int("replica.socket.receive.buffer.bytes", "65536").high():
-        "Bytes of the kernel's receive buffer for copying.";
+    int("replica.socket.receive.buffer.bytes", "65536").high().never():
+        "Bytes of the kernel's receive buffer for copying in Kafka; here it is as large as the system lets it grow.";
     int("replica.socket.timeout.ms", "30000").high().acting():
         "Milliseconds a follower waits for a leader's answer.";
 }

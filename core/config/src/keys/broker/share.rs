@@ -74,7 +74,7 @@ keys! {
         "Replicas of __share_group_state.";
     int("share.coordinator.state.topic.segment.bytes", "104857600").min(1).high():
         "Segment size of __share_group_state, in bytes.";
-    int("share.coordinator.threads", "1").min(1):
+    int("share.coordinator.threads", "1").min(1).never():
         "Threads for share state in Apache Kafka; thalweg keeps it on its shards.";
     int("share.coordinator.write.timeout.ms", "5000").min(1).high():
         "Milliseconds that a write of share state waits to be safe.";

@@ -17,13 +17,13 @@ keys! {
         "Level for zstd: below 1 is fastest, 22 smallest.";
     int("default.replication.factor", "1").acting():
         "Replicas of a new topic that does not say.";
-    int("delete.records.purgatory.purge.interval.requests", "1"):
+    int("delete.records.purgatory.purge.interval.requests", "1").never():
         "Waiting deletions between clean-ups in Apache Kafka; thalweg needs none.";
     boolean("delete.topic.enable", "true").high().acting():
         "Whether topics can be deleted.";
     int("fetch.max.bytes", "57671680").min(1_024).acting():
         "Most bytes in one Fetch response; a single larger batch still comes.";
-    int("fetch.purgatory.purge.interval.requests", "1000"):
+    int("fetch.purgatory.purge.interval.requests", "1000").never():
         "Waiting fetches between clean-ups in Apache Kafka; thalweg needs none.";
     int("max.incremental.fetch.session.cache.slots", "1000").min(0).acting():
         "Fetch sessions that the node remembers.";
@@ -35,9 +35,9 @@ keys! {
         "Replicas that must hold a record before acks=all is answered.";
     int("num.partitions", "1").min(1).acting():
         "Partitions of a new topic that does not say.";
-    int("producer.purgatory.purge.interval.requests", "1000"):
+    int("producer.purgatory.purge.interval.requests", "1000").never():
         "Waiting produces between clean-ups in Apache Kafka; thalweg needs none.";
-    int("share.fetch.purgatory.purge.interval.requests", "1000"):
+    int("share.fetch.purgatory.purge.interval.requests", "1000").never():
         "Waiting share fetches between clean-ups in Apache Kafka; thalweg needs none.";
     boolean("unclean.leader.election.enable", "false").high().cluster_wide().acting():
         "Whether a replica that may lack records can lead when no other is left.";
