@@ -212,6 +212,9 @@ fn refusal(api: ApiKey, subject: &str, code: ErrorCode, message: Option<&str>) -
 fn cure(code: ErrorCode) -> Option<&'static str> {
     let cure = match code {
         ErrorCode::UnknownTopicOrPartition => "create the topic first, or check its spelling",
+        ErrorCode::NotController => {
+            "no controller leads: no majority of the voters can be reached, or they just elect one"
+        }
         ErrorCode::UnknownTopicId => "the topic was deleted or made anew meanwhile",
         ErrorCode::TopicAlreadyExists => "delete it first, or use it as it is",
         ErrorCode::InvalidReplicationFactor => "it cannot exceed the number of running brokers",

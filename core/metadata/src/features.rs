@@ -40,9 +40,7 @@ pub const FEATURES: [Feature; 7] = [
     Feature { name: KRAFT_VERSION, min: 0, served: 1 },
     // The records of version 2 are not served before transactions are.
     Feature { name: TRANSACTION_VERSION, min: 0, served: 0 },
-    // Clients look for ConsumerGroupHeartbeat in ApiVersions before they use it, and classic groups
-    // are the same at both levels; tools expect a 4.3 cluster to be at 1.
-    Feature { name: GROUP_VERSION, min: 0, served: 1 },
+    Feature { name: GROUP_VERSION, min: 0, served: 0 },
     Feature { name: ELR_VERSION, min: 0, served: 1 },
     Feature { name: SHARE_VERSION, min: 0, served: 0 },
     Feature { name: STREAMS_VERSION, min: 0, served: 0 },
@@ -67,6 +65,27 @@ pub fn feature(name: &str) -> Option<&'static Feature> {
 pub fn supported() -> impl Iterator<Item = (&'static str, i16, i16)> {
     let served = FEATURES.iter().filter(|feature| feature.served > 0);
     served.map(|feature| (feature.name, feature.min, feature.served))
+}
+
+/// Which of a cluster's levels keep a node of this build out, by how much, and what to do about it;
+/// `None` where it can come in.
+pub fn refusal<'a>(levels: impl Iterator<Item = (&'a str, i16)>) -> Option<String> {
+    let mut refused = Vec::new();
+    let mut updates = String::new();
+    for (name, level) in levels {
+        let known = feature(name).filter(|known| known.served > 0);
+        let (min, max) = known.map_or((0, 0), |known| (known.min, known.served));
+        if (min..=max).contains(&level) {
+            continue;
+        }
+        let served = if min == max { max.to_string() } else { format!("{min} to {max}") };
+        refused.push(format!("{name} is at {level}, and this node serves {served}"));
+        updates.push_str(&format!(" --feature {name}={max}"));
+    }
+    (!refused.is_empty()).then(|| {
+        let refused = refused.join("; ");
+        format!("{refused}. Lower them first: kafka-features.sh downgrade{updates}")
+    })
 }
 
 /// The finalized levels for ApiVersions, as far as they are served: those of an image, and

@@ -48,6 +48,9 @@ impl Raft {
     }
 
     fn wanted_change(&self, has_told: bool) -> Option<VoterChange> {
+        if !self.config.is_controller {
+            return None;
+        }
         let is_static = self.voters.latest_offset().is_none();
         if self.is_voter() {
             let update = || VoterChange::Update { voter: self.own(), epoch: self.election.epoch };

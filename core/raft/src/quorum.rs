@@ -28,6 +28,9 @@ pub struct Config {
     /// `auto.join.enable`: whether a replica that reads the log makes itself a voter; for nodes that
     /// can be controllers.
     pub auto_join: bool,
+    /// Whether the node is a controller (`process.roles`). One that is none gives no vote and asks for
+    /// none, even on the directory of a voter: nobody could reach it if it led.
+    pub is_controller: bool,
 }
 
 impl Config {
@@ -39,6 +42,7 @@ impl Config {
         request_timeout: Millis(2000),
         retry_backoff: Millis(20),
         auto_join: false,
+        is_controller: true,
     };
 }
 
@@ -94,9 +98,9 @@ impl Raft {
         let written = log.end().epoch;
         if written > election.epoch {
             raft.become_unattached(written, None, now);
-        } else if election.leader == Some(local.key.id) {
+        } else if election.leader == Some(local.key.id) && config.is_controller {
             raft.resign(now);
-        } else if let Some(leader) = election.leader
+        } else if let Some(leader) = election.leader.filter(|leader| *leader != local.key.id)
             && let Some(voter) = raft.voters.latest().get(leader)
         {
             let endpoints = voter.endpoints.clone();
@@ -104,7 +108,7 @@ impl Raft {
         } else {
             raft.become_unattached(election.epoch, None, now);
         }
-        if raft.voters.latest().is_only(local.key) {
+        if raft.voters.latest().is_only(local.key) && config.is_controller {
             // Nobody else can lead: there is nothing to wait for.
             raft.become_prospective(now);
         }
@@ -243,7 +247,8 @@ impl Raft {
     /// is committed: it may be the only one that has the record of it.
     pub(crate) fn is_electable(&self) -> bool {
         let is_open = self.voters.latest_offset() >= self.high_watermark;
-        self.is_voter() || (is_open && self.voters.previous().contains(self.local))
+        let is_known = self.is_voter() || (is_open && self.voters.previous().contains(self.local));
+        self.config.is_controller && is_known
     }
 
     /// Voters but this one, as whom to send something to.

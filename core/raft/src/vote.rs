@@ -57,6 +57,9 @@ impl Raft {
     }
 
     fn would_grant(&self, request: &Vote, is_up_to_date: bool) -> bool {
+        if !self.config.is_controller {
+            return false;
+        }
         if request.is_pre_vote {
             return is_up_to_date
                 && match &self.role {

@@ -54,6 +54,8 @@ pub struct Membership {
     has_others: AtomicBool,
     beat_now: Notify,
     leaving: watch::Sender<bool>,
+    /// The failed directories that the controller was told of last.
+    heard: watch::Sender<Vec<Uuid>>,
 }
 
 /// The task; it ends when the node has left.
@@ -67,7 +69,8 @@ impl Default for Membership {
     fn default() -> Self {
         let (leaving, _) = watch::channel(false);
         let (epoch, has_others) = (AtomicI64::new(NO_EPOCH), AtomicBool::new(false));
-        Self { epoch, has_others, beat_now: Notify::new(), leaving }
+        let (heard, _) = watch::channel(Vec::new());
+        Self { epoch, has_others, beat_now: Notify::new(), leaving, heard }
     }
 }
 
@@ -94,6 +97,13 @@ impl Membership {
     /// Something that heartbeats tell has changed. The first one tells it anyway.
     pub fn beat_now(&self) {
         self.beat_now.notify_one();
+    }
+
+    /// Waits until the controller has heard that these directories have failed.
+    pub async fn heard_of(&self, failed: &[Uuid]) {
+        let knows = |heard: &Vec<Uuid>| failed.iter().all(|dir| heard.contains(dir));
+        // The other end is kept here, so it is always there.
+        _ = self.heard.subscribe().wait_for(knows).await;
     }
 
     /// Starts the task and waits until the cluster has let this node in.
@@ -350,6 +360,9 @@ impl Member {
             if self.has_picked_id && code == ErrorCode::DuplicateBrokerRegistration {
                 return Err(Refusal::ForGood(IdTaken.into()));
             }
+            if code == ErrorCode::UnsupportedVersion {
+                return Err(self.refused_level().await);
+            }
             check("broker", answer.error_code)?;
             shared.membership.epoch.store(answer.broker_epoch, Ordering::SeqCst);
             // Shards that have heard of it already did not know that it is this run's.
@@ -369,10 +382,27 @@ impl Member {
         Ok(())
     }
 
+    /// Names the features whose levels keep this broker out, as far as it has heard of them.
+    async fn refused_level(&self) -> Refusal {
+        let image = self.shared.controller.image().await;
+        let known = image.ok().and_then(|image| features::refusal(image.features()));
+        let why = known.unwrap_or_else(|| {
+            format!(
+                "a feature is at a level that this node does not serve. It serves {}, and level 0 of all \
+                 others: lower them first (kafka-features.sh downgrade --feature NAME=LEVEL)",
+                served()
+            )
+        });
+        Refusal::ForGood(anyhow::anyhow!(
+            "the cluster refuses this node as a broker for the levels of its features: {why}"
+        ))
+    }
+
     /// Sends one heartbeat.
     async fn beat(&self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, Unheard> {
         let shared = &self.shared;
         let request = BrokerHeartbeatRequest { want_shut_down, ..heartbeat(shared) };
+        let failed = request.offline_log_dirs.clone();
         let here = |mut request: BrokerHeartbeatRequest| {
             // Every shard has acted on what this node's controller has committed.
             request.current_metadata_offset = i64::MAX;
@@ -386,7 +416,10 @@ impl Member {
             ErrorCode::None if answer.should_shut_down && !want_shut_down => {
                 Err(Unheard::Dismissed)
             }
-            ErrorCode::None => Ok(answer),
+            ErrorCode::None => {
+                shared.membership.heard.send_replace(failed);
+                Ok(answer)
+            }
             ErrorCode::StaleBrokerEpoch => Err(Unheard::Stale),
             code => Err(Unheard::Other(code.to_string())),
         }
@@ -437,12 +470,6 @@ fn check(role: &str, error_code: i16) -> Result<(), Refusal> {
              one of the two"
                 .to_owned(),
         )),
-        ErrorCode::UnsupportedVersion => Err(Refusal::ForGood(anyhow::anyhow!(
-            "the registration of this node as a {role} is refused: a feature of the cluster is at a \
-             level that this node does not serve. It serves {}, and level 0 of all others: lower \
-             them first (kafka-features downgrade --feature NAME=LEVEL)",
-            served()
-        ))),
         code => Err(Refusal::ForGood(anyhow::anyhow!(
             "the registration of this node as a {role} is refused: {code}"
         ))),
@@ -452,4 +479,26 @@ fn check(role: &str, error_code: i16) -> Result<(), Refusal> {
 fn served() -> String {
     let served = features::supported().map(|(name, min, max)| format!("{name} {min} to {max}"));
     served.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads;
+
+    #[test]
+    fn who_waits_for_the_controller_to_hear_of_a_directory_waits_for_that_one() {
+        let [first, second] = [1, 2].map(|byte| Uuid::from_bytes([byte; 16]));
+        let membership = Membership::default();
+        let hears = |dirs: Vec<Uuid>| {
+            membership.heard.send_replace(dirs);
+            let heard = async {
+                tokio::time::timeout(Duration::ZERO, membership.heard_of(&[second])).await.is_ok()
+            };
+            threads::runtime().unwrap().block_on(heard)
+        };
+        assert!(!hears(vec![]));
+        assert!(!hears(vec![first]));
+        assert!(hears(vec![first, second]));
+    }
 }

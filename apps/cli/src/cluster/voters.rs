@@ -1,8 +1,19 @@
 //! `thalweg cluster voters`: which controllers vote.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use client::{Admin, Client, ClientSettings, QuorumDescription, Uuid};
+use client::{
+    Admin, Client, ClientSettings, ConfigEntry, ConfigResource, QuorumDescription, ResourceKind,
+    Uuid,
+};
+use tokio::time::timeout;
+
+/// Has a controller make itself a voter whenever it is none.
+const AUTO_JOIN: &str = "controller.quorum.auto.join.enable";
+/// How long the node may take to tell its settings: it may be down.
+const SETTINGS_WAIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -25,8 +36,8 @@ enum Action {
     },
     /// Takes the vote of a node away
     ///
-    /// A node that runs with controller.quorum.auto.join.enable makes itself a voter again: stop
-    /// it first.
+    /// A node that runs with controller.quorum.auto.join.enable would make itself a voter again, and is
+    /// refused: stop it first, or start it with that set to false.
     #[command(after_help = "Examples:\n  \
         thalweg cluster voters remove 4\n  \
         thalweg broker remove 4         for a node that has gone for good")]
@@ -50,9 +61,29 @@ pub(crate) async fn run(admin: &Admin, arguments: Arguments) -> anyhow::Result<(
         }
         Action::Remove { id, directory } => {
             let directory = voter(&quorum, id, directory)?;
+            let resource = ConfigResource { kind: ResourceKind::Broker, name: id.to_string() };
+            let settings = timeout(SETTINGS_WAIT, admin.describe_configs(&resource, false)).await;
+            // A node that is down, or is no broker, does not tell.
+            let settings = settings.ok().and_then(Result::ok);
+            refuse_to_return(id, settings.as_deref().unwrap_or_default())?;
             admin.remove_voter(id, directory).await?;
             println!("node {id} does not vote any more");
+            if settings.is_none() {
+                println!("should it run with {AUTO_JOIN}=true, it makes itself a voter again");
+            }
         }
+    }
+    Ok(())
+}
+
+/// Refuses what would not last: a node that makes itself a voter does so again within a second.
+fn refuse_to_return(id: i32, settings: &[ConfigEntry]) -> anyhow::Result<()> {
+    let joins = settings.iter().find(|one| one.name == AUTO_JOIN);
+    if joins.is_some_and(|one| one.value.as_deref() == Some("true")) {
+        bail!(
+            "node {id} runs with {AUTO_JOIN}=true and would make itself a voter again: stop it first \
+             (thalweg broker remove {id} takes its vote away, too), or start it with {AUTO_JOIN}=false"
+        );
     }
     Ok(())
 }
@@ -145,6 +176,22 @@ mod tests {
         for (id, named) in [(2, None), (2, Some(c)), (1, Some(b)), (7, None)] {
             assert!(voter(&quorum, id, named).is_err(), "{id} {named:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_would_vote_again_keeps_its_vote() {
+        let settings = |value: &str| ConfigEntry {
+            name: AUTO_JOIN.to_owned(),
+            value: Some(value.to_owned()),
+            source: "static",
+            is_read_only: true,
+            is_sensitive: false,
+            documentation: None,
+        };
+        let refusal = refuse_to_return(4, &[settings("true")]).unwrap_err().to_string();
+        assert!(refusal.contains("stop it first"), "{refusal}");
+        refuse_to_return(4, &[settings("false")]).unwrap();
+        refuse_to_return(4, &[]).unwrap();
     }
 
     #[test]

@@ -166,7 +166,8 @@ impl Admin {
     pub async fn unregister_broker(&self, id: i32) -> Result<(), ClientError> {
         let api = ApiKey::UnregisterBroker;
         let request = UnregisterBrokerRequest { broker_id: id, ..Default::default() };
-        let answer: UnregisterBrokerResponse = self.client.call_any(api, 0..=0, &request).await?;
+        let code = |answer: &UnregisterBrokerResponse| Some(answer.error_code);
+        let answer = self.call_controller(None, (api, 0..=0), &request, code).await?;
         let subject = || format!("broker {id}");
         ClientError::check(api, subject, answer.error_code, answer.error_message.as_ref())
     }
@@ -282,7 +283,8 @@ impl Admin {
             ..UpdateFeaturesRequest::default()
         };
         let api = ApiKey::UpdateFeatures;
-        let answer: UpdateFeaturesResponse = self.client.call_any(api, 1..=2, &request).await?;
+        let code = |answer: &UpdateFeaturesResponse| Some(answer.error_code);
+        let answer = self.call_controller(None, (api, 1..=2), &request, code).await?;
         for result in &answer.results {
             let subject = || format!("feature {:?}", result.feature);
             ClientError::check(api, subject, result.error_code, result.error_message.as_ref())?;

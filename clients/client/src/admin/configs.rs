@@ -124,8 +124,10 @@ impl Admin {
             ..DescribeConfigsRequest::default()
         };
         let api = ApiKey::DescribeConfigs;
-        let answer: DescribeConfigsResponse =
-            self.call_resource(resource, api, 1..=4, &request).await?;
+        let answer: DescribeConfigsResponse = match self.place(resource).await? {
+            None => self.client.call_any(api, 1..=4, &request).await?,
+            Some(id) => self.client.call_broker(id, Lane::General, api, 1..=4, &request).await?,
+        };
         let mut entries = Vec::new();
         for result in answer.results {
             let (code, message) = (result.error_code, result.error_message.as_ref());
@@ -172,8 +174,10 @@ impl Admin {
             ..IncrementalAlterConfigsRequest::default()
         };
         let api = ApiKey::IncrementalAlterConfigs;
-        let answer: IncrementalAlterConfigsResponse =
-            self.call_resource(resource, api, 0..=1, &request).await?;
+        let broker = self.place(resource).await?;
+        let code =
+            |answer: &IncrementalAlterConfigsResponse| Some(answer.responses.first()?.error_code);
+        let answer = self.call_controller(broker, (api, 0..=1), &request, code).await?;
         for result in answer.responses {
             let (code, message) = (result.error_code, result.error_message.as_ref());
             ClientError::check(api, || resource.subject(), code, message)?;
@@ -181,22 +185,15 @@ impl Admin {
         Ok(())
     }
 
-    async fn call_resource<Q: protocol::Message, R: protocol::Message>(
-        &self,
-        resource: &ConfigResource,
-        api: ApiKey,
-        versions: std::ops::RangeInclusive<i16>,
-        request: &Q,
-    ) -> Result<R, ClientError> {
-        let Some(broker) = resource.broker()? else {
-            return self.client.call_any(api, versions, request).await;
-        };
+    /// The broker that has to be asked about a resource; `None` for any.
+    async fn place(&self, resource: &ConfigResource) -> Result<Option<i32>, ClientError> {
+        let Some(broker) = resource.broker()? else { return Ok(None) };
         // The address of the broker comes with any metadata.
         self.client.metadata(Some(&[]), false).await?;
         if self.client.brokers().iter().all(|known| known.id != broker) {
             return Err(ClientError::Invalid(format!("the cluster has no broker {broker}")));
         }
-        self.client.call_broker(broker, Lane::General, api, versions, request).await
+        Ok(Some(broker))
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use protocol::{ApiKey, Message};
-use types::TopicPartition;
+use types::{ErrorCode, TopicPartition};
 
 use crate::cluster::{Client, Lane};
 use crate::error::ClientError;
@@ -75,6 +75,35 @@ impl Admin {
         }
     }
 
+    /// Asks for what only the active controller does, any broker or a named one, and asks again as
+    /// long as nobody leads the controllers: `code` is the first that an answer has of that kind.
+    async fn call_controller<Q: Message, R: Message>(
+        &self,
+        broker: Option<i32>,
+        (api, versions): (ApiKey, RangeInclusive<i16>),
+        request: &Q,
+        code: impl Fn(&R) -> Option<i16>,
+    ) -> Result<R, ClientError> {
+        let mut retry = self.client.retry();
+        loop {
+            let versions = versions.clone();
+            let answer = match broker {
+                None => self.client.call_any(api, versions, request).await?,
+                Some(id) => {
+                    self.client.call_broker(id, Lane::General, api, versions, request).await?
+                }
+            };
+            let Some(ErrorCode::NotController) = code(&answer).map(ErrorCode::from_wire) else {
+                return Ok(answer);
+            };
+            let code = ErrorCode::NotController;
+            let refusal = ClientError::Refusal { api, subject: String::new(), code, message: None };
+            if self.client.pause(&mut retry, refusal).await.is_err() {
+                return Ok(answer);
+            }
+        }
+    }
+
     /// The partitions by the broker that leads them, and those that nobody leads.
     async fn by_leader<T: Clone>(
         &self,
@@ -104,4 +133,47 @@ fn by_topic<T>(partitions: Vec<(TopicPartition, T)>) -> BTreeMap<String, Vec<(i3
         topic.push((partition.partition, value));
     }
     topics
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::messages::create_topics::{CreatableTopicResult, CreateTopicsResponse};
+
+    use super::*;
+    use crate::ClientSettings;
+    use crate::testing::{broker, run};
+
+    /// Makes topic `t` where the first answers say that no controller leads.
+    fn create(refused: usize, call_timeout_ms: u64) -> Result<CreatedTopic, ClientError> {
+        run(async {
+            let mut asked = 0;
+            let client = broker(Box::new(move |request| {
+                asked += 1;
+                let code = if asked > refused { ErrorCode::None } else { ErrorCode::NotController };
+                let topic = CreatableTopicResult {
+                    name: "t".to_owned(),
+                    error_code: code.to_wire(),
+                    ..Default::default()
+                };
+                let topics = vec![topic];
+                vec![request.answer(&CreateTopicsResponse { topics, ..Default::default() })]
+            }));
+            let call_timeout = std::time::Duration::from_millis(call_timeout_ms);
+            let settings = client.await.settings().clone();
+            let admin = Client::new(ClientSettings { call_timeout, ..settings }).admin();
+            let topic = NewTopic { name: "t".to_owned(), ..Default::default() };
+            admin.create_topics(&[topic], false).await?.remove(0).1
+        })
+    }
+
+    #[test]
+    fn what_needs_a_controller_waits_until_one_leads() {
+        create(3, 60_000).unwrap();
+    }
+
+    #[test]
+    fn who_has_waited_in_vain_is_told_that_no_controller_leads() {
+        let error = create(usize::MAX, 30).unwrap_err();
+        assert!(error.to_string().contains("no controller leads"), "{error}");
+    }
 }

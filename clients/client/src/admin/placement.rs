@@ -61,8 +61,8 @@ impl Admin {
             ..Default::default()
         };
         let api = ApiKey::AlterPartitionReassignments;
-        let answer: AlterPartitionReassignmentsResponse =
-            self.client.call_any(api, 0..=1, &request).await?;
+        let code = |answer: &AlterPartitionReassignmentsResponse| Some(answer.error_code);
+        let answer = self.call_controller(None, (api, 0..=1), &request, code).await?;
         ClientError::check(api, String::new, answer.error_code, answer.error_message.as_ref())?;
         let mut each = Vec::new();
         for topic in answer.responses {
@@ -127,7 +127,8 @@ impl Admin {
             ..Default::default()
         };
         let api = ApiKey::ElectLeaders;
-        let answer: ElectLeadersResponse = self.client.call_any(api, 1..=2, &request).await?;
+        let code = |answer: &ElectLeadersResponse| Some(answer.error_code);
+        let answer = self.call_controller(None, (api, 1..=2), &request, code).await?;
         ClientError::check(api, String::new, answer.error_code, None)?;
         let mut each = Vec::new();
         for topic in answer.replica_election_results {

@@ -78,7 +78,8 @@ impl Admin {
             ..CreateTopicsRequest::default()
         };
         let api = ApiKey::CreateTopics;
-        let answer: CreateTopicsResponse = self.client.call_any(api, 4..=7, &request).await?;
+        let code = |answer: &CreateTopicsResponse| Some(answer.topics.first()?.error_code);
+        let answer = self.call_controller(None, (api, 4..=7), &request, code).await?;
         let results = answer.topics.into_iter().map(|topic| {
             let (code, message) = (topic.error_code, topic.error_message.as_ref());
             let result = ClientError::check(api, || subject(&topic.name), code, message);
@@ -107,7 +108,8 @@ impl Admin {
             ..DeleteTopicsRequest::default()
         };
         let api = ApiKey::DeleteTopics;
-        let answer: DeleteTopicsResponse = self.client.call_any(api, 6..=6, &request).await?;
+        let code = |answer: &DeleteTopicsResponse| Some(answer.responses.first()?.error_code);
+        let answer = self.call_controller(None, (api, 6..=6), &request, code).await?;
         let results = answer.responses.into_iter().map(|topic| {
             let name = topic.name.unwrap_or_else(|| topic.topic_id.to_string());
             self.client.forget_topic(&name);
@@ -135,7 +137,8 @@ impl Admin {
             ..CreatePartitionsRequest::default()
         };
         let api = ApiKey::CreatePartitions;
-        let answer: CreatePartitionsResponse = self.client.call_any(api, 0..=3, &request).await?;
+        let code = |answer: &CreatePartitionsResponse| Some(answer.results.first()?.error_code);
+        let answer = self.call_controller(None, (api, 0..=3), &request, code).await?;
         self.client.forget_topic(topic);
         for one in answer.results {
             let (code, message) = (one.error_code, one.error_message.as_ref());

@@ -1,12 +1,15 @@
-//! The first records of a new cluster.
+//! The first records of a new cluster, and what a former build has begun one with by mistake.
 
 use protocol::internal::metadata::{
     BeginTransactionRecord, ConfigRecord, EndTransactionRecord, FeatureLevelRecord,
 };
 
 use super::{Context, MIN_ISR};
-use crate::features::{ELR_VERSION, FEATURES, KRAFT_VERSION, METADATA_VERSION, feature};
-use crate::image::ConfigResource;
+use crate::features::{
+    ELR_VERSION, FEATURES, GROUP_VERSION, KRAFT_VERSION, METADATA_VERSION, TRANSACTION_VERSION,
+    feature,
+};
+use crate::image::{ConfigResource, Image};
 use crate::record::MetadataRecord;
 
 /// What an empty metadata log begins with: the feature levels of a new cluster, `metadata.version`
@@ -41,6 +44,20 @@ pub fn bootstrap_records(context: &Context<'_>) -> Vec<MetadataRecord> {
     }
     records.push(EndTransactionRecord::default().into());
     records
+}
+
+/// Earlier builds began clusters at `group.version` 1, and served nothing of it: no node of this one
+/// could come in. It goes back to 0 unless a node of Kafka is registered, whose groups may need it; such
+/// nodes are known by `transaction.version`.
+pub fn corrected_levels(image: &Image) -> Vec<MetadataRecord> {
+    let served = feature(GROUP_VERSION).map_or(0, |feature| feature.served);
+    let mut offered = image.brokers().flat_map(|broker| &broker.features);
+    let has_kafka = offered.any(|offered| offered.name == TRANSACTION_VERSION);
+    if image.feature(GROUP_VERSION) <= served || has_kafka {
+        return Vec::new();
+    }
+    let name = GROUP_VERSION.to_owned();
+    vec![FeatureLevelRecord { name, feature_level: served, ..Default::default() }.into()]
 }
 
 /// What a tool has formatted a new cluster with, less the levels of features that are not served:

@@ -62,27 +62,20 @@ pub fn update_features(
     let updates = request.feature_updates.iter();
     let proposed = updates.map(|update| (update.feature.as_str(), update.max_version_level));
     let proposed: BTreeMap<_, _> = image.features().chain(proposed).collect();
-    let mut records = Vec::new();
+    let (mut records, mut refused) = (Vec::new(), Vec::new());
     let mut new_kraft_version = None;
     for update in &request.feature_updates {
         match update_one(image, update, kraft_version, &proposed, context) {
             Ok(more) => records.extend(more),
-            Err(refusal) => {
-                let response = UpdateFeaturesResponse {
-                    error_code: refusal.code.to_wire(),
-                    error_message: Some(format!(
-                        "The update failed for all features since the following feature had an \
-                         error: {}",
-                        refusal.message
-                    )),
-                    ..Default::default()
-                };
-                return Decision::unchanged(FeatureUpdate { response, kraft_version: None });
-            }
+            Err(refusal) => refused.push(refusal),
         }
         if update.feature == KRAFT_VERSION && update.max_version_level != kraft_version {
             new_kraft_version = Some(update.max_version_level);
         }
+    }
+    if let Some(first) = refused.first() {
+        let response = refuse_all(first.code, &refused);
+        return Decision::unchanged(FeatureUpdate { response, kraft_version: None });
     }
     if request.validate_only {
         records.clear();
@@ -95,6 +88,23 @@ pub fn update_features(
     });
     let response = UpdateFeaturesResponse { results: results.collect(), ..Default::default() };
     Decision { records, response: FeatureUpdate { response, kraft_version: new_kraft_version } }
+}
+
+/// Kafka names the first feature alone that keeps all others back; whoever raises a whole release
+/// (`kafka-features upgrade --release-version`) wants to know them all.
+fn refuse_all(code: ErrorCode, refused: &[Refusal]) -> UpdateFeaturesResponse {
+    let had = if refused.len() == 1 { "feature had an error" } else { "features had errors" };
+    let reasons = refused.iter().map(|refusal| refusal.message.as_str());
+    let reasons = reasons.collect::<Vec<_>>().join(" ");
+    let message =
+        format!("The update failed for all features since the following {had}: {reasons}");
+    // However many there are, the answer stays within bounds.
+    let Refusal { code, message } = Refusal::new(code, message);
+    UpdateFeaturesResponse {
+        error_code: code.to_wire(),
+        error_message: Some(message),
+        ..Default::default()
+    }
 }
 
 fn update_one(
@@ -168,8 +178,11 @@ fn reason_not_supported(image: &Image, name: &str, level: i16) -> Option<String>
         return Some(format!("There is no feature {name:?}."));
     };
     // A level that Kafka has and thalweg does not serve yet is refused like an unknown one.
-    if !(known.min..=known.served).contains(&level) {
-        let (min, max) = (known.min, known.served);
+    let (min, max) = (known.min, known.served);
+    if max == 0 && level > 0 {
+        return Some("Thalweg does not serve this feature yet: name the others alone.".to_owned());
+    }
+    if !(min..=max).contains(&level) {
         return Some(format!("This controller only supports versions {min} to {max}."));
     }
     let brokers = image.brokers().map(|broker| ("Broker", broker.id, &broker.features));

@@ -1,8 +1,11 @@
 //! Feature levels: of a new cluster, on offer, and changed by UpdateFeatures.
 
 use protocol::internal::metadata::FeatureLevelRecord;
+use protocol::messages::broker_registration::Feature;
 use protocol::messages::update_features::{FeatureUpdateKey, UpdateFeaturesRequest};
-use thalweg_metadata::controller::{FeatureUpdate, formatted_records, update_features};
+use thalweg_metadata::controller::{
+    FeatureUpdate, corrected_levels, formatted_records, update_features,
+};
 use thalweg_metadata::features;
 use thalweg_metadata::image::ConfigResource;
 use types::{BrokerId, ErrorCode};
@@ -46,11 +49,9 @@ fn at(level: i16) -> World {
 fn new_cluster_has_the_served_levels() {
     let world = World::with(&[]);
     let levels: Vec<_> = world.image().features().collect();
-    let expected =
-        [("eligible.leader.replicas.version", 1), ("group.version", 1), ("metadata.version", 30)];
-    assert_eq!(levels, expected);
+    assert_eq!(levels, [("eligible.leader.replicas.version", 1), ("metadata.version", 30)]);
     assert_eq!(features::finalized(world.image().features(), 1).last().unwrap().0, "kraft.version");
-    assert_eq!(features::finalized(world.image().features(), 0).len(), 3);
+    assert_eq!(features::finalized(world.image().features(), 0).len(), 2);
 }
 
 #[test]
@@ -61,8 +62,45 @@ fn a_format_by_kafka_begins_at_the_served_levels() {
     let made =
         vec![level("metadata.version", 29), level("share.version", 1), level("group.version", 1)];
     let expected =
-        [level("metadata.version", 29), level("share.version", 0), level("group.version", 1)];
+        [level("metadata.version", 29), level("share.version", 0), level("group.version", 0)];
     assert_eq!(formatted_records(made), expected);
+}
+
+#[test]
+fn a_level_that_an_earlier_build_began_with_is_corrected_unless_kafka_may_use_it() {
+    for (has_kafka, expected) in [(false, 0), (true, 1)] {
+        let mut world = at(30);
+        let name = "group.version".to_owned();
+        let record = FeatureLevelRecord { name, feature_level: 1, ..Default::default() };
+        let mut broker = registration(2, 1, None);
+        let feature = |name: &str| Feature {
+            name: name.to_owned(),
+            max_supported_version: 1,
+            ..Default::default()
+        };
+        broker.features.push(feature("group.version"));
+        if has_kafka {
+            broker.features.push(feature("transaction.version"));
+        }
+        world.apply(vec![record.into()]);
+        assert_eq!(world.register_as(&broker, false), ErrorCode::None);
+        let records = corrected_levels(world.image());
+        world.apply(records);
+        assert_eq!(world.image().feature("group.version"), expected, "Kafka's: {has_kafka}");
+        assert_eq!(corrected_levels(world.image()), []);
+    }
+}
+
+#[test]
+fn the_level_that_keeps_a_node_out_is_named_with_what_to_do() {
+    let served = [("metadata.version", 30), ("eligible.leader.replicas.version", 1)];
+    assert_eq!(features::refusal(served.into_iter()), None);
+    let high = [("metadata.version", 31), ("group.version", 1), ("other.version", 2)];
+    let expected = "metadata.version is at 31, and this node serves 7 to 30; \
+        group.version is at 1, and this node serves 0; other.version is at 2, and this node serves 0. \
+        Lower them first: kafka-features.sh downgrade --feature metadata.version=30 \
+        --feature group.version=0 --feature other.version=0";
+    assert_eq!(features::refusal(high.into_iter()).as_deref(), Some(expected));
 }
 
 #[test]
@@ -80,7 +118,6 @@ fn levels_that_are_not_served_are_not_offered() {
         [
             ("metadata.version", 7, 30),
             ("kraft.version", 0, 1),
-            ("group.version", 0, 1),
             ("eligible.leader.replicas.version", 0, 1),
         ]
     );
@@ -148,6 +185,22 @@ fn all_features_change_or_none() {
     let asked = [("metadata.version", 30, UPGRADE), ("share.version", 1, UPGRADE)];
     assert_eq!(code(&update(&mut world, &asked, false)), ErrorCode::InvalidUpdateVersion);
     assert_eq!(world.image().metadata_version(), 29);
+}
+
+#[test]
+fn all_features_that_are_refused_are_named() {
+    let asked = [
+        ("group.version", 1, UPGRADE),
+        ("eligible.leader.replicas.version", 1, UPGRADE),
+        ("share.version", 1, UPGRADE),
+    ];
+    let message = update(&mut at(30), &asked, false).response.error_message.unwrap();
+    for named in ["features had errors", "group.version", "share.version", "does not serve"] {
+        assert!(message.contains(named), "{message}");
+    }
+    assert!(!message.contains("eligible"), "{message}");
+    let many = vec![asked[0]; 1000];
+    assert!(update(&mut at(30), &many, false).response.error_message.unwrap().len() < 5000);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the driver does while this node leads: it decides, begins an epoch, and keeps an idle log
 //! moving. Not here: who leads (`core/raft`), what is decided (`core/metadata`).
 
-use ::metadata::controller::{Context, bootstrap_records, formatted_records};
+use ::metadata::controller::{Context, bootstrap_records, corrected_levels, formatted_records};
 use ::metadata::{Loader, MetadataRecord, batches};
 use anyhow::Context as _;
 use protocol::internal::metadata::{AbortTransactionRecord, NoOpRecord};
@@ -104,6 +104,11 @@ impl Driver {
                 loader.apply(record).context("the first records of the cluster do not fit")?;
             }
             self.append(&records, loader.image().metadata_version(), epoch)?;
+        }
+        let corrected = corrected_levels(self.images.deciding());
+        if !corrected.is_empty() {
+            let level = self.images.deciding().metadata_version();
+            self.append(&corrected, level, epoch)?;
         }
         Ok(true)
     }

@@ -33,7 +33,7 @@ use std::thread::{self, JoinHandle};
 
 use ::metadata::controller::{Context, Decision};
 use ::metadata::{Changes, Image, MetadataRecord};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use config::{HostPort, NodeConfig, StaticConfig};
 use raft::{Endpoint, Raft, ReplicaKey, RequestId, Voter, VoterSet};
 use tokio::sync::{oneshot, watch};
@@ -184,14 +184,39 @@ pub fn open(
         is_clean,
         now: clock::wall(),
     });
-    opened.with_context(|| {
+    let (log, found) = opened.with_context(|| {
         format!(
             "the cluster's metadata in {} cannot be used. Where other controllers have it, move the \
              whole directory away and start the node with an empty one, as after the loss of a disk; \
              else bring it back from a backup",
             dir.display()
         )
-    })
+    })?;
+    if !config.roles.controller {
+        check_former_vote(found.voters.latest(), local.key)?;
+    }
+    Ok((log, found))
+}
+
+/// A node that is a controller no more gives no vote. Where it was one of several, they have to know;
+/// where it was the only one, nobody would decide any more.
+fn check_former_vote(voters: &VoterSet, own: ReplicaKey) -> anyhow::Result<()> {
+    let ReplicaKey { id, .. } = own;
+    if voters.is_only(own) {
+        bail!(
+            "node {id} is the only voter of the cluster's metadata quorum, and process.roles has no \
+             controller: nobody could decide any more. Add controller to process.roles, and its \
+             listener to listeners; it may go once other controllers vote"
+        );
+    }
+    if voters.contains(own) {
+        tracing::warn!(
+            "node {id} is a voter of the cluster's metadata quorum, but gives no vote, as process.roles \
+             has no controller. It counts for the majority until its vote is taken away: \
+             thalweg cluster voters remove {id}"
+        );
+    }
+    Ok(())
 }
 
 /// The voters of `controller.quorum.voters`, known by their ids alone.
@@ -216,6 +241,7 @@ fn raft_config(config: &NodeConfig) -> raft::Config {
         retry_backoff: quorum.retry_backoff_ms,
         // A broker registers first: that tells whether another node has its id, and so its vote.
         auto_join: quorum.auto_join && config.roles.controller && !config.roles.broker,
+        is_controller: config.roles.controller,
     }
 }
 
@@ -281,6 +307,17 @@ impl Controller {
     /// Offset of the last record of the metadata log that every shard acts on.
     pub fn applied(&self) -> i64 {
         self.applied.load(Ordering::SeqCst)
+    }
+
+    /// The newest state of the cluster that this node knows to be committed.
+    ///
+    /// # Errors
+    /// [`NotController`] after the stop.
+    pub async fn image(&self) -> Result<Arc<Image>, NotController> {
+        let (reply, answer) = oneshot::channel();
+        // Who does not wait any more needs no answer.
+        self.look(move |driver| _ = reply.send(Arc::clone(&driver.committed)));
+        answer.await.map_err(|_| NotController)
     }
 
     /// From now on every shard acts on what is committed; they know `seen`.

@@ -54,17 +54,27 @@ impl TestNode {
     }
 
     fn run(&mut self) {
-        self.node = Some(Node::start(self.options(None)).unwrap());
+        self.node = Some(Node::start(self.options(&[])).unwrap());
     }
 
     /// Why a node with one more setting does not start.
     pub fn refusal(setting: (&str, &str)) -> String {
         let this = Self { dir: tempfile::tempdir().unwrap(), node: None, more: &[] };
-        let started = Node::start(this.options(Some(setting)));
+        this.refuses(&[setting])
+    }
+
+    /// Stops the node, and gives why it does not start again with these settings.
+    pub fn restart_refusal(&mut self, settings: &[(&str, &str)]) -> String {
+        self.node.take().unwrap().stop().unwrap();
+        self.refuses(settings)
+    }
+
+    fn refuses(&self, settings: &[(&str, &str)]) -> String {
+        let started = Node::start(self.options(settings));
         format!("{:#}", started.err().expect("the node does not start"))
     }
 
-    fn options(&self, more: Option<(&str, &str)>) -> StartOptions {
+    fn options(&self, more: &[(&str, &str)]) -> StartOptions {
         let [first, second] = self.log_dirs();
         let log_dirs = format!("{},{}", first.display(), second.display());
         let settings = [
@@ -79,15 +89,12 @@ impl TestNode {
             ("group.initial.rebalance.delay.ms", "0"),
             ("thalweg.shards", "2"),
         ];
-        start_options(settings.iter().chain(self.more).chain(&more).copied())
+        start_options(settings.iter().chain(self.more).chain(more).copied())
     }
 
     /// Waits until the node cannot go on, and gives the reason.
     pub fn failure(&mut self) -> String {
-        let wait = self.node.as_mut().unwrap().failure();
-        let (sender, reason) = std::sync::mpsc::channel();
-        std::thread::spawn(move || sender.send(wait().unwrap()));
-        reason.recv_timeout(Duration::from_secs(10)).expect("the node gives up")
+        reason(self.node.as_mut().unwrap())
     }
 
     pub fn log_dirs(&self) -> [PathBuf; 2] {
@@ -287,6 +294,14 @@ pub fn start_options<'a>(settings: impl IntoIterator<Item = (&'a str, &'a str)>)
     let overrides = settings.into_iter().map(owned).collect();
     let (fixed, _) = StaticConfig::new(&Sources { overrides, ..Default::default() }).unwrap();
     StartOptions { fixed, cluster_id: None, has_picked_id: false }
+}
+
+/// Waits until a node cannot go on, and gives the reason.
+pub fn reason(node: &mut Node) -> String {
+    let wait = node.failure();
+    let (sender, reason) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(wait().unwrap()));
+    reason.recv_timeout(Duration::from_secs(10)).expect("the node gives up")
 }
 
 /// The page of metrics that is served at an address.

@@ -12,7 +12,7 @@ use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, Metada
 use thalweg_node::{Node, StartOptions};
 use types::ErrorCode;
 
-use crate::client::{Client, eventually, metrics_at, start_options};
+use crate::client::{Client, eventually, metrics_at, reason, start_options};
 use crate::configs::{TOPIC, set};
 use crate::controllers::describe_quorum;
 
@@ -35,9 +35,9 @@ impl Cluster {
         Self::start_nodes(more, false)
     }
 
-    /// Each node has two directories.
-    pub fn start_with_two_dirs() -> Self {
-        Self::start_nodes(&[], true)
+    /// As `start_with`, and each node has two directories.
+    pub fn start_with_two_dirs(more: &'static [(&'static str, &'static str)]) -> Self {
+        Self::start_nodes(more, true)
     }
 
     fn start_nodes(more: &'static [(&'static str, &'static str)], have_two_dirs: bool) -> Self {
@@ -101,6 +101,17 @@ impl Cluster {
         let page = metrics_at(node.metrics().unwrap());
         let value = |line: &str| line.strip_prefix(sample)?.trim().parse().ok();
         page.lines().find_map(value)
+    }
+
+    /// From now on nobody decides.
+    pub fn stop_controller(&mut self) {
+        self.controller.take().unwrap().stop().unwrap();
+    }
+
+    /// Waits until a broker cannot go on, and gives the reason.
+    pub fn failure(&mut self, id: i32) -> String {
+        let (_, node) = self.brokers.iter_mut().find(|(broker, _)| *broker == id).unwrap();
+        reason(node)
     }
 
     pub fn stop(&mut self, id: i32) {

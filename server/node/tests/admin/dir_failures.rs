@@ -180,7 +180,7 @@ fn a_node_without_its_metadata_directory_stops_and_closes_the_others_in_order() 
 
 #[test]
 fn a_leader_moves_out_of_a_failed_directory_and_others_stay() {
-    let mut cluster = Cluster::start_with_two_dirs();
+    let mut cluster = Cluster::start_with_two_dirs(&[]);
     let mut client = cluster.client(2);
     await_both(&mut client);
     for topic in ["x", "y"] {
@@ -208,6 +208,25 @@ fn a_leader_moves_out_of_a_failed_directory_and_others_stay() {
     for topic in ["x", "y"] {
         eventually("both in sync again", || (state(&mut other, topic)?.1 == 2).then_some(()));
     }
+}
+
+#[test]
+fn a_broker_ends_whose_failed_directory_cannot_be_told() {
+    let mut cluster = Cluster::start_with_two_dirs(&[("log.dir.failure.timeout.ms", "300")]);
+    let mut client = cluster.client(2);
+    await_both(&mut client);
+    for topic in ["x", "y"] {
+        create_on(&mut client, topic, &[2]);
+        eventually("the leader", || append(&mut client, topic).is_none().then_some(()));
+    }
+    // Alone it need not wait for others to take over what it leads.
+    cluster.stop(3);
+    cluster.stop_controller();
+    break_checkpoints(&cluster.second_folder(2));
+    // This writes the checkpoints.
+    client.delete_records("x", 0, 1);
+    let reason = cluster.failure(2);
+    assert!(reason.contains("log.dir.failure.timeout.ms"), "{reason}");
 }
 
 #[test]

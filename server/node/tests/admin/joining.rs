@@ -5,7 +5,7 @@ use protocol::ApiKey;
 use protocol::messages::remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
 use types::Uuid;
 
-use crate::client::eventually;
+use crate::client::{TestNode, eventually};
 use crate::controllers::{Controllers, all_are_level, describe_quorum};
 
 /// Controllers 1, 2, ...; starts the first one, which begins the cluster. The others join.
@@ -57,6 +57,14 @@ fn a_controller_joins_by_itself_and_again_with_a_new_disk() {
         (directories[2] != before[2]).then_some(directories)
     });
     assert_eq!(after[..2], before[..2]);
+}
+
+#[test]
+fn the_only_voter_does_not_start_without_the_controllers_role() {
+    let mut node = TestNode::start();
+    let roles = [("process.roles", "broker"), ("listeners", "PLAINTEXT://127.0.0.1:0")];
+    let refusal = node.restart_refusal(&roles);
+    assert!(refusal.contains("only voter") && refusal.contains("process.roles"), "{refusal}");
 }
 
 #[test]

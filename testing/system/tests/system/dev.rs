@@ -234,6 +234,8 @@ fn grow_and_shrink() -> anyhow::Result<()> {
     let described = dev.run("topic describe t")?;
     ensure!(!described.contains(",4") && !described.contains("4,"), "{described}");
 
+    let refused = dev.command("cluster voters remove 3", 1)?;
+    ensure!(!refused.0 && refused.1.contains("would make itself a voter again"), "{}", refused.1);
     // A voter that is removed while it is down stays removed.
     dev.drill("kill 3")?;
     wait_for("its vote goes", LIMIT, || Ok(dev.command("cluster voters remove 3", 1)?.0))?;
