@@ -386,13 +386,7 @@ impl Member {
     async fn refused_level(&self) -> Refusal {
         let image = self.shared.controller.image().await;
         let known = image.ok().and_then(|image| features::refusal(image.features()));
-        let why = known.unwrap_or_else(|| {
-            format!(
-                "a feature is at a level that this node does not serve. It serves {}, and level 0 of all \
-                 others: lower them first (kafka-features.sh downgrade --feature NAME=LEVEL)",
-                served()
-            )
-        });
+        let why = known.unwrap_or_else(|| "one was raised at this moment".to_owned());
         Refusal::ForGood(anyhow::anyhow!(
             "the cluster refuses this node as a broker for the levels of its features: {why}"
         ))
@@ -474,11 +468,6 @@ fn check(role: &str, error_code: i16) -> Result<(), Refusal> {
             "the registration of this node as a {role} is refused: {code}"
         ))),
     }
-}
-
-fn served() -> String {
-    let served = features::supported().map(|(name, min, max)| format!("{name} {min} to {max}"));
-    served.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
