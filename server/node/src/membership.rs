@@ -352,7 +352,9 @@ impl Member {
         let shared = &self.shared;
         // First of the two: it tells whether another node has this id.
         if is_broker {
-            let request = registration::broker_request(shared, self.incarnation);
+            let mut request = registration::broker_request(shared, self.incarnation);
+            let image = shared.controller.image().await;
+            request.features.extend(image.ok().and_then(|image| registration::tolerated(&image)));
             let here = |request| sessions::register(shared, request);
             let api = ApiKey::BrokerRegistration;
             let answer = self.controller.ask(api, move |_| request, here).await?;

@@ -2,6 +2,7 @@
 //!
 //! Not here: when it says so, and its heartbeats (`membership`).
 
+use ::metadata::controller::mistaken_group_version;
 use ::metadata::{Image, features};
 use config::NodeConfig;
 use net::Listener;
@@ -82,6 +83,17 @@ fn previous_epoch(shared: &Shared) -> i64 {
     own.or(shared.dirs.previous_broker_epoch()).unwrap_or(-1)
 }
 
+/// What a broker tells beside what it serves, to come into a cluster that an earlier build began at
+/// a level by mistake: that stays until a controller of this build is active.
+pub fn tolerated(image: &Image) -> Option<broker_registration::Feature> {
+    mistaken_group_version(image).map(|level| broker_registration::Feature {
+        name: features::GROUP_VERSION.to_owned(),
+        min_supported_version: 0,
+        max_supported_version: level,
+        ..Default::default()
+    })
+}
+
 /// What this node registers with as a controller.
 pub fn controller_request(shared: &Shared, incarnation_id: Uuid) -> ControllerRegistrationRequest {
     let listeners = shared.advertised.iter().filter(|one| one.is_controller);
@@ -104,5 +116,30 @@ pub fn controller_request(shared: &Shared, incarnation_id: Uuid) -> ControllerRe
         listeners: listeners.collect(),
         features: features.collect(),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::metadata::{Loader, MetadataRecord};
+    use protocol::internal::metadata::FeatureLevelRecord;
+
+    use super::*;
+
+    #[test]
+    fn only_a_level_of_an_earlier_build_is_tolerated() {
+        let image = |name: &str, feature_level| {
+            let mut loader = Loader::new(Image::default());
+            for (name, feature_level) in [(features::METADATA_VERSION, 30), (name, feature_level)] {
+                let name = name.to_owned();
+                let record = FeatureLevelRecord { name, feature_level, ..Default::default() };
+                loader.apply(&MetadataRecord::from(record)).unwrap();
+            }
+            loader.image().clone()
+        };
+        let told = tolerated(&image(features::GROUP_VERSION, 1)).unwrap();
+        assert_eq!((told.name.as_str(), told.max_supported_version), (features::GROUP_VERSION, 1));
+        assert_eq!(tolerated(&image(features::GROUP_VERSION, 0)), None);
+        assert_eq!(tolerated(&image(features::SHARE_VERSION, 1)), None);
     }
 }

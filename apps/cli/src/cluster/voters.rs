@@ -78,8 +78,9 @@ pub(crate) async fn run(admin: &Admin, arguments: Arguments) -> anyhow::Result<(
 
 /// Refuses what would not last: a node that makes itself a voter does so again within a second.
 fn refuse_to_return(id: i32, settings: &[ConfigEntry]) -> anyhow::Result<()> {
-    let joins = settings.iter().find(|one| one.name == AUTO_JOIN);
-    if joins.is_some_and(|one| one.value.as_deref() == Some("true")) {
+    let value = |name| settings.iter().find(|one| one.name == name)?.value.as_deref();
+    let is_controller = value("process.roles").is_some_and(|roles| roles.contains("controller"));
+    if is_controller && value(AUTO_JOIN) == Some("true") {
         bail!(
             "node {id} runs with {AUTO_JOIN}=true and would make itself a voter again: stop it first \
              (thalweg broker remove {id} takes its vote away, too), or start it with {AUTO_JOIN}=false"
@@ -180,18 +181,22 @@ mod tests {
 
     #[test]
     fn a_node_that_would_vote_again_keeps_its_vote() {
-        let settings = |value: &str| ConfigEntry {
-            name: AUTO_JOIN.to_owned(),
+        let setting = |(name, value): (&str, &str)| ConfigEntry {
+            name: name.to_owned(),
             value: Some(value.to_owned()),
             source: "static",
             is_read_only: true,
             is_sensitive: false,
             documentation: None,
         };
-        let refusal = refuse_to_return(4, &[settings("true")]).unwrap_err().to_string();
+        let refuse = |roles, joins| {
+            refuse_to_return(4, &[("process.roles", roles), (AUTO_JOIN, joins)].map(setting))
+        };
+        let refusal = refuse("broker,controller", "true").unwrap_err().to_string();
         assert!(refusal.contains("stop it first"), "{refusal}");
-        refuse_to_return(4, &[settings("false")]).unwrap();
-        refuse_to_return(4, &[]).unwrap();
+        refuse("broker,controller", "false").unwrap();
+        refuse("broker", "true").expect("it is no controller any more");
+        refuse_to_return(4, &[]).expect("it is down");
     }
 
     #[test]

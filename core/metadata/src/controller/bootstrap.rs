@@ -46,18 +46,25 @@ pub fn bootstrap_records(context: &Context<'_>) -> Vec<MetadataRecord> {
     records
 }
 
-/// Earlier builds began clusters at `group.version` 1, and served nothing of it: no node of this one
-/// could come in. It goes back to 0 unless a node of Kafka is registered, whose groups may need it; such
-/// nodes are known by `transaction.version`.
-pub fn corrected_levels(image: &Image) -> Vec<MetadataRecord> {
+/// Earlier builds began clusters at `group.version` 1, and served nothing of it. That level, where it
+/// can be no more than such a mistake: where no broker of Kafka is registered, whose groups may need it.
+/// These are known by `transaction.version`.
+pub fn mistaken_group_version(image: &Image) -> Option<i16> {
     let served = feature(GROUP_VERSION).map_or(0, |feature| feature.served);
     let mut offered = image.brokers().flat_map(|broker| &broker.features);
     let has_kafka = offered.any(|offered| offered.name == TRANSACTION_VERSION);
-    if image.feature(GROUP_VERSION) <= served || has_kafka {
-        return Vec::new();
-    }
-    let name = GROUP_VERSION.to_owned();
-    vec![FeatureLevelRecord { name, feature_level: served, ..Default::default() }.into()]
+    Some(image.feature(GROUP_VERSION)).filter(|level| *level > served && !has_kafka)
+}
+
+/// What puts such a level right.
+pub fn corrected_levels(image: &Image) -> Vec<MetadataRecord> {
+    let served = feature(GROUP_VERSION).map_or(0, |feature| feature.served);
+    let corrected = mistaken_group_version(image).map(|_| FeatureLevelRecord {
+        name: GROUP_VERSION.to_owned(),
+        feature_level: served,
+        ..Default::default()
+    });
+    corrected.into_iter().map(MetadataRecord::from).collect()
 }
 
 /// What a tool has formatted a new cluster with, less the levels of features that are not served:

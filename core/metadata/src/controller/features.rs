@@ -180,7 +180,7 @@ fn reason_not_supported(image: &Image, name: &str, level: i16) -> Option<String>
     // A level that Kafka has and thalweg does not serve yet is refused like an unknown one.
     let (min, max) = (known.min, known.served);
     if max == 0 && level > 0 {
-        return Some("Thalweg does not serve this feature yet: name the others alone.".to_owned());
+        return Some("Thalweg does not serve this feature yet.".to_owned());
     }
     if !(min..=max).contains(&level) {
         return Some(format!("This controller only supports versions {min} to {max}."));

@@ -38,7 +38,9 @@ use types::{BrokerId, ErrorCode, Rng};
 
 pub use alter_partition::alter_partition;
 pub use auto_create::auto_create_request;
-pub use bootstrap::{bootstrap_records, corrected_levels, formatted_records};
+pub use bootstrap::{
+    bootstrap_records, corrected_levels, formatted_records, mistaken_group_version,
+};
 pub use configs::{alter_configs, incremental_alter_configs};
 pub use delete_topics::delete_topics;
 pub use directories::assign_replicas_to_dirs;
