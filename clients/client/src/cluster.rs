@@ -18,7 +18,7 @@ use crate::admin::Admin;
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerSettings};
 use crate::error::{ClientError, silence};
-use crate::failover::not_reached;
+use crate::failover::{OVERDUE, not_reached};
 use crate::metadata::{Broker, TopicMetadata};
 use crate::producer::{Producer, ProducerSettings};
 use crate::retry::{Retry, noticed};
@@ -264,7 +264,11 @@ impl Client {
                 };
                 match timeout(patience, noticed(call, what)).await {
                     Ok(answer) => answer,
-                    Err(_) => Err(self.leave(&connection, api, patience)),
+                    Err(_) => {
+                        let error = self.leave(&connection, api, patience);
+                        patience *= 2;
+                        Err(error)
+                    }
                 }
             };
             match answer.await {
@@ -272,9 +276,9 @@ impl Client {
                     self.state().was_reached = true;
                     return Ok(answer);
                 }
+                // Who ends connections at once is no reason to wait longer for the next one.
                 Err(error) => self.pause(&mut retry, error).await?,
             }
-            patience *= 2;
         }
     }
 
@@ -395,7 +399,9 @@ impl Client {
                 }
             }
         };
-        let last = match self.connect_to_any(addresses, none).await {
+        // At first contact a slow broker is waited for: nothing is known of others.
+        let patience = self.state().was_reached.then_some(OVERDUE);
+        let last = match self.connect_to_any(addresses, none, patience).await {
             Ok(connection) => return Ok(Arc::new(connection)),
             Err(error) => error,
         };

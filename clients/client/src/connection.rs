@@ -54,8 +54,8 @@ pub(crate) struct Pending {
     version: i16,
     frame: oneshot::Receiver<Bytes>,
     ended: Arc<OnceLock<String>>,
-    /// Keeps the connection until the answer is here, even when nobody else does.
-    _connection: mpsc::UnboundedSender<Outgoing>,
+    /// Keeps the connection until the answer is here, even when nobody else does, and knows when it ends.
+    connection: mpsc::UnboundedSender<Outgoing>,
 }
 
 impl Connection {
@@ -177,7 +177,7 @@ impl Connection {
             version,
             frame,
             ended: self.ended.clone(),
-            _connection: self.requests.clone(),
+            connection: self.requests.clone(),
         })
     }
 
@@ -253,9 +253,17 @@ impl Pending {
     }
 
     async fn frame(&mut self, limit: Duration) -> Result<Bytes, ClientError> {
-        match timeout(limit, &mut self.frame).await {
-            Ok(Ok(frame)) => Ok(frame),
-            Ok(Err(_)) => Err(disconnected(&self.broker, self.api, &self.ended)),
+        let answer = async {
+            tokio::select! {
+                biased;
+                frame = &mut self.frame => frame.ok(),
+                // What is put in line while the connection ends may stay there, and its sender with it.
+                () = self.connection.closed() => None,
+            }
+        };
+        match timeout(limit, answer).await {
+            Ok(Some(frame)) => Ok(frame),
+            Ok(None) => Err(disconnected(&self.broker, self.api, &self.ended)),
             Err(_) => {
                 // Answers come in order: with this one missing no later one can come either.
                 _ = self.ended.set("an answer did not come in time".to_owned());
@@ -392,5 +400,27 @@ fn hand_out(
         }
         Ok((expected, _)) => Err(format!("answer {correlation:?} came before {expected}")),
         Err(_) => Err("an answer came that nobody asked for".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::run as run_test;
+
+    #[test]
+    fn a_request_that_stays_in_line_when_the_connection_ends_is_told_so() {
+        run_test(async {
+            let (requests, queue) = mpsc::unbounded_channel();
+            let (_stays_in_line, frame) = oneshot::channel();
+            let broker: Arc<str> = "broker".into();
+            let (api, version, ended) = (ApiKey::Metadata, 9, Arc::default());
+            let pending =
+                Pending { broker, api, version, frame, ended, connection: requests.clone() };
+            drop(queue);
+            let limit = Duration::from_secs(3600);
+            let answer = pending.answer::<ApiVersionsResponse>(limit).await;
+            assert!(matches!(answer, Err(ClientError::Disconnected { .. })), "{answer:?}");
+        });
     }
 }

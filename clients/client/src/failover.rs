@@ -24,7 +24,7 @@ use crate::error::ClientError;
 /// What an answer may take longer than planned before others are asked who leads.
 pub(crate) const OVERDUE: Duration = Duration::from_secs(1);
 /// How often they are asked then.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often the same one is asked: a broker whose disk hangs may answer, and not know what has come.
 const LOOKS_AT_ONE: u32 = 4;
 /// How long one address is waited for before the next is tried beside it.
@@ -177,15 +177,17 @@ impl Client {
     }
 
     /// A connection to whichever address answers first. The next is tried once one has failed or
-    /// says nothing for a while.
+    /// says nothing for a while. Where one has failed, those that say nothing are waited for no longer
+    /// than `patience`: the one that failed may be well by then.
     pub(crate) async fn connect_to_any(
         &self,
         addresses: Vec<Arc<str>>,
         none: ClientError,
+        patience: Option<Duration>,
     ) -> Result<Connection, ClientError> {
         let mut addresses = addresses.into_iter();
         let mut attempts = JoinSet::new();
-        let mut last = none;
+        let (mut last, mut has_failed) = (none, false);
         loop {
             if let Some(address) = addresses.next() {
                 let client = self.clone();
@@ -195,11 +197,13 @@ impl Client {
             tokio::select! {
                 ended = attempts.join_next() => match ended {
                     Some(Ok(Ok(connection))) => return Ok(connection),
-                    Some(Ok(Err(error))) => last = error,
+                    Some(Ok(Err(error))) => (last, has_failed) = (error, true),
                     Some(Err(error)) => tracing::error!(%error, "an attempt to connect failed"),
                     None => return Err(last),
                 },
                 () = sleep(NEXT_ADDRESS_AFTER), if has_more => {}
+                () = sleep(patience.unwrap_or_default()),
+                    if has_failed && !has_more && patience.is_some() => return Err(last),
             }
         }
     }
@@ -212,6 +216,9 @@ mod tests {
     use protocol::messages::delete_groups::{DeletableGroupResult, DeleteGroupsResponse};
     use protocol::messages::fetch::{FetchResponse, FetchableTopicResponse, PartitionData};
     use protocol::messages::init_producer_id::InitProducerIdResponse;
+    use protocol::messages::list_offsets::{
+        ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
+    };
     use protocol::messages::produce::{
         PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
     };
@@ -220,7 +227,7 @@ mod tests {
     use types::Uuid;
 
     use super::*;
-    use crate::testing::{Script, coordinator, metadata, run, serve_all, versions};
+    use crate::testing::{Action, Script, coordinator, metadata, run, serve_all, versions};
     use crate::{ClientSettings, ConsumerSettings, ProducerRecord, ProducerSettings, StartAt};
 
     const ID: [u8; 16] = [7; 16];
@@ -283,6 +290,7 @@ mod tests {
                 ApiKey::InitProducerId => request.answer(&InitProducerIdResponse::default()),
                 ApiKey::Produce => request.answer(&produced()),
                 ApiKey::Fetch => request.answer(&fetched()),
+                ApiKey::ListOffsets => request.answer(&listed()),
                 other => panic!("{other} was not expected"),
             }]
         })
@@ -312,6 +320,16 @@ mod tests {
             ..Default::default()
         };
         FetchResponse { responses: vec![topic], ..Default::default() }
+    }
+
+    fn listed() -> ListOffsetsResponse {
+        let partition = ListOffsetsPartitionResponse { offset: 0, ..Default::default() };
+        let topic = ListOffsetsTopicResponse {
+            name: "t".to_owned(),
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        ListOffsetsResponse { topics: vec![topic], ..Default::default() }
     }
 
     fn deleted() -> DeleteGroupsResponse {
@@ -347,12 +365,61 @@ mod tests {
 
     #[test]
     fn a_consumer_leaves_a_leader_that_says_nothing_once_another_leads() {
+        for (last, start) in
+            [(ApiKey::Fetch, StartAt::Offset(0)), (ApiKey::ListOffsets, StartAt::Beginning)]
+        {
+            run(async {
+                let client = cluster(last).await;
+                let mut consumer = client.consumer(ConsumerSettings::default());
+                let from = [(TopicPartition::new("t", 0), start)];
+                consumer.assign(&from).await.unwrap();
+                assert_eq!(consumer.recv().await.unwrap().value.as_deref(), Some(&b"v"[..]));
+            });
+        }
+    }
+
+    /// A listener that takes connections and says nothing, and one that is not there.
+    #[test]
+    fn a_silent_address_is_not_waited_for_once_another_has_refused() {
         run(async {
-            let client = cluster(ApiKey::Fetch).await;
-            let mut consumer = client.consumer(ConsumerSettings::default());
-            let from = [(TopicPartition::new("t", 0), StartAt::Offset(0))];
-            consumer.assign(&from).await.unwrap();
-            assert_eq!(consumer.recv().await.unwrap().value.as_deref(), Some(&b"v"[..]));
+            let client = cluster(ApiKey::Produce).await;
+            client.topic("t").await.unwrap();
+            let (silent, gone) = (bind().await, bind().await);
+            let addresses = [port(&silent), port(&gone)];
+            drop(gone);
+            let addresses = addresses.map(|port| format!("127.0.0.1:{port}").into()).to_vec();
+            let none = not_reached(1);
+            let found = client.connect_to_any(addresses, none, Some(OVERDUE)).await;
+            assert!(matches!(found, Err(ClientError::Refused { .. })), "{found:?}");
+        });
+    }
+
+    /// Else it would be waited for as long as for one that has been silent as often.
+    #[test]
+    fn a_broker_that_ended_connections_is_left_soon_when_it_is_silent() {
+        run(async {
+            let listener = bind().await;
+            let (ports, mut asked) = ([port(&listener)], 0);
+            let script: Script = Box::new(move |request| {
+                if request.api == ApiKey::ApiVersions {
+                    return vec![versions(request)];
+                }
+                asked += 1;
+                match asked {
+                    2..10 => vec![Action::Close],
+                    10 => vec![],
+                    _ => vec![request.answer(&metadata(&ports, 1, 5))],
+                }
+            });
+            serve_all(listener, script);
+            let client = Client::new(ClientSettings {
+                bootstrap: vec![format!("127.0.0.1:{}", ports[0])],
+                retry_pause: Duration::from_millis(1),
+                ..ClientSettings::default()
+            });
+            for _ in 0..2 {
+                client.refresh_topic("t", false).await.unwrap();
+            }
         });
     }
 

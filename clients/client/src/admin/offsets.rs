@@ -13,6 +13,7 @@ use super::{Admin, CHANGE_TIMEOUT_MS, Each, by_topic};
 use crate::cluster::Lane;
 use crate::consumer::IsolationLevel;
 use crate::error::ClientError;
+use crate::failover::{Led, OVERDUE};
 
 /// A place in a partition.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -123,7 +124,7 @@ impl Admin {
         Ok(results)
     }
 
-    /// One request to one leader.
+    /// One request to one leader, as long as nobody else is known to lead while its answer is overdue.
     pub(crate) async fn list_offsets_of(
         &self,
         broker: i32,
@@ -148,9 +149,10 @@ impl Admin {
             ..ListOffsetsRequest::default()
         };
         let api = ApiKey::ListOffsets;
-        let versions = version_min..=11;
-        let answer: ListOffsetsResponse =
-            self.client.call_broker(broker, Lane::General, api, versions, &request).await?;
+        let led = Led::new(&self.client, broker, places.iter().map(|(partition, _)| partition));
+        let what = (api, version_min..=11);
+        let call = self.client.call_while_it_leads(&led, OVERDUE, Lane::General, what, &request);
+        let answer: ListOffsetsResponse = call.await?;
         let mut results = Vec::new();
         for topic in answer.topics {
             for one in topic.partitions {

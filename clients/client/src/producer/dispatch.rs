@@ -18,7 +18,7 @@ use super::sender::{Event, Sender};
 use crate::cluster::{Client, Lane};
 use crate::connection::Connection;
 use crate::error::ClientError;
-use crate::failover::{Led, OVERDUE, not_reached};
+use crate::failover::{LOOK_EVERY, Led, OVERDUE, not_reached};
 
 /// A request under way.
 #[derive(Debug)]
@@ -289,11 +289,15 @@ impl Sender {
             return self.give_up(batch, &error, &[]);
         }
         self.cluster.forget_topic(&partition.topic);
-        let pause = self.pause(&batch);
+        let mut pause = self.pause(&batch);
+        if is_of_leader(&error) {
+            // Others are elected within that time, and then it may go to them.
+            pause = pause.min(LOOK_EVERY);
+        }
         self.requeue(partition, batch, error, pause);
     }
 
-    /// How long a batch waits before it goes again.
+    /// How long a batch waits before it goes again, if who leads is not the question.
     fn pause(&self, batch: &Batch) -> Duration {
         let settings = self.cluster.settings();
         let doubled = settings.retry_pause * 2_u32.saturating_pow(batch.tries.min(16));
@@ -338,6 +342,19 @@ impl Sender {
             self.blame(&partition, &error);
         }
     }
+}
+
+/// Whether a leader is away or has moved, rather than that it refuses what it could take.
+fn is_of_leader(error: &ClientError) -> bool {
+    error.code().is_none_or(|code| {
+        matches!(
+            code,
+            ErrorCode::NotLeaderOrFollower
+                | ErrorCode::LeaderNotAvailable
+                | ErrorCode::FencedLeaderEpoch
+                | ErrorCode::UnknownLeaderEpoch
+        )
+    })
 }
 
 /// Answers by partition, and the addresses of leaders that they name; from version 13 on they name topics by id.

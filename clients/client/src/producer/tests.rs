@@ -13,6 +13,7 @@ use records::BatchHeader;
 use types::{ErrorCode, Uuid};
 
 use super::*;
+use crate::settings::ClientSettings;
 use crate::testing::{Action, Request, Script, address_of, broker, run};
 
 /// Producer id, first sequence number and records of each batch that came, in order.
@@ -224,6 +225,26 @@ fn dropping_the_producer_still_sends_what_was_enqueued() {
         let delivery = producer.enqueue(record("a")).await.unwrap();
         drop(producer);
         assert_eq!(delivery.wait().await.unwrap().offset, 3);
+    });
+}
+
+/// Pauses that double are for what passes slowly; a leader is elected soon.
+#[test]
+fn a_batch_goes_again_soon_where_the_leader_has_gone() {
+    run(async {
+        let seen = Seen::default();
+        let mut tries = 0;
+        let produce = move |request: &Request, _| {
+            tries += 1;
+            let code = if tries <= 3 { ErrorCode::NotLeaderOrFollower } else { ErrorCode::None };
+            vec![answer(request, code, 9)]
+        };
+        let settings = broker(script(&seen, produce)).await.settings().clone();
+        let hour = Duration::from_secs(3600);
+        let client =
+            Client::new(ClientSettings { retry_pause: hour, retry_pause_max: hour, ..settings });
+        let producer = client.producer(one_by_one());
+        assert_eq!(producer.send(record("a")).await.unwrap().offset, 9);
     });
 }
 
