@@ -1,12 +1,14 @@
 //! A bound on the memory of a node, kept by the kernel: a cgroup with nothing else in it.
 //!
-//! Whoever takes more is killed. Needs root and the memory controller, of either version of cgroups;
-//! [`MemoryCap::new`] says whether they are there.
+//! Whoever takes more is killed. Needs root and the memory controller, of either version of cgroups,
+//! and says so where they are not there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+
+use anyhow::Context;
 
 use crate::process::NodeSpec;
 
@@ -21,19 +23,25 @@ pub struct MemoryCap {
 }
 
 impl MemoryCap {
-    /// A bound of so many bytes under a name that is free; `None` where this process may not set one.
-    pub fn new(name: &str, bytes: u64) -> Option<Self> {
+    /// A bound of so many bytes under a name that is free.
+    ///
+    /// # Errors
+    /// If this process may not set one.
+    pub fn new(name: &str, bytes: u64) -> anyhow::Result<Self> {
         let name = format!("thalweg-{}-{name}", std::process::id());
         let versions =
             [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
-        versions.into_iter().find_map(|(mount, file)| {
+        let cap = versions.into_iter().find_map(|(mount, file)| {
             let cgroup = Path::new(mount).join(&name);
             fs::create_dir(&cgroup).ok()?;
             let this = Self { cgroup };
             let limit = this.cgroup.join(file);
             // The kernel has put it there, where it is a cgroup with that controller.
             (limit.exists() && fs::write(limit, bytes.to_string()).is_ok()).then_some(this)
-        })
+        });
+        cap.context(
+            "this test bounds memory by a cgroup: it must be root, with a memory controller",
+        )
     }
 
     /// Has a node live within the bound.

@@ -174,10 +174,7 @@ fn readers_that_do_not_read_cost_bounded_memory_and_nobody_else_waits() -> anyho
 #[test]
 fn a_thousand_readers_that_do_not_read_fit_into_little_memory() -> anyhow::Result<()> {
     const READERS: usize = 1000;
-    let Some(cap) = MemoryCap::new("readers", 256 << 20) else {
-        eprintln!("skipped: no right to make a cgroup");
-        return Ok(());
-    };
+    let cap = MemoryCap::new("readers", 256 << 20)?;
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
     let folder = tempfile::tempdir()?;
