@@ -1,6 +1,7 @@
 //! Walking over the batches of a log file, for recovery and look-ups. Not for fetches: see `read`.
 
 use std::io;
+use std::ops::Range;
 
 use records::{BatchError, BatchHeader, HEADER_BYTES};
 use types::Offset;
@@ -105,12 +106,16 @@ impl<'a> Scanner<'a> {
         Ok(Some(Ok((at, header))))
     }
 
-    /// The first position from `from` on where something stands that `is_like` takes for the header
-    /// of a batch. What cannot be read is passed over, page by page.
-    pub fn find(&mut self, from: u64, is_like: impl Fn(&BatchHeader) -> bool) -> Option<u64> {
-        let (mut at, mut exact_until) = (from, 0);
+    /// The first of these positions where something stands that `is_like` takes for the header of a
+    /// batch. What cannot be read is passed over, page by page.
+    pub fn find(
+        &mut self,
+        within: Range<u64>,
+        is_like: impl Fn(&BatchHeader) -> bool,
+    ) -> Option<u64> {
+        let (mut at, mut exact_until) = (within.start, 0);
         let found = loop {
-            if at >= self.limit {
+            if at >= self.limit.min(within.end) {
                 break None;
             }
             let next_page = (at / PAGE_BYTES + 1) * PAGE_BYTES;

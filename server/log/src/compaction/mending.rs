@@ -157,19 +157,18 @@ impl Mending {
         while !self.is_end(place) {
             if let Ok(header) = self.look(&mut scanner, place) {
                 place = place.after(&header);
-            } else if self.fill(&mut scanner, place, donor, &mut |_, _| Ok(())).is_ok() {
-                return Ok(Survey::Helpful);
-            } else if let Some((_, behind)) = self.broken(&mut scanner, place) {
-                (place, found) = (behind, Survey::Lacking);
             } else {
-                return Ok(Survey::Lacking);
-            }
-            if place.at - told >= PACE_BYTES {
-                if pace(place.at - told).is_break() {
-                    return Err(CompactionError::Stopped);
+                let hole_end = self.hole_end(&mut scanner, place, pace)?;
+                let mut take = |_: &BatchHeader, _: &[u8]| Ok(());
+                if self.fill(&mut scanner, (place, hole_end), donor, &mut take).is_ok() {
+                    return Ok(Survey::Helpful);
                 }
-                told = place.at;
+                let Some((_, behind)) = self.broken(&mut scanner, place) else {
+                    return Ok(Survey::Lacking);
+                };
+                (place, found) = (behind, Survey::Lacking);
             }
+            told = tell(pace, told, place)?;
         }
         Ok(found)
     }
@@ -183,20 +182,22 @@ impl Mending {
     ) -> Result<usize, Failure> {
         let file = self.frame.open(self.source.base)?;
         let mut scanner = Scanner::once(file.as_ref(), self.source.bytes, CHUNK_BYTES);
-        let (mut place, mut kept, mut filled) = (self.front(), 0, 0);
+        let (mut place, mut told, mut kept, mut filled) = (self.front(), 0, 0, 0);
         while !self.is_end(place) {
+            told = tell(pace, told, place)?;
             if let Ok(header) = self.look(&mut scanner, place) {
                 let batch = scanner.batch(place.at, &header).map_err(|cause| self.fault(cause))?;
                 writer.push(&header, batch, pace)?;
                 place = place.after(&header);
                 continue;
             }
+            let hole = (place, self.hole_end(&mut scanner, place, pace)?);
             // Whether it is of use is known at its end.
-            match self.fill(&mut scanner, place, donor, &mut |_, _| Ok(())) {
+            match self.fill(&mut scanner, hole, donor, &mut |_, _| Ok(())) {
                 Ok(_) => {
                     let mut take =
                         |header: &BatchHeader, batch: &[u8]| writer.push(header, batch, &mut *pace);
-                    place = self.fill(&mut scanner, place, donor, &mut take)?;
+                    place = self.fill(&mut scanner, hole, donor, &mut take)?;
                     filled += 1;
                 }
                 // Others may be mended; this one stays named and is not served.
@@ -221,11 +222,10 @@ impl Mending {
     fn fill(
         &self,
         scanner: &mut Scanner<'_>,
-        from: Place,
+        (from, hole_end): (Place, Option<Place>),
         donor: Donor<'_>,
         take: Take<'_>,
     ) -> Result<Place, Failure> {
-        let hole_end = self.may_have_gap(from.next).then(|| self.resume(scanner, from));
         let mut place = from;
         loop {
             let begin = place.next;
@@ -300,4 +300,17 @@ impl Mending {
     fn fault(&self, cause: std::io::Error) -> LogError {
         LogError::Io { action: "read", path: self.frame.path(self.source.base), cause }
     }
+}
+
+/// Tells the pace how far a walk has come, if that is much more than was told; gives what it knows.
+fn tell(pace: Pace<'_>, told: u64, place: Place) -> Result<u64, CompactionError> {
+    if place.at < told + PACE_BYTES {
+        return Ok(told);
+    }
+    take(pace, place.at - told)?;
+    Ok(place.at)
+}
+
+fn take(pace: Pace<'_>, bytes: u64) -> Result<(), CompactionError> {
+    if pace(bytes).is_break() { Err(CompactionError::Stopped) } else { Ok(()) }
 }

@@ -27,8 +27,7 @@ mod throttle;
 
 pub use pass::{put_in_place, remove_former};
 pub use status::{CleanerFacts, CleanerStatus};
-
-use throttle::{StopOnDrop, Throttle};
+pub use throttle::{StopOnDrop, Throttle};
 
 /// How often settings are looked at while something is compacted.
 const LOOK: Duration = Duration::from_secs(1);

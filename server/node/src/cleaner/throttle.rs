@@ -1,4 +1,5 @@
-//! One budget of bytes per second for all compactions (`log.cleaner.io.max.bytes.per.second`).
+//! A budget of bytes per second: one for all compactions (`log.cleaner.io.max.bytes.per.second`), others
+//! for mending.
 //!
 //! Whoever has read or written draws a ticket and waits until the budget has come to it. Thus the
 //! order is that of drawing, and another rate holds at once for those who wait.
@@ -27,7 +28,7 @@ struct Account {
     at: Instant,
 }
 
-/// Ends all compactions when the shard's tasks go.
+/// Ends all work within the budget when the shard's tasks go.
 pub struct StopOnDrop(pub Arc<Throttle>);
 
 impl Drop for StopOnDrop {

@@ -9,8 +9,8 @@
 //! Not here: how damage is found (`log`), what readers hear of it meanwhile (`shard`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use types::{BrokerId, ErrorCode, Offset};
 
 use super::fetching::{self, Connected};
+use crate::cleaner::{StopOnDrop, Throttle};
 use crate::shard::{Helped, PartitionId, Shard, SharedPartition};
 use crate::{cleaner, clock, threads, upkeep};
 
@@ -36,6 +37,10 @@ const BYTES_MAX: i32 = 1 << 20;
 /// This asks without a session.
 const NO_SESSION: i32 = -1;
 
+/// What a shard reads and writes to mend: clients go before it, and wait for nothing but a part of one
+/// log meanwhile.
+const BYTES_PER_SECOND_MAX: f64 = 128.0 * 1024.0 * 1024.0;
+
 /// An offset to ask for, and who waits for the batches.
 type Asked = (Offset, std_mpsc::SyncSender<Option<Bytes>>);
 
@@ -49,18 +54,26 @@ struct Others {
 
 /// Mends the logs of a shard, one at a time, until the shard ends.
 pub async fn run(shard: Rc<Shard>) {
+    let throttle = Arc::new(Throttle::default());
+    throttle.set_rate(BYTES_PER_SECOND_MAX);
+    let _stop = StopOnDrop(Arc::clone(&throttle));
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         for partition in shard.partitions() {
             let due = partition.borrow().due_for_mending();
             if let Some(base) = due {
-                mend(&shard, partition, base).await;
+                mend(&shard, partition, base, &throttle).await;
             }
         }
     }
 }
 
-async fn mend(shard: &Rc<Shard>, partition: SharedPartition, base: Offset) {
+async fn mend(
+    shard: &Rc<Shard>,
+    partition: SharedPartition,
+    base: Offset,
+    throttle: &Arc<Throttle>,
+) {
     let (id, name) = (partition.borrow().id(), partition.borrow().name().clone());
     let lost = partition.borrow().lost_still(base);
     // Nothing else is to wait for it to go.
@@ -70,7 +83,7 @@ async fn mend(shard: &Rc<Shard>, partition: SharedPartition, base: Offset) {
         Some(helped) => helped,
         None => {
             let Some(mending) = plan(shard, id, base).await else { return };
-            match rewrite(shard, id, mending, others).await {
+            match rewrite(shard, id, mending, others, throttle).await {
                 Ok(helped) => helped,
                 Err(CompactionError::Stopped | CompactionError::Overtaken) => return,
                 Err(fault) => {
@@ -138,21 +151,17 @@ async fn rewrite(
     id: PartitionId,
     mending: Mending,
     mut others: Others,
+    throttle: &Arc<Throttle>,
 ) -> Result<Helped, CompactionError> {
     let (ask, mut asked) = mpsc::channel::<Asked>(1);
+    let throttle = Arc::clone(throttle);
     let work = move || {
         let mut donor = |offset| {
             let (give, given) = std_mpsc::sync_channel(1);
             ask.blocking_send((offset, give)).ok()?;
             given.recv().ok().flatten()
         };
-        let is_wanted = ask.clone();
-        // Nobody listens any more when the node stops.
-        let mut pace = |_| match is_wanted.is_closed() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
-        let mended = mending.run(&mut donor, &mut pace);
+        let mended = mending.run(&mut donor, &mut |bytes| throttle.take(bytes));
         // It comes back, since nobody else may rewrite the log until all is in place.
         (mending, mended)
     };

@@ -7,7 +7,8 @@ use std::io;
 use records::{BatchHeader, check_crc};
 use types::Offset;
 
-use super::Mending;
+use super::{Mending, PACE_BYTES, take};
+use crate::compaction::{CompactionError, Pace};
 use crate::scan::Scanner;
 
 /// A batch that claims more is believed only if another one follows it: a flipped length must not
@@ -57,20 +58,33 @@ impl Mending {
         goes_on.then_some((header, behind))
     }
 
-    /// Where the next sound batch stands behind a damaged place at which offsets may be missing, or
-    /// the end of the segment.
-    pub(super) fn resume(&self, scanner: &mut Scanner<'_>, from: Place) -> Place {
+    /// Where a hole ends that begins at a damaged place, if offsets may be missing there: where the
+    /// next sound batch stands behind it, or the segment ends.
+    pub(super) fn hole_end(
+        &self,
+        scanner: &mut Scanner<'_>,
+        from: Place,
+        pace: Pace<'_>,
+    ) -> Result<Option<Place>, CompactionError> {
+        if !self.may_have_gap(from.next) {
+            return Ok(None);
+        }
         // What the broken batch says itself comes first: records may hold what looks like batches.
         let told = self.broken(scanner, from).map(|(_, behind)| behind.at);
         let mut at = told.unwrap_or(from.at + 1);
         let is_like = |header: &BatchHeader| self.oddity(header, from.next).is_none();
-        while let Some(found) = scanner.find(at, is_like) {
+        while at < self.source.bytes {
+            let Some(found) = scanner.find(at..at + PACE_BYTES, is_like) else {
+                at += PACE_BYTES;
+                take(pace, PACE_BYTES)?;
+                continue;
+            };
             if let Ok(header) = self.look(scanner, Place { at: found, ..from }) {
-                return Place { at: found, next: header.base_offset() };
+                return Ok(Some(Place { at: found, next: header.base_offset() }));
             }
             at = found + 1;
         }
-        Place { at: self.source.bytes, next: self.source.end }
+        Ok(Some(Place { at: self.source.bytes, next: self.source.end }))
     }
 
     /// The sound batch at a place, or what is wrong there.
@@ -125,5 +139,50 @@ impl Mending {
             return Some(format!("a batch of offsets {first} to {last} where {next} is due"));
         }
         (!self.epochs.contains(&epoch)).then(|| format!("no leader had epoch {epoch} there"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::ops::ControlFlow;
+    use std::os::unix::fs::FileExt;
+
+    use bytes::BytesMut;
+    use records::{BatchBuilder, Compression};
+    use types::{LeaderEpoch, Millis};
+
+    use super::*;
+    use crate::testing::{open_new, sync};
+    use crate::{AppendOrigin, LogConfig, Mended};
+
+    #[test]
+    fn a_walk_over_a_hole_keeps_the_pace_and_ends_when_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogConfig { compact: true, segment_bytes: 1_000_000, ..LogConfig::default() };
+        let mut log = open_new(dir.path(), config);
+        for n in 0..11 {
+            let mut batch = BatchBuilder::new(Compression::None);
+            batch.append(0, Some(b"k"), Some(&[n; 100_000]), &[]);
+            let (batch, origin) = (BytesMut::from(batch.build()), AppendOrigin::Client);
+            log.append_as_leader(batch, LeaderEpoch(0), origin, Millis(0)).unwrap();
+        }
+        log.finish_roll().unwrap();
+        sync(&mut log);
+        let path = crate::segment::path(&dir.path().join("t-0"), Offset::ZERO, crate::segment::LOG);
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&[0; 600_000], 150_000).unwrap();
+
+        let mending = log.plan_mending(Offset::ZERO, Millis(0)).unwrap();
+        let mut told = 0;
+        let mut nobody = |_| None;
+        let mended = mending.run(&mut nobody, &mut |bytes| {
+            told += bytes;
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(mended, Ok(Mended::Lacking)), "{mended:?}");
+        assert!(told > 500_000, "{told}");
+        let stopped = mending.run(&mut nobody, &mut |_| ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(CompactionError::Stopped)), "{stopped:?}");
     }
 }
