@@ -3,12 +3,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::bind::{self, Listener};
@@ -16,7 +16,9 @@ use crate::counters::ListenerCounters;
 use crate::gate::{Admission, Gate, Ticket};
 use crate::inbound::Inbound;
 use crate::limits::{CachedLimits, Limits, SharedLimits};
+use crate::line::{Line, Place, Standing};
 use crate::memory::{InFlight, Pool};
+use crate::pace::REST_MAX;
 use crate::peer::ClientSoftware;
 use crate::shard::Inbox;
 use crate::warnings::{Kind, QUIET, Warnings};
@@ -27,6 +29,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const DESCRIPTORS_LEFT_ONE_IN: u64 = 8;
 /// No more than this are left.
 const DESCRIPTORS_LEFT_MAX: u64 = 1024;
+/// So often one client at least is let in that is not known to read, if any waits: as long as one that
+/// does not read keeps its room.
+const LET_IN_EVERY: Duration = REST_MAX;
 /// Accepted sockets that may wait for one shard to pick them up.
 const INBOX_SOCKETS: usize = 256;
 
@@ -36,8 +41,11 @@ pub struct Net {
     pub(crate) limits: SharedLimits,
     pub(crate) requests: Arc<Pool>,
     pub(crate) answers: Arc<Pool>,
-    /// The order in which those wait whose answers take much: who surely reads them, and others.
-    answer_turns: [Semaphore; 2],
+    /// Who waits for room for an answer: those who are not known to read theirs, and those who are.
+    lines: [Line; 2],
+    next_place: AtomicU64,
+    /// When one of those was let in last who are not known to read.
+    let_in_at: Mutex<Instant>,
     pub(crate) warnings: Warnings,
     gate: Arc<Gate>,
     shards: Vec<ShardLink>,
@@ -64,6 +72,7 @@ pub(crate) struct Accepted {
     pub listener: Arc<str>,
     pub authenticated: bool,
     pub reads: bool,
+    pub place: Option<Place>,
     pub software: Option<ClientSoftware>,
     pub counters: Arc<ListenerCounters>,
     pub seat: Seat,
@@ -108,7 +117,9 @@ impl Drop for Seat {
 /// The turn of one who waited for room; see [`Net::answer_room`].
 #[derive(Debug)]
 pub struct Turn<'a> {
-    _permit: SemaphorePermit<'a>,
+    /// Whether it is let in as those are who surely read.
+    pub as_reader: bool,
+    _standing: [Option<Standing<'a>>; 2],
 }
 
 impl Net {
@@ -123,7 +134,9 @@ impl Net {
         let net = Arc::new(Self {
             requests: Arc::new(Pool::new(limits.in_flight_bytes_max)),
             answers: Arc::new(Pool::new(limits.in_flight_bytes_max)),
-            answer_turns: [Semaphore::new(1), Semaphore::new(1)],
+            lines: Default::default(),
+            next_place: AtomicU64::new(1),
+            let_in_at: Mutex::new(Instant::now()),
             limits: SharedLimits::new(limits),
             warnings: Warnings::default(),
             gate: Arc::default(),
@@ -165,24 +178,76 @@ impl Net {
     }
 
     /// The same for bytes that are still to be read for a client; `None` where nothing is left of
-    /// the budget for it. Part of that is for those who surely read.
-    pub fn hold_answer_within(&self, bytes: usize, client_reads: bool) -> Option<InFlight> {
-        InFlight::within(self.answers.clone(), bytes, client_reads)
+    /// the budget for it, or somebody waits who came before. Part of that is for those who surely read.
+    pub fn hold_answer_within(
+        &self,
+        bytes: usize,
+        client_reads: bool,
+        place: Option<Place>,
+    ) -> Option<InFlight> {
+        let is_due = self.lines[usize::from(client_reads)].lets(place);
+        is_due.then(|| InFlight::within(self.answers.clone(), bytes, client_reads)).flatten()
     }
 
-    /// Waits until the budget of answers has something left for a client, in the order of coming.
+    /// A place behind all who have one, for a client that found nothing left.
+    pub fn draw_place(&self) -> Place {
+        Place(self.next_place.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Waits until the budget of answers has something left for a client, in the order of places.
     /// The others go on waiting until the turn is dropped, so that whoever has it is the one who
     /// gets that.
-    pub async fn answer_room(&self, client_reads: bool) -> Turn<'_> {
-        let turns = &self.answer_turns[usize::from(client_reads)];
-        let turn = turns.acquire().await.expect("it is never closed");
+    ///
+    /// Where those who read use up all there is, the first of the others is let in among them, now and
+    /// then: else it would never show that it reads, too.
+    pub async fn answer_room(&self, client_reads: bool, place: Place) -> Turn<'_> {
+        let [others, readers] = &self.lines;
+        if client_reads {
+            let standing = readers.stand(place);
+            self.until_room(&standing, true).await;
+            return Turn { as_reader: true, _standing: [Some(standing), None] };
+        }
+        let standing = others.stand(place);
+        let turn = tokio::select! {
+            () = self.until_room(&standing, false) => {
+                Turn { as_reader: false, _standing: [Some(standing), None] }
+            }
+            () = self.until_overdue(&standing) => {
+                let among_readers = readers.stand(place);
+                self.until_room(&among_readers, true).await;
+                Turn { as_reader: true, _standing: [Some(among_readers), Some(standing)] }
+            }
+        };
+        *self.let_in_at() = Instant::now();
+        turn
+    }
+
+    async fn until_room(&self, standing: &Standing<'_>, as_reader: bool) {
         loop {
+            standing.until_first().await;
             let freed = self.answers.freed();
-            if self.answers.used() < self.answers.limit(client_reads) {
-                return Turn { _permit: turn };
+            if self.answers.used() < self.answers.limit(as_reader) {
+                return;
             }
             freed.await;
         }
+    }
+
+    /// Until nobody like this one has been let in for too long, and it is the first of them.
+    async fn until_overdue(&self, standing: &Standing<'_>) {
+        loop {
+            standing.until_first().await;
+            let due = *self.let_in_at() + LET_IN_EVERY;
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+
+    fn let_in_at(&self) -> MutexGuard<'_, Instant> {
+        // One value that is set at once.
+        self.let_in_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops accepting and serving; connections end once their requests in flight are answered,
@@ -312,6 +377,7 @@ impl Net {
             listener: listener.name.clone(),
             authenticated: !listener.needs_authentication,
             reads: false,
+            place: None,
             software: None,
             inbound: Inbound::new(),
             moves: 0,

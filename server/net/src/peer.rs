@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::line::Place;
+
 /// Votes with which a connection moves for the first time: so many wake-ups cost more than it does.
 const VOTES_TO_MOVE: u32 = 8;
 /// Each move doubles what the next one takes, this often at most, so that a connection whose
@@ -24,6 +26,8 @@ pub struct Peer {
     pub authenticated: Cell<bool>,
     /// Whether it has taken so much that it surely reads what it asks for.
     pub reads: Cell<bool>,
+    /// Since it found no room for an answer, until it has got one.
+    pub place: Cell<Option<Place>>,
     /// What ApiVersions told about the client (KIP-511).
     pub software: RefCell<Option<ClientSoftware>>,
     pub(crate) pull: Pull,

@@ -68,6 +68,7 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
             listener: accepted.listener.clone(),
             authenticated: Cell::new(accepted.authenticated),
             reads: Cell::new(accepted.reads),
+            place: Cell::new(accepted.place),
             software: RefCell::new(accepted.software.take()),
             pull: Pull::after(accepted.moves),
             on_close: OnClose::default(),
@@ -94,6 +95,7 @@ async fn run<H: Handler>(net: Arc<Net>, handler: Rc<H>, mut accepted: Accepted) 
             inbound,
             authenticated: peer.authenticated.get(),
             reads: peer.reads.get(),
+            place: peer.place.get(),
             software: peer.software.take(),
             moves: peer.pull.moves.saturating_add(1),
             ..accepted

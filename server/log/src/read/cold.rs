@@ -98,6 +98,11 @@ impl From<LogError> for Failure {
 }
 
 impl ColdRead {
+    /// The folder of the log.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Reads. Blocks. The log must hear of the second part.
     ///
     /// # Errors

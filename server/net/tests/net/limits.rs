@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use thalweg_net::{Closed, Limits, ListenerLimits};
 use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use crate::support::{framed, with_server};
 
@@ -134,16 +136,19 @@ fn what_the_node_holds_counts_until_it_is_given_back() {
 fn readers_wait_for_room_in_the_order_of_coming() {
     with_server(Limits { in_flight_bytes_max: 100, ..Limits::default() }, async |server| {
         let held = server.net.hold_answer(100);
-        assert!(server.net.hold_answer_within(1, true).is_none());
+        assert!(server.net.hold_answer_within(1, true, None).is_none());
         let (told, mut order) = tokio::sync::mpsc::unbounded_channel();
         let mut readers = Vec::new();
         for number in 0..3 {
             let (net, told) = (server.net.clone(), told.clone());
+            let place = net.draw_place();
             readers.push(tokio::task::spawn_local(async move {
-                let _turn = net.answer_room(true).await;
+                let turn = net.answer_room(true, place).await;
                 told.send(number).unwrap();
                 // As much as there is: the next one has to wait for it.
-                net.hold_answer_within(100, true)
+                let held = net.hold_answer_within(100, true, Some(place));
+                drop(turn);
+                held
             }));
         }
         // Who gives up is no hindrance.
@@ -152,12 +157,34 @@ fn readers_wait_for_room_in_the_order_of_coming() {
         tokio::task::yield_now().await;
         assert!(order.try_recv().is_err(), "nobody goes while nothing is left");
         drop(held);
+        assert!(
+            server.net.hold_answer_within(1, true, None).is_none(),
+            "who comes later waits, too"
+        );
         assert_eq!(order.recv().await, Some(0));
         let first = readers.remove(0).await.unwrap();
         tokio::task::yield_now().await;
         assert!(order.try_recv().is_err());
         drop(first);
         assert_eq!(order.recv().await, Some(2));
+    });
+}
+
+#[test]
+fn where_readers_use_up_all_a_new_one_is_let_in_now_and_then() {
+    with_server(Limits { in_flight_bytes_max: 100, ..Limits::default() }, async |server| {
+        tokio::time::pause();
+        let _readers = server.net.hold_answer(80);
+        let begun = Instant::now();
+        for _ in 0..2 {
+            assert!(server.net.hold_answer_within(1, false, None).is_none());
+            let place = server.net.draw_place();
+            let turn = server.net.answer_room(false, place).await;
+            assert!(turn.as_reader);
+            assert!(server.net.hold_answer_within(1, true, None).is_none(), "it came before");
+            assert!(server.net.hold_answer_within(1, true, Some(place)).is_some());
+        }
+        assert!(begun.elapsed() > Duration::from_secs(5), "one after the other");
     });
 }
 

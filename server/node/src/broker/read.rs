@@ -7,20 +7,22 @@
 //!
 //! What is read counts as in flight from that moment ([`InFlight`]), and where the node's budget has
 //! nothing left, consumers get nothing and wait: many readers at once must not cost more memory
-//! than the node has (ADR 28).
+//! than the node has (ADR 28). Nor does anybody hold memory while he waits for a disk that hangs.
 
 mod answer;
 mod copying;
+mod device;
 mod owner;
 mod records;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use log::{AbortedLookup, AbortedTxn, Batches, ColdRead, Learned, LogError};
+use net::{InFlight, Turn};
 use types::{ErrorCode, Offset};
 
 pub use self::answer::{Answer, Ask, Bounds, Followers, Replica, Wait};
@@ -31,27 +33,51 @@ use crate::broker::Context;
 use crate::shard::{Call, PartitionId, Shard};
 use crate::threads;
 
+/// How long one reader may keep those waiting who found no room.
+const TURN_MAX: Duration = Duration::from_secs(1);
+
 /// An answer whose records may have to be read from the device still.
 type Found = (Ask, Answer, Option<Box<ColdRead>>);
 
-/// Reads all partitions; the answers come with their place within the request, in its order.
-pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(usize, Answer)> {
+/// Reads all partitions; the answers come with their place within the request, in its order. Who has
+/// waited for room gives up the turn once that is counted.
+pub async fn gather(
+    context: &Context,
+    asks: Vec<Ask>,
+    bounds: &Bounds,
+    mut turn: Option<Turn<'_>>,
+) -> Vec<(usize, Answer)> {
     let mut answers = Vec::with_capacity(asks.len());
     let mut open = asks;
     while !open.is_empty() {
         let mut again = Vec::new();
         let mut found = Vec::new();
         // Several at once: one after the other, each would wait for the disk by itself.
-        for (ask, answer, cold) in read_everywhere(context, open, bounds).await {
+        let planning = read_everywhere(context, open, bounds);
+        let planned = match turn.take() {
+            Some(turn) => in_turn(planning, turn).await,
+            None => planning.await,
+        };
+        for (ask, mut answer, cold) in planned {
             let cold = match cold {
-                Some(cold) => Some(start_cold(&context.shard, cold).await),
+                Some(cold) => Some(start_cold(&context.shard, cold, answer.held.take()).await),
                 None => None,
             };
             found.push((ask, answer, cold));
         }
         for (mut ask, mut answer, cold) in found {
             if let Some(cold) = cold {
-                match end_cold(&context.shard, &ask, cold.await).await {
+                let end = match cold {
+                    Some(reading) => reading.await,
+                    None => None,
+                };
+                let Some((end, held)) = end else {
+                    // The disk hangs: as if there was nothing of it for now.
+                    answers.push((ask.at, answer));
+                    continue;
+                };
+                answer.held = held;
+                match end_cold(&context.shard, &ask, end).await {
                     // Nothing in that stretch of the log: go on behind it.
                     Ok((records, next)) if records.is_empty() && next.get() > ask.offset => {
                         ask.offset = next.get();
@@ -84,20 +110,27 @@ pub async fn gather(context: &Context, asks: Vec<Ask>, bounds: &Bounds) -> Vec<(
     answers
 }
 
+/// Others wait for the turn: it is given up where a log must be opened first and that takes long.
+async fn in_turn<T>(planning: impl Future<Output = T>, turn: Turn<'_>) -> T {
+    let mut planning = std::pin::pin!(planning);
+    if let Ok(planned) = tokio::time::timeout(TURN_MAX, &mut planning).await {
+        return planned;
+    }
+    drop(turn);
+    planning.await
+}
+
 /// What a read of the device gave, and what it found out.
 type ColdEnd = (Result<Batches, LogError>, Learned);
 
-/// Waits for a turn and starts the read; the result is what comes of it.
+/// Starts a read once it is its turn; what comes of it, with what counts it. `None` where the disk hangs.
 async fn start_cold(
     shard: &Rc<Shard>,
     cold: Box<ColdRead>,
-) -> impl Future<Output = ColdEnd> + use<> {
-    let turn = Arc::clone(&shard.cold_reads).acquire_owned().await.expect("it is never closed");
-    threads::blocking(move || {
-        let end = cold.run();
-        drop(turn);
-        end
-    })
+    held: Option<InFlight>,
+) -> Option<impl Future<Output = Option<(ColdEnd, Option<InFlight>)>> + use<>> {
+    let calls = shard.shared.dirs.calls_of(cold.dir());
+    device::start(shard.cold_reads(cold.dir()), calls, move || (cold.run(), held)).await
 }
 
 /// Has the log learn what the read found out. The log is who knows whether damage is damage, or a

@@ -297,6 +297,11 @@ impl Dirs {
         self.all.iter().find(|dir| dir.calls.is_hung())
     }
 
+    /// What waits for the disk of a log.
+    pub fn calls_of(&self, log: &Path) -> Arc<DiskCalls> {
+        self.holding(log).map(|dir| Arc::clone(&dir.calls)).unwrap_or_default()
+    }
+
     /// Whether a log lies in a directory that has failed.
     pub fn is_offline(&self, log: &Path) -> bool {
         self.holding(log).is_some_and(|dir| !dir.is_online())

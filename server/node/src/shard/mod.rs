@@ -18,6 +18,7 @@ mod sync;
 mod watchers;
 
 use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replicas::Replicas;
 use crate::shared::Shared;
 
-/// Reads of the device at once for the fetches of one shard. The kernel reads ahead, so that few
+/// Reads of one disk at once for the fetches of one shard. The kernel reads ahead, so that few
 /// keep a device busy; more threads would only take the cores from those who serve the newest.
 const COLD_READS_MAX: usize = 2;
 
@@ -74,8 +75,9 @@ pub struct Shard {
     pub metrics: ShardMetrics,
     /// Logs that are moving to other directories.
     pub moves: Moves,
-    /// Reads of the device that fetches of this shard have under way; the others take turns.
-    pub cold_reads: Arc<Semaphore>,
+    /// Reads of the disk of each log directory that fetches of this shard have under way; the others
+    /// take turns.
+    cold_reads: RefCell<FxHashMap<PathBuf, Arc<Semaphore>>>,
     /// What is copied from other nodes, and changes of who is in sync.
     pub replicas: Replicas,
     image: RefCell<Arc<Image>>,
@@ -117,7 +119,7 @@ impl Shard {
             producer_ids: ProducerIds::default(),
             metrics: ShardMetrics::default(),
             moves: Moves::default(),
-            cold_reads: Arc::new(Semaphore::new(COLD_READS_MAX)),
+            cold_reads: RefCell::default(),
             replicas: Replicas::default(),
             image: RefCell::new(image),
             partitions: RefCell::default(),
@@ -183,6 +185,15 @@ impl Shard {
     /// All partitions of this shard whose logs are open.
     pub fn partitions(&self) -> Vec<SharedPartition> {
         self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// The turns to read from the disk of a log: one that hangs keeps nobody from another one.
+    pub fn cold_reads(&self, log: &Path) -> Arc<Semaphore> {
+        let dir = log.parent().unwrap_or(log).to_owned();
+        let mut cold_reads = self.cold_reads.borrow_mut();
+        let turns =
+            cold_reads.entry(dir).or_insert_with(|| Arc::new(Semaphore::new(COLD_READS_MAX)));
+        Arc::clone(turns)
     }
 
     /// The shard that owns a partition.

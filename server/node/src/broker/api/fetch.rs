@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use net::{Response, Served, Turn};
+use net::{Place, Response, Served, Turn};
 use protocol::View;
 use protocol::messages::fetch::{
     AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
@@ -179,6 +179,7 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
         followers: wanted.followers,
         near: wanted.near,
         client_reads: context.peer.reads.get(),
+        place: context.peer.place.get(),
         bytes_max: wanted.bytes_max,
         bytes_min: wanted.bytes_min.min(wanted.bytes_max),
         wait: waits.then(|| Wait { notify: Arc::new(Notify::new()), until }),
@@ -188,10 +189,13 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
     loop {
         let has_turn = turn.is_some();
         // Nobody else is let in meanwhile: who has the turn takes what there is.
-        let now = has_turn.then(|| Bounds { wait: None, ..bounds.clone() });
+        let now = turn.as_ref().map(|turn| {
+            let client_reads = turn.as_reader;
+            Bounds { wait: None, client_reads, ..bounds.clone() }
+        });
         let reads = now.as_ref().unwrap_or(&bounds);
-        let mut answers = read_all(&context, &open, reads, &mut is_noted).await;
-        turn = None;
+        let mut answers = read_all(&context, &open, (reads, turn.take()), &mut is_noted).await;
+        bounds.place = place(&context, &answers);
         let next = next_step(&answers, bounds.bytes_min);
         let goes_on = !context.shard.is_draining();
         let may_wait = |wait: &&mut Wait| goes_on && Instant::now() < wait.until;
@@ -200,10 +204,13 @@ async fn answer(context: Context, wanted: Wanted, open: OpenFetch) -> Response {
         };
         match next {
             Step::Respond => return respond(&context, &open, answers),
-            Step::Room => match room(&context, wait).await {
-                None => return respond(&context, &open, answers),
-                has_come => turn = has_come,
-            },
+            Step::Room => {
+                let place = bounds.place.expect("who finds no room has a place");
+                match room(&context, wait, place).await {
+                    None => return respond(&context, &open, answers),
+                    has_come => turn = has_come,
+                }
+            }
             // Nothing would wake it yet.
             Step::More if has_turn => {}
             Step::More => {
@@ -247,9 +254,22 @@ fn next_step(answers: &[Answer], bytes_min: usize) -> Step {
     }
 }
 
+/// The place of a client in the order of those who found no room. It keeps that, however often it
+/// asks, until it has got something.
+fn place(context: &Context, answers: &[Answer]) -> Option<Place> {
+    let place = &context.peer.place;
+    if answers.iter().any(|answer| !answer.records.is_empty()) {
+        place.set(None);
+    } else if place.get().is_none() && answers.iter().any(|answer| answer.is_starved) {
+        place.set(Some(context.shard.shared.net.draw_place()));
+    }
+    place.get()
+}
+
 /// Waits until there is room for an answer; `None` once the reader's time is over or the node stops.
-async fn room<'a>(context: &'a Context, wait: &Wait) -> Option<Turn<'a>> {
-    let mut room = std::pin::pin!(context.shard.shared.net.answer_room(context.peer.reads.get()));
+async fn room<'a>(context: &'a Context, wait: &Wait, place: Place) -> Option<Turn<'a>> {
+    let client_reads = context.peer.reads.get();
+    let mut room = std::pin::pin!(context.shard.shared.net.answer_room(client_reads, place));
     loop {
         tokio::select! {
             turn = &mut room => return Some(turn),
@@ -264,7 +284,7 @@ async fn room<'a>(context: &'a Context, wait: &Wait) -> Option<Turn<'a>> {
 async fn read_all(
     context: &Context,
     open: &OpenFetch,
-    bounds: &Bounds,
+    (bounds, turn): (&Bounds, Option<Turn<'_>>),
     is_noted: &mut bool,
 ) -> Vec<Answer> {
     let mut answers: Vec<Option<Answer>> = open.targets.iter().map(|_| None).collect();
@@ -286,7 +306,7 @@ async fn read_all(
         }
     }
     *is_noted = true;
-    for (at, answer) in read::gather(context, asks, bounds).await {
+    for (at, answer) in read::gather(context, asks, bounds, turn).await {
         answers[at] = Some(answer);
     }
     answers.into_iter().map(|one| one.expect("every ask is answered")).collect()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{AbortedLookup, AbortedTxn};
-use net::InFlight;
+use net::{InFlight, Place};
 use replication::Readable;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -85,6 +85,8 @@ pub struct Bounds {
     pub bytes_max: usize,
     /// Whether the client is known to take what it asks for.
     pub client_reads: bool,
+    /// Its place among those who wait for room, if it has one.
+    pub place: Option<Place>,
     /// With fewer bytes than this the reader waits.
     pub bytes_min: usize,
     /// The wait for more; `None` if the reader will not wait.

@@ -201,7 +201,7 @@ fn read_one(
     let most = limits.most(partition.log().config().max_message_bytes);
     if bounds.replica.is_none() && from < until && most > 0 {
         // Counted before it is read: else all shards would find the same room at once.
-        answer.held = net.hold_answer_within(most, bounds.client_reads);
+        answer.held = net.hold_answer_within(most, bounds.client_reads, bounds.place);
         if answer.held.is_none() {
             answer.is_starved = true;
             return (answer, None);
@@ -222,6 +222,11 @@ fn read_one(
     match read {
         Ok(Read::Ready(batches)) => {
             answer.take(batches.bytes.into(), batches.next_offset);
+            (answer, None)
+        }
+        // There is nothing of it for now, and nothing is held for it.
+        Ok(Read::Cold(cold)) if partition.dirs().calls_of(cold.dir()).is_hung() => {
+            answer.held = None;
             (answer, None)
         }
         Ok(Read::Cold(cold)) => (answer, Some(cold)),
