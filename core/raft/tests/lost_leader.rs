@@ -1,39 +1,19 @@
 //! A leader that is lost: where nobody listens at its address any more it is given up before the fetch
 //! timeout, and who loses it at the same moment elects one at the first try.
 
+mod empty;
+
 use bytes::Bytes;
 use thalweg_raft::{
-    Config, Election, EpochAnswer, FetchReply, LogPosition, LogView, Output, Raft, ReplicaKey,
-    Request, RequestId, Response, Role, Vote, Voter, VoterHistory, VoterSet,
+    Config, Election, EpochAnswer, FetchReply, Output, Raft, ReplicaKey, Request, RequestId,
+    Response, Role, Vote, Voter, VoterHistory, VoterSet,
 };
-use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
+use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Rng};
+
+use empty::Empty;
 
 const EPOCH: LeaderEpoch = LeaderEpoch(5);
 const LEADER: BrokerId = BrokerId(2);
-
-struct Empty;
-
-impl LogView for Empty {
-    fn start(&self) -> Offset {
-        Offset::ZERO
-    }
-
-    fn end(&self) -> LogPosition {
-        LogPosition::default()
-    }
-
-    fn durable_end(&self) -> Offset {
-        Offset::ZERO
-    }
-
-    fn end_of_epoch(&self, _: LeaderEpoch) -> LogPosition {
-        LogPosition::default()
-    }
-
-    fn latest_snapshot(&self) -> Option<LogPosition> {
-        None
-    }
-}
 
 /// A node that follows node 2 of three.
 fn follower(id: i32) -> Raft {

@@ -1,34 +1,14 @@
 //! A node that is no controller any more, on the directory of a voter: it reads, and does not vote.
 
+mod empty;
+
 use thalweg_raft::{
-    Config, Election, LogPosition, LogView, Output, Raft, ReplicaKey, Request, Role, Vote, Voter,
+    Config, Election, LogPosition, Output, Raft, ReplicaKey, Request, Role, Vote, Voter,
     VoterHistory, VoterSet,
 };
-use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng};
+use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Rng};
 
-struct Empty;
-
-impl LogView for Empty {
-    fn start(&self) -> Offset {
-        Offset::ZERO
-    }
-
-    fn end(&self) -> LogPosition {
-        LogPosition::default()
-    }
-
-    fn durable_end(&self) -> Offset {
-        Offset::ZERO
-    }
-
-    fn end_of_epoch(&self, _: LeaderEpoch) -> LogPosition {
-        LogPosition::default()
-    }
-
-    fn latest_snapshot(&self) -> Option<LogPosition> {
-        None
-    }
-}
+use empty::Empty;
 
 fn voter(id: i32) -> Voter {
     let key = ReplicaKey { id: BrokerId(id), directory: None };

@@ -36,7 +36,7 @@ pub static CLIENT_METRICS: LazyLock<KeyTable> =
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::{Default, Mode};
+    use crate::key::{Default, Effect, Mode};
     use crate::layers::in_units;
 
     fn kafkas(table: &'static KeyTable) -> impl Iterator<Item = &'static ConfigKey> {
@@ -76,6 +76,15 @@ mod tests {
     fn every_key_has_a_sentence() {
         for key in [&BROKER, &TOPIC, &GROUP, &CLIENT_METRICS].into_iter().flat_map(|t| t.values()) {
             assert!(key.doc.ends_with('.') && key.doc.len() > 10, "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn a_key_without_effect_says_why() {
+        let all = [&BROKER, &TOPIC, &GROUP, &CLIENT_METRICS].into_iter().flat_map(|t| t.values());
+        for key in all.filter(|key| key.effect == Effect::Never) {
+            let says = ["here", "thalweg"].iter().any(|word| key.doc.contains(word));
+            assert!(says, "{}: {}", key.name, key.doc);
         }
     }
 
