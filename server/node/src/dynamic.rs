@@ -16,19 +16,24 @@ use net::{Limits, ListenerLimits};
 use crate::shared::Shared;
 
 /// Puts the broker's settings of the image in force if they have changed, and notes who serves beside
-/// it.
+/// it and how it stands itself.
 pub fn apply(shared: &Arc<Shared>, image: &Image, changes: &Changes) {
-    if !changes.brokers.is_empty() {
-        shared.membership.note_brokers(image, shared.config.node_id);
+    if !changes.brokers.is_empty() || !changes.partitions.is_empty() {
+        note(shared, image, changes);
     }
     if changes.configs.iter().any(|resource| resource.kind == ResourceType::Broker) {
         put_in_force(shared, image);
     }
 }
 
+fn note(shared: &Shared, image: &Image, changes: &Changes) {
+    let working = shared.dirs.ids(true);
+    shared.membership.note(image, changes, shared.config.node_id, &working);
+}
+
 /// Puts the broker's settings of the image in force.
 pub fn put_in_force(shared: &Arc<Shared>, image: &Image) {
-    shared.membership.note_brokers(image, shared.config.node_id);
+    note(shared, image, &Changes::default());
     let own = shared.broker_resource();
     let cordoned = shared.layers(image, &own).list("cordoned.log.dirs");
     if shared.dirs.set_cordoned(&cordoned) {

@@ -24,7 +24,7 @@ use types::Millis;
 use crate::dirs::{Dir, News};
 use crate::peers::{Endpoint, LinkOptions};
 use crate::shared::Shared;
-use crate::{clock, membership};
+use crate::{clock, membership, registration};
 
 /// How often the calls are looked at.
 const LOOK_EVERY: Millis = Millis(250);
@@ -80,7 +80,7 @@ fn look(dir: &Dir, now: Millis, hung_after: Millis) -> bool {
 /// Tells all controllers that this broker wants to be fenced, if it does: the active one fences it,
 /// others refuse.
 fn tell_controllers(shared: &Shared) {
-    let heartbeat = membership::heartbeat(shared);
+    let heartbeat = registration::heartbeat(shared);
     if !heartbeat.want_fence {
         return;
     }
@@ -99,7 +99,7 @@ fn tell_controllers(shared: &Shared) {
         };
         let heartbeat = heartbeat.clone();
         shared.peers.spawn(async move {
-            let request = move |version| membership::fitted(heartbeat, version);
+            let request = move |version| registration::fitted(heartbeat, version);
             let answer = link.call(ApiKey::BrokerHeartbeat, request).await;
             let code = answer.map(|answer: BrokerHeartbeatResponse| answer.error_code);
             tracing::debug!("{}:{} was told: {code:?}", endpoint.host, endpoint.port);

@@ -31,6 +31,7 @@ mod sessions;
 mod shard;
 mod shared;
 mod shares;
+mod standing;
 mod sync_threads;
 mod threads;
 mod throttles;

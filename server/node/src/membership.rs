@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use ::metadata::Image;
 use ::metadata::controller::{end_recovery, register_controller};
 use ::metadata::features;
+use ::metadata::{Changes, Image};
 use anyhow::{Context, bail};
 use protocol::ApiKey;
 use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
@@ -28,10 +28,12 @@ use types::{BrokerId, ErrorCode, Rng, Uuid};
 
 use crate::dirs::fresh_id;
 use crate::peers::LinkOptions;
+use crate::quiet::Quiet;
 use crate::shard::Shard;
 use crate::shared::Shared;
+use crate::standing::{Own, Standing};
 use crate::to_controller::{ToController, Unanswered, change};
-use crate::{hung_disks, registration, sessions};
+use crate::{clock, hung_disks, registration, sessions};
 
 /// Wait after an attempt that brought no answer, or NOT_CONTROLLER.
 const RETRY: Duration = Duration::from_millis(100);
@@ -43,8 +45,6 @@ const LEAVE_MAX: Duration = Duration::from_secs(10);
 pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
 /// No epoch: not registered yet.
 const NO_EPOCH: i64 = -1;
-/// The first version of BrokerHeartbeat that tells of cordoned directories.
-const CORDONED_FROM: i16 = 2;
 
 /// What other parts of the node see of the membership, and may ask of it.
 pub struct Membership {
@@ -52,6 +52,7 @@ pub struct Membership {
     epoch: AtomicI64,
     /// Whether other brokers serve, too, as far as the newest metadata says that shards act on.
     has_others: AtomicBool,
+    standing: Standing,
     beat_now: Notify,
     leaving: watch::Sender<bool>,
     /// The failed directories that the controller was told of last.
@@ -70,7 +71,8 @@ impl Default for Membership {
         let (leaving, _) = watch::channel(false);
         let (epoch, has_others) = (AtomicI64::new(NO_EPOCH), AtomicBool::new(false));
         let (heard, _) = watch::channel(Vec::new());
-        Self { epoch, has_others, beat_now: Notify::new(), leaving, heard }
+        let (standing, beat_now) = (Standing::default(), Notify::new());
+        Self { epoch, has_others, standing, beat_now, leaving, heard }
     }
 }
 
@@ -80,17 +82,21 @@ impl Membership {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Takes note of who serves beside this broker, and of itself: one that is kept out or led away
-    /// and has not asked for it has to say so.
-    pub fn note_brokers(&self, image: &Image, own: BrokerId) {
+    /// Takes note of who serves beside this broker, and of how it stands itself: one that is kept out
+    /// or led away, or of which something is said that is not so, has to be heard of.
+    pub fn note(&self, image: &Image, changes: &Changes, own: BrokerId, working: &[Uuid]) {
         let has_others = image.brokers().any(|broker| broker.id != own && !broker.fenced);
         self.has_others.store(has_others, Ordering::Relaxed);
-        if image.broker(own).is_some_and(|own| own.fenced || own.in_controlled_shutdown) {
+        self.standing.note(image, changes, Own { id: own, epoch: self.epoch(), working });
+        let broker = image.broker(own);
+        let is_out = broker.is_some_and(|own| own.fenced || own.in_controlled_shutdown);
+        if self.standing.is_wrong() || is_out {
             self.beat_now();
         }
     }
 
-    fn has_others(&self) -> bool {
+    /// Whether other brokers serve, too.
+    pub fn has_others(&self) -> bool {
         self.has_others.load(Ordering::Relaxed)
     }
 
@@ -136,6 +142,7 @@ impl Membership {
             has_picked_id,
             told: None,
             is_fenced: true,
+            misjudged: Quiet::default(),
         };
         shared.peers.spawn(async move {
             member.run(told).await;
@@ -190,6 +197,8 @@ struct Member {
     /// What was said last of attempts that failed; said once.
     told: Option<String>,
     is_fenced: bool,
+    /// Lines about registrations that somebody else has spoilt.
+    misjudged: Quiet,
 }
 
 /// Another node has taken the id that was picked for this one.
@@ -201,8 +210,8 @@ pub struct IdTaken;
 enum Unheard {
     /// Another process has registered with this node's id while this one was not heard of.
     Stale,
-    /// The controller has led this broker away and tells it to stop, though nobody here wants that.
-    Dismissed,
+    /// Somebody else has told the controller something of this broker that no heartbeat takes back.
+    Misjudged(&'static str),
     Other(String),
 }
 
@@ -251,9 +260,9 @@ impl Member {
                     }
                     if wants_out || self.is_fenced { POLL } else { self.interval() }
                 }
-                Err(lost @ (Unheard::Stale | Unheard::Dismissed)) => {
-                    if matches!(lost, Unheard::Dismissed) {
-                        self.begin_anew();
+                Err(lost @ (Unheard::Stale | Unheard::Misjudged(_))) => {
+                    if let Unheard::Misjudged(how) = lost {
+                        self.begin_anew(how);
                     }
                     if let Err(error) = self.register_anew().await
                         && let Some(told) = told.take()
@@ -323,13 +332,14 @@ impl Member {
         }
     }
 
-    /// Somebody else has told the controller that this broker wants to stop. No record takes that
-    /// back but that of another run.
-    fn begin_anew(&mut self) {
-        tracing::warn!(
-            "the controller tells this broker to stop, which has not asked for it: it registers \
-             anew. Who reaches the listeners of controllers may have asked in its name"
-        );
+    /// No record takes back what was told but that of another run.
+    fn begin_anew(&mut self, how: &str) {
+        if let Some(more) = self.misjudged.pass(clock::monotonic()) {
+            tracing::warn!(
+                "{how}: this broker registers anew. Whoever reaches the listeners of controllers \
+                 may have sent a heartbeat in its name{more}"
+            );
+        }
         self.incarnation = fresh_id(&mut self.rng);
         self.is_fenced = true;
     }
@@ -367,6 +377,7 @@ impl Member {
             }
             check("broker", answer.error_code)?;
             shared.membership.epoch.store(answer.broker_epoch, Ordering::SeqCst);
+            shared.membership.standing.renewed();
             // Shards that have heard of it already did not know that it is this run's.
             for shard in 0..shared.mailboxes.shards() {
                 shared.mailboxes.post(shard, Shard::take_roles);
@@ -397,7 +408,7 @@ impl Member {
     /// Sends one heartbeat.
     async fn beat(&self, want_shut_down: bool) -> Result<BrokerHeartbeatResponse, Unheard> {
         let shared = &self.shared;
-        let request = BrokerHeartbeatRequest { want_shut_down, ..heartbeat(shared) };
+        let request = BrokerHeartbeatRequest { want_shut_down, ..registration::heartbeat(shared) };
         let failed = request.offline_log_dirs.clone();
         let here = |mut request: BrokerHeartbeatRequest| {
             // Every shard has acted on what this node's controller has committed.
@@ -405,12 +416,18 @@ impl Member {
             sessions::beat(shared, request)
         };
         let api = ApiKey::BrokerHeartbeat;
-        let answer = self.controller.ask(api, move |version| fitted(request, version), here).await;
+        let fitted = move |version| registration::fitted(request, version);
+        let answer = self.controller.ask(api, fitted, here).await;
         let answer: BrokerHeartbeatResponse =
             answer.map_err(|why| Unheard::Other(why.to_string()))?;
         match ErrorCode::from_wire(answer.error_code) {
             ErrorCode::None if answer.should_shut_down && !want_shut_down => {
-                Err(Unheard::Dismissed)
+                let how = "the controller tells this broker to stop, which has not asked for it";
+                Err(Unheard::Misjudged(how))
+            }
+            ErrorCode::None if shared.membership.standing.is_wrong() => {
+                let how = "the controller was told that directories have failed which work";
+                Err(Unheard::Misjudged(how))
             }
             ErrorCode::None => {
                 shared.membership.heard.send_replace(failed);
@@ -428,28 +445,6 @@ impl Member {
         // Another controller hears of it by AlterPartition, from whoever leads.
         _ = decided.await;
     }
-}
-
-/// What this broker tells of itself.
-pub fn heartbeat(shared: &Shared) -> BrokerHeartbeatRequest {
-    BrokerHeartbeatRequest {
-        broker_id: shared.config.node_id.0,
-        broker_epoch: shared.membership.epoch(),
-        current_metadata_offset: shared.controller.applied(),
-        // Where nobody else serves, nothing is won by it, and what can be read would not be.
-        want_fence: shared.dirs.hung().is_some() && shared.membership.has_others(),
-        offline_log_dirs: shared.dirs.ids(false),
-        cordoned_log_dirs: Some(shared.dirs.cordoned_ids()),
-        ..Default::default()
-    }
-}
-
-/// A heartbeat as a version has it.
-pub fn fitted(mut heartbeat: BrokerHeartbeatRequest, version: i16) -> BrokerHeartbeatRequest {
-    if version < CORDONED_FROM {
-        heartbeat.cordoned_log_dirs = None;
-    }
-    heartbeat
 }
 
 /// What the answer to a registration means.

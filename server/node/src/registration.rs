@@ -1,16 +1,20 @@
 //! What this node tells of itself: where its listeners are, what it can do.
 //!
-//! Not here: when it says so, and its heartbeats (`membership`).
+//! Not here: when it says so (`membership`).
 
 use ::metadata::controller::mistaken_group_version;
 use ::metadata::{Image, features};
 use config::NodeConfig;
 use net::Listener;
+use protocol::messages::broker_heartbeat::BrokerHeartbeatRequest;
 use protocol::messages::broker_registration::{self, BrokerRegistrationRequest};
 use protocol::messages::controller_registration::{self, ControllerRegistrationRequest};
 use types::{BrokerId, Uuid};
 
 use crate::shared::{Advertised, Shared};
+
+/// The first version of BrokerHeartbeat that tells of cordoned directories.
+const CORDONED_FROM: i16 = 2;
 
 /// What clients and other nodes are told of each listener. A port that the system chose stands
 /// for 0, and the machine's own name for a host that is not given.
@@ -117,6 +121,28 @@ pub fn controller_request(shared: &Shared, incarnation_id: Uuid) -> ControllerRe
         features: features.collect(),
         ..Default::default()
     }
+}
+
+/// What a heartbeat of this broker says.
+pub fn heartbeat(shared: &Shared) -> BrokerHeartbeatRequest {
+    BrokerHeartbeatRequest {
+        broker_id: shared.config.node_id.0,
+        broker_epoch: shared.membership.epoch(),
+        current_metadata_offset: shared.controller.applied(),
+        // Where nobody else serves, nothing is won by it, and what can be read would not be.
+        want_fence: shared.dirs.hung().is_some() && shared.membership.has_others(),
+        offline_log_dirs: shared.dirs.ids(false),
+        cordoned_log_dirs: Some(shared.dirs.cordoned_ids()),
+        ..Default::default()
+    }
+}
+
+/// A heartbeat as a version has it.
+pub fn fitted(mut heartbeat: BrokerHeartbeatRequest, version: i16) -> BrokerHeartbeatRequest {
+    if version < CORDONED_FROM {
+        heartbeat.cordoned_log_dirs = None;
+    }
+    heartbeat
 }
 
 #[cfg(test)]

@@ -127,9 +127,9 @@ fn check_registration(
     refuse(!can_all, ErrorCode::UnsupportedVersion)
 }
 
-/// Whether a broker has the directories and the addresses of its former run. One process alone can
-/// have them, so the former one is dead, however long its session would last: Kafka has the new one
-/// wait for the end of that.
+/// Whether a broker has the directories and the addresses of its former run; it may have more
+/// directories. One process alone can have them, so the former one is dead, however long its session
+/// would last: Kafka has the new one wait for the end of that.
 fn is_in_same_place(image: &Image, request: &BrokerRegistrationRequest) -> bool {
     let Some(former) = image.broker(BrokerId(request.broker_id)) else { return false };
     let told = request.listeners.iter();
@@ -137,9 +137,8 @@ fn is_in_same_place(image: &Image, request: &BrokerRegistrationRequest) -> bool 
     let known = former.endpoints.iter();
     let known = known.map(|one| (one.listener.as_str(), one.host.as_str(), one.port));
     let (dirs, former_dirs) = (&request.log_dirs, &former.directories);
-    !dirs.is_empty()
-        && dirs.len() == former_dirs.len()
-        && dirs.iter().all(|dir| former_dirs.contains(dir))
+    !former_dirs.is_empty()
+        && former_dirs.iter().all(|dir| dirs.contains(dir))
         && told.collect::<BTreeSet<_>>() == known.collect::<BTreeSet<_>>()
 }
 

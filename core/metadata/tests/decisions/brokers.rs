@@ -42,18 +42,15 @@ fn registration_has_kafkas_codes() {
 
 #[test]
 fn new_run_in_the_same_place_need_not_wait_for_the_session_of_the_former() {
-    let cases: [(&str, Ask, ErrorCode); 4] = [
+    let cases: [(&str, Ask, ErrorCode); 5] = [
         ("same directory and address", |_| {}, ErrorCode::None),
         (
             "other directory",
             |ask| ask.log_dirs = vec![directory(7)],
             ErrorCode::DuplicateBrokerRegistration,
         ),
-        (
-            "one directory more",
-            |ask| ask.log_dirs.push(directory(7)),
-            ErrorCode::DuplicateBrokerRegistration,
-        ),
+        ("one directory more", |ask| ask.log_dirs.push(directory(7)), ErrorCode::None),
+        ("none", |ask| ask.log_dirs.clear(), ErrorCode::DuplicateBrokerRegistration),
         ("other port", |ask| ask.listeners[0].port += 1, ErrorCode::DuplicateBrokerRegistration),
     ];
     for (name, ask, expected) in cases {

@@ -194,18 +194,18 @@ fn brokers_get_blocks_of_producer_ids_that_do_not_overlap() {
     assert_eq!(stale, ErrorCode::StaleBrokerEpoch);
 }
 
-#[test]
-fn a_broker_that_somebody_else_has_led_away_comes_back_by_itself() {
-    let node = TestNode::start();
+/// Sends heartbeats in the name of the node's own broker until it has another registration, and waits
+/// until it leads again.
+fn forge_heartbeats(node: &TestNode, heartbeat: &BrokerHeartbeatRequest) {
     let (mut client, mut forger) = (node.client(), node.controller());
-    client.create_topic("t", 1);
+    // One in each directory.
+    client.create_topic("t", 2);
     let mut forge = |broker_epoch| {
         let request = BrokerHeartbeatRequest {
             broker_id: 1,
             broker_epoch,
-            want_shut_down: true,
             current_metadata_offset: i64::MAX,
-            ..Default::default()
+            ..heartbeat.clone()
         };
         let answer: BrokerHeartbeatResponse = forger.call(ApiKey::BrokerHeartbeat, 1, &request);
         ErrorCode::from_wire(answer.error_code)
@@ -221,6 +221,26 @@ fn a_broker_that_somebody_else_has_led_away_comes_back_by_itself() {
     eventually("it to lead again", || {
         (client.append("t", batch.clone(), 9).error_code == 0).then_some(())
     });
+}
+
+#[test]
+fn a_broker_that_somebody_else_has_led_away_comes_back_by_itself() {
+    let leaves = BrokerHeartbeatRequest { want_shut_down: true, ..Default::default() };
+    forge_heartbeats(&TestNode::start(), &leaves);
+}
+
+#[test]
+fn a_broker_whose_directories_somebody_else_calls_failed_comes_back_by_itself() {
+    for failed in [1, 2] {
+        let node = TestNode::start();
+        let ids = node.log_dirs().map(|dir| {
+            let text = std::fs::read_to_string(dir.join("meta.properties")).unwrap();
+            let id = text.lines().find_map(|line| line.strip_prefix("directory.id=")).unwrap();
+            id.parse::<Uuid>().unwrap()
+        });
+        let offline_log_dirs = ids[..failed].to_vec();
+        forge_heartbeats(&node, &BrokerHeartbeatRequest { offline_log_dirs, ..Default::default() });
+    }
 }
 
 #[test]
