@@ -1,7 +1,7 @@
 //! The node's whole network side: accepting, admitting, placing on shards, and stopping.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -316,38 +316,7 @@ impl Net {
         address: SocketAddr,
     ) {
         let ip = address.ip().to_canonical();
-        let mut has_waited = false;
-        let ticket = loop {
-            let now = Instant::now();
-            let changed = self.gate.freed();
-            match self.gate.admit(limits.refresh(&self.limits), &listener.name, ip, now) {
-                Admission::Admitted(ticket) => break ticket,
-                // As in Kafka, the listener stops accepting: clients queue in the backlog.
-                Admission::Full(setting) => {
-                    self.warn_of_limit(&listener.name, setting, held);
-                    has_waited = true;
-                    match held {
-                        Held::Unsaid => _ = tokio::time::timeout(QUIET, changed).await,
-                        Held::No | Held::Said => changed.await,
-                    }
-                }
-                Admission::After(pause, setting) => {
-                    self.warn_of_limit(&listener.name, setting, held);
-                    has_waited = true;
-                    tokio::time::sleep(pause).await;
-                }
-                Admission::Refused(why) => {
-                    listener.counters.count_refused();
-                    self.warnings.warn(Kind::Refused, || {
-                        format!("listener {}: connection of {ip} refused: {why}", listener.name)
-                    });
-                    return;
-                }
-            }
-        };
-        if !has_waited {
-            self.end_of_limit(held);
-        }
+        let Some(ticket) = self.pass_gate(listener, limits, held, ip).await else { return };
         // The system gives the lowest number that is free: this one tells how many are left.
         let descriptor = u64::try_from(stream.as_raw_fd()).unwrap_or(0);
         if descriptor >= self.descriptors_end {
@@ -386,6 +355,49 @@ impl Net {
         };
         // Fails only when that shard has stopped; then the node is stopping.
         _ = self.shards[shard].sender.send(accepted).await;
+    }
+
+    /// Waits until the limits let a connection in; `None` where they refuse it.
+    async fn pass_gate(
+        &self,
+        listener: &Listener,
+        limits: &mut CachedLimits,
+        held: &mut Held,
+        ip: IpAddr,
+    ) -> Option<Ticket> {
+        let mut has_waited = false;
+        loop {
+            let now = Instant::now();
+            let changed = self.gate.freed();
+            match self.gate.admit(limits.refresh(&self.limits), &listener.name, ip, now) {
+                Admission::Admitted(ticket) => {
+                    if !has_waited {
+                        self.end_of_limit(held);
+                    }
+                    return Some(ticket);
+                }
+                // As in Kafka, the listener stops accepting: clients queue in the backlog.
+                Admission::Full(setting) => {
+                    self.warn_of_limit(&listener.name, setting, held);
+                    match held {
+                        Held::Unsaid => _ = tokio::time::timeout(QUIET, changed).await,
+                        Held::No | Held::Said => changed.await,
+                    }
+                }
+                Admission::After(pause, setting) => {
+                    self.warn_of_limit(&listener.name, setting, held);
+                    tokio::time::sleep(pause).await;
+                }
+                Admission::Refused(why) => {
+                    listener.counters.count_refused();
+                    self.warnings.warn(Kind::Refused, || {
+                        format!("listener {}: connection of {ip} refused: {why}", listener.name)
+                    });
+                    return None;
+                }
+            }
+            has_waited = true;
+        }
     }
 
     /// Once, and again only after a connection has come in without waiting.
