@@ -1,7 +1,7 @@
 //! A machine's broker: it registers, sends heartbeats, and takes its roles from the metadata.
 //!
-//! Not here: fetching (`fetching`), clients (`serving`), where replicas lie (`places`), the quorum on
-//! the same machine (`quorum`).
+//! Not here: fetching (`fetching`), clients (`serving`), where replicas lie (`places`), how long they keep
+//! what they have (`retention`), the quorum on the same machine (`quorum`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,6 +26,7 @@ use fetching::Pair;
 
 mod fetching;
 mod places;
+mod retention;
 mod serving;
 
 /// A request without an answer is given up after so long; messages are never late by more.
@@ -77,6 +78,7 @@ pub struct Broker {
     asking: Option<(u64, Millis)>,
     next_beat: Millis,
     next_poll: Millis,
+    next_retention: Millis,
     pub out: Vec<Sending>,
     pub acks: Vec<Ack>,
 }
@@ -117,6 +119,7 @@ impl Broker {
             asking: None,
             next_beat: now,
             next_poll: now,
+            next_retention: now,
             out: vec![],
             acks: vec![],
         })
@@ -144,7 +147,8 @@ impl Broker {
     }
 
     /// Does what is due; `controller` is whom it takes for the active one.
-    pub fn tick(&mut self, controller: Option<usize>, now: Millis) -> anyhow::Result<()> {
+    pub fn tick(&mut self, controller: Option<usize>, both: Now) -> anyhow::Result<()> {
+        let now = both.monotonic;
         self.asking.take_if(|(_, until)| *until <= now);
         if self.asking.is_none() && self.next_beat <= now {
             self.next_beat = now + HEARTBEAT_EVERY;
@@ -160,6 +164,7 @@ impl Broker {
             for slot in slots {
                 self.poll_leader(slot, controller, now);
             }
+            self.retain(both)?;
         }
         self.send_fetches(now);
         self.begin_syncs(now)?;
@@ -329,7 +334,8 @@ impl Broker {
         let replica = self.replicas.get_mut(&slot).expect("it was opened");
         let (log_end, own_end) = (replica.log.end_offset(), replica.counted_end());
         let (epoch, high_watermark) = match &replica.role {
-            Role::None => (LeaderEpoch(-1), Offset::ZERO),
+            // What was deleted was committed.
+            Role::None => (LeaderEpoch(-1), replica.log.start_offset()),
             Role::Leader(leader) => (leader.epoch(), leader.high_watermark()),
             Role::Follower(follower) => (follower.epoch(), follower.high_watermark()),
         };

@@ -32,11 +32,13 @@ pub enum Bug {
     EmptyDiskKeepsId,
     /// A snapshot of the metadata lacks a partition.
     SnapshotLacksPartition,
+    /// A follower that ends before its leader begins starts anew where that ends.
+    BeginsAtEnd,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AckBeforeSync,
         Self::ConfirmBeforeSync,
         Self::VoteNotPersisted,
@@ -51,5 +53,6 @@ impl Bug {
         Self::AckAfterFailedSync,
         Self::EmptyDiskKeepsId,
         Self::SnapshotLacksPartition,
+        Self::BeginsAtEnd,
     ];
 }

@@ -44,11 +44,15 @@ pub enum Happening {
     SnapshotTaken,
     /// A machine has handed over what it led, and ends in good order.
     CleanStop,
+    /// The oldest segments of a replica have gone.
+    Retention,
+    /// A follower has dropped its log and begins anew where that of its leader begins.
+    StartAnew,
 }
 
 impl Happening {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Crash,
         Self::TornWrite,
         Self::Pause,
@@ -69,5 +73,7 @@ impl Happening {
         Self::Snapshot,
         Self::SnapshotTaken,
         Self::CleanStop,
+        Self::Retention,
+        Self::StartAnew,
     ];
 }

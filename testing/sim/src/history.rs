@@ -30,6 +30,8 @@ pub struct History {
 struct Partition {
     /// What some replica has served as committed, by offset.
     committed: Vec<Entry>,
+    /// Somebody's retention has dropped what is before, and nobody's more.
+    begin: Offset,
     /// Base and end of the batches whose producers were told that they are committed.
     acknowledged: Vec<(Offset, Offset)>,
     /// Who led.
@@ -48,6 +50,14 @@ impl History {
         self.partitions.values().map(|one| one.acknowledged.len()).sum()
     }
 
+    /// Takes note of what the retention of a process has dropped, also of one that cannot go on.
+    pub fn note_dropped(&mut self, process: &Process) {
+        for (&slot, replica) in &process.broker.replicas {
+            let seen = self.partitions.entry(slot).or_default();
+            seen.begin = seen.begin.max(replica.dropped);
+        }
+    }
+
     /// Looks at a process after it has done something.
     pub fn look(&mut self, who: (usize, u32), process: &mut Process) -> anyhow::Result<()> {
         if let Some(epoch) = process.quorum.leading() {
@@ -62,13 +72,21 @@ impl History {
                 continue;
             }
             let seen = self.partitions.entry(slot).or_default();
+            let start = replica.log.start_offset();
+            let begin = seen.begin;
+            assert!(
+                start <= begin,
+                "{slot} begins at {start} on {}, and is kept from {begin}",
+                who.0
+            );
             if let Role::Leader(leader) = &replica.role {
                 let epoch = leader.epoch();
                 let begins = seen.leaders.keys().next_back().is_none_or(|latest| *latest < epoch);
                 let first = *seen.leaders.entry(epoch).or_insert(who);
                 assert_eq!(first.0, who.0, "two leaders of {slot} in epoch {epoch:?}");
                 if begins {
-                    let all = replica.entries(Offset::ZERO, replica.log.end_offset())?;
+                    let entries = replica.entries(start, replica.log.end_offset())?;
+                    let all = seen.whole(slot, start, &entries);
                     assert!(
                         all.starts_with(&seen.committed),
                         "leader {} of {slot} in epoch {epoch:?} lacks what is committed: {}",
@@ -81,9 +99,13 @@ impl History {
             let served = replica.served;
             assert!(served <= high_watermark, "high watermark of {slot} goes back from {served}");
             if served < high_watermark {
-                let entries = replica.entries(served, high_watermark)?;
                 replica.served = high_watermark;
-                seen.serves(who.0, slot, (served, high_watermark), &entries);
+                // What was deleted before was compared by whoever decided that.
+                let from = served.max(start);
+                if from < high_watermark {
+                    let entries = replica.entries(from, high_watermark)?;
+                    seen.serves(who.0, slot, (from, high_watermark), &entries);
+                }
             }
         }
         Ok(())
@@ -145,7 +167,10 @@ impl History {
         let seen = self.partitions.entry(slot).or_default();
         let has = |at: usize| durable[at] >= Some(ack.end);
         let copies = (0..durable.len()).filter(|at| has(*at)).count();
-        assert!(copies >= min_isr, "{slot} at {base} is acknowledged on {copies} disks");
+        assert!(
+            copies >= min_isr,
+            "{slot} at {base} is acknowledged on {copies} disks: {durable:?}"
+        );
         if let Some(newest) = &seen.newest
             && newest.leader_epoch == ack.epoch
         {
@@ -164,19 +189,21 @@ impl History {
         }
     }
 
-    /// Nothing is produced any more, and these are the records that all replicas have.
-    pub fn check_settled(&self, slot: Slot, all: &[Entry]) {
+    /// Nothing is produced any more, and these are the records that a replica has from the start of its
+    /// log on.
+    pub fn check_settled(&self, slot: Slot, start: Offset, entries: &[Entry]) {
         let Some(seen) = self.partitions.get(&slot) else { return };
+        let all = seen.whole(slot, start, entries);
         assert!(
             all.starts_with(&seen.committed),
             "committed records of {slot} have changed: {}",
-            differs(all, &seen.committed)
+            differs(&all, &seen.committed)
         );
         let lost = seen.acknowledged.iter().find(|(_, end)| index(*end) > all.len());
         assert!(lost.is_none(), "acknowledged and lost of {slot}: {lost:?}");
         // Each producer's records are there once and in their order.
         let mut next: BTreeMap<u32, u32> = BTreeMap::new();
-        for entry in all {
+        for entry in &all {
             let (producer, number) = entry.value;
             let expected = next.entry(producer).or_default();
             assert_eq!(number, *expected, "producer {producer} of {slot} at {}", entry.offset);
@@ -192,9 +219,19 @@ impl History {
 }
 
 impl Partition {
+    /// The records of a replica, and before them what was committed and has been deleted there.
+    fn whole(&self, slot: Slot, start: Offset, entries: &[Entry]) -> Vec<Entry> {
+        let deleted = self.committed.get(..index(start));
+        let known = self.committed.len();
+        let deleted = deleted.unwrap_or_else(|| panic!("{slot} begins at {start} of {known}"));
+        [deleted, entries].concat()
+    }
+
     /// A replica moves its high watermark, so that its readers see more.
     fn serves(&mut self, who: usize, slot: Slot, (from, to): (Offset, Offset), entries: &[Entry]) {
         assert_eq!(to - from, i64::try_from(entries.len()).unwrap_or(-1), "{slot} has gaps");
+        let known = self.committed.len();
+        assert!(index(from) <= known, "{who} serves {slot} from {from} on, of {known}");
         for entry in entries {
             match self.committed.get(index(entry.offset)) {
                 Some(known) => {

@@ -148,7 +148,7 @@ impl Process {
             _ => self.quorum.committed(),
         };
         self.broker.learn(image, end, now)?;
-        self.broker.tick(self.quorum.leader(), now.monotonic)
+        self.broker.tick(self.quorum.leader(), now)
     }
 
     /// Hands the leadership of the quorum over.

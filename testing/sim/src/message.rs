@@ -101,6 +101,8 @@ pub enum Told {
 pub struct FetchedPartition {
     pub slot: Slot,
     pub answer: LeaderAnswer,
+    /// Where the leader's log ends.
+    pub log_end: Offset,
     pub records: Bytes,
 }
 

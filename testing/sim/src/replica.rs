@@ -9,12 +9,17 @@ use replication::{AlterPartition, EpochEnd, Follower, Leader, OwnLog};
 use types::{LeaderEpoch, Millis, Offset};
 
 use crate::bug::Bug;
+use crate::clock::Now;
 use crate::message::{Peer, Slot};
 
 const LIMITS: DecompressLimits = DecompressLimits { bytes_max: 1 << 20 };
 const READ_BYTES: usize = 1 << 20;
 /// A segment is rolled at this age, by what its batches say.
 const SEGMENT_MS: Millis = Millis(5000);
+/// So much of the end of a log is kept; what producers write within the longest pause is less.
+const RETENTION_BYTES: u64 = 8 << 10;
+/// Files that are deleted are removed after so long.
+const DELETE_DELAY: Millis = Millis(1000);
 pub const TOPIC: &str = "t";
 
 #[derive(Debug)]
@@ -47,6 +52,8 @@ pub struct Replica {
     pub role: Role,
     /// Up to where its committed records were compared with everybody's.
     pub served: Offset,
+    /// What its own retention has dropped was before this offset.
+    pub dropped: Offset,
     pub waiting: Vec<Waiting>,
     pub altering: Option<Altering>,
     pub syncing: Option<(SyncTicket, Millis)>,
@@ -75,6 +82,10 @@ impl Replica {
         let config = LogConfig {
             segment_bytes: 2 << 10,
             segment_ms: SEGMENT_MS,
+            // By size alone: wall clocks are wrong here, and the node goes by better ones.
+            retention_ms: None,
+            retention_bytes: Some(RETENTION_BYTES),
+            file_delete_delay_ms: DELETE_DELAY,
             // Brokers' clocks may be wrong by hours.
             timestamp_after_max_ms: Millis::MAX,
             ..LogConfig::default()
@@ -86,6 +97,7 @@ impl Replica {
             log,
             role: Role::None,
             served: Offset::ZERO,
+            dropped: Offset::ZERO,
             waiting: vec![],
             altering: None,
             syncing: None,
@@ -125,6 +137,25 @@ impl Replica {
         }
     }
 
+    /// Drops what need not be kept; whether anything was dropped.
+    pub fn retain(&mut self, now: Now) -> Result<bool, LogError> {
+        let Some(high_watermark) = self.high_watermark() else { return Ok(false) };
+        let before = self.log.start_offset();
+        // What was not compared with everybody's stays until it was.
+        let count = self.log.delete_old_segments(high_watermark.min(self.served), now.wall)?;
+        if let Some(removal) = self.log.take_removal(now.monotonic) {
+            removal.run()?;
+        }
+        let (slot, start, bytes) = (self.slot, self.log.start_offset(), self.log.bytes());
+        assert!(start <= high_watermark.max(before), "{slot} drops what is not committed");
+        let keeps_enough = start == before || bytes >= RETENTION_BYTES;
+        assert!(keeps_enough, "{slot} keeps {bytes} bytes from {start} on, and had {before}");
+        if start > before {
+            self.dropped = start;
+        }
+        Ok(count > 0)
+    }
+
     /// What is told to a leader whose log has become durable.
     pub fn count_own(&mut self) {
         let end = self.counted_end();
@@ -151,9 +182,9 @@ impl Replica {
         format!("\n  {slot} ends at {end}, durable {durable}: {:?} {altering:?}", self.role)
     }
 
-    /// All bytes of the log.
-    pub fn read_all(&mut self) -> anyhow::Result<Bytes> {
-        let (mut all, mut next) = (bytes::BytesMut::new(), self.log.start_offset());
+    /// All bytes of the log from an offset on.
+    pub fn read_all(&mut self, from: Offset) -> anyhow::Result<Bytes> {
+        let (mut all, mut next) = (bytes::BytesMut::new(), from);
         while next < self.log.end_offset() {
             let end = self.log.end_offset();
             let batches = self.log.read_blocking(next, READ_BYTES, end, true)?;

@@ -224,6 +224,7 @@ impl World {
         let now = machine.clock.now(self.now);
         let process = machine.process.as_mut().expect("it is up");
         let done = what(process, now);
+        self.history.note_dropped(process);
         if has_order {
             machine.dirs.iter().for_each(|dir| dir.disk.repair());
         }
@@ -232,7 +233,10 @@ impl World {
             return self.died(at, &fault);
         }
         for (slot, replica) in &process.broker.replicas {
-            machine.durable.insert(*slot, replica.log.durable_end());
+            let (end, durable) = (replica.log.end_offset(), replica.log.durable_end());
+            // A process that has just begun does not know yet what the one before it had synced.
+            let known = machine.durable.entry(*slot).or_insert(durable);
+            *known = durable.max(*known).min(end);
         }
         let acks = std::mem::take(&mut process.broker.acks);
         let (sendings, life) = (process.sendings(), machine.life);

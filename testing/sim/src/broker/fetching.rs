@@ -129,10 +129,12 @@ impl Broker {
             error: ErrorCode::None,
             diverging: None,
             high_watermark: None,
-            log_start: Some(Offset::ZERO),
+            log_start: None,
         };
-        let told = |answer| Ok((FetchedPartition { slot, answer, records: Bytes::new() }, false));
-        let refused = |error| told(LeaderAnswer { error, ..nothing });
+        let told = |answer, log_end| {
+            Ok((FetchedPartition { slot, answer, log_end, records: Bytes::new() }, false))
+        };
+        let refused = |error| told(LeaderAnswer { error, ..nothing }, Offset::ZERO);
         let Some(replica) = self.replicas.get_mut(&slot) else {
             return refused(match self.places.contains_key(&slot) {
                 true => ErrorCode::KafkaStorageError,
@@ -140,6 +142,7 @@ impl Broker {
             });
         };
         let own = replica.own();
+        let nothing = LeaderAnswer { log_start: Some(own.start), ..nothing };
         let asked = (want.last_fetched_epoch >= 0).then_some(LeaderEpoch(want.last_fetched_epoch));
         let end = asked.and_then(|epoch| replica.end_of(epoch));
         let Role::Leader(leader) = &mut replica.role else {
@@ -162,8 +165,10 @@ impl Broker {
             |id| Self::active_epoch(image, id),
         );
         match verdict {
-            FetchVerdict::Refused(error) => refused(error),
-            FetchVerdict::Diverging(at) => told(LeaderAnswer { diverging: Some(at), ..nothing }),
+            FetchVerdict::Refused(error) => told(LeaderAnswer { error, ..nothing }, own.end),
+            FetchVerdict::Diverging(at) => {
+                told(LeaderAnswer { diverging: Some(at), ..nothing }, own.end)
+            }
             FetchVerdict::Read { at_once, .. } => {
                 let high_watermark = Some(leader.high_watermark());
                 let records = match replica.read(fetch.fetch_offset, own.end) {
@@ -174,7 +179,7 @@ impl Broker {
                     }
                 };
                 let answer = LeaderAnswer { high_watermark, ..nothing };
-                Ok((FetchedPartition { slot, answer, records }, at_once))
+                Ok((FetchedPartition { slot, answer, log_end: own.end, records }, at_once))
             }
         }
     }
@@ -222,7 +227,10 @@ impl Broker {
                 }
                 let own = replica.own();
                 if let Role::Follower(follower) = &mut replica.role {
-                    follower.learned(&told.answer, &own);
+                    let learned = follower.learned(&told.answer, &own);
+                    if let Some(start) = learned.log_start {
+                        replica.log.move_start(start.min(own.end));
+                    }
                 }
             }
             Step::Truncate(at) => {
@@ -234,7 +242,11 @@ impl Broker {
                     assert!(!follower.truncated(at), "{} cuts what is committed", self.at);
                 }
             }
-            Step::AskOffsets => panic!("logs never lose their beginnings here"),
+            Step::AskOffsets => {
+                let start = told.answer.log_start.unwrap_or(Offset::ZERO);
+                self.realign(slot, (start, told.log_end), now)?;
+                delay = Some(now.monotonic + BACKOFF);
+            }
             Step::BackOff(_) => delay = Some(now.monotonic + BACKOFF),
         }
         self.ask_for_more(slot, delay, now.monotonic);

@@ -92,7 +92,9 @@ impl Broker {
             Some(replica) if matches!(replica.role, Role::Leader(_)) => {
                 let committed = replica.high_watermark().unwrap_or(Offset::ZERO);
                 let until = if serves_all { replica.log.end_offset() } else { committed };
-                // A new leader may know of less than the consumer has read.
+                // Who asks for what is gone goes on where the log begins, and a new leader may know of
+                // less than the consumer has read.
+                let from = from.max(replica.log.start_offset());
                 let is_there = from < until;
                 let read = is_there.then(|| replica.read(from, until));
                 match read.unwrap_or(Ok(Bytes::new())) {
