@@ -175,7 +175,10 @@ impl History {
             && newest.leader_epoch == ack.epoch
         {
             let without = newest.isr.iter().find(|id| !has(address(**id)));
-            assert!(without.is_none(), "{slot} at {base} is acknowledged without {without:?}");
+            assert!(
+                without.is_none(),
+                "{slot} at {base} is acknowledged without {without:?}: {durable:?}"
+            );
         }
         seen.acknowledged.push((base, ack.end));
     }

@@ -6,7 +6,7 @@
 //! The latter does each with the nodes that it is made for. FOLDER holds the jars of Apache Kafka. THALWEG_ROUNDS says how often what is done again and again, THALWEG_PREVIOUS names the
 //! binary that a rolling upgrade begins with, THALWEG_BESIDE has a client of others produce, too: `java=FOLDER`, or `librdkafka=PYTHON`
 //! with the Python that has `confluent_kafka`. Runs as root in namespaces of its own and leaves nothing, but what the nodes had in the
-//! folder KEEP, where that is set and the drill fails.
+//! folder KEEP, where that is set and the drill fails. RUST_LOG has thalweg's own client tell what it does.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +16,7 @@ use anyhow::{Context, bail, ensure};
 use thalweg_system::cluster::drill::{self, DRILLS, Drill, Plan};
 use thalweg_system::cluster::member::Kind;
 use thalweg_system::sandbox::program_in_own_network;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +37,10 @@ fn main() -> anyhow::Result<()> {
     let plan = Plan::new(kind, nodes, drill, seed)?;
     let again: Vec<&str> = arguments.iter().map(String::as_str).collect();
     program_in_own_network(&again, || {
+        if std::env::var_os("RUST_LOG").is_some() {
+            let filter = EnvFilter::from_default_env();
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        }
         let folder = tempfile::tempdir()?;
         let outcome = drill::run(&plan, folder.path());
         if outcome.as_ref().map_or(true, |outcome| !outcome.faults.is_empty()) {

@@ -40,8 +40,12 @@ const PRODUCERS: u32 = 3;
 const SOME_RECORDS: i64 = 300;
 /// The slowest failover known: a client waits for a paused leader, then a session runs out.
 const PROGRESS_MAX: Duration = Duration::from_secs(60);
-/// Longer than the session of a broker, so that the cluster gives it up.
+/// Longer than the session of a broker, so that the cluster gives it up; of a quick drill, long enough
+/// for every client to meet what is wrong.
 const PAUSE: Duration = Duration::from_secs(20);
+const QUICK_PAUSE: Duration = Duration::from_secs(4);
+/// `replica.lag.time.max.ms` of a quick drill that waits for its end; else it is Kafka's default.
+const QUICK_LAG_MS: u32 = 6_000;
 /// Of a drill that does something again and again, if nothing else is said.
 const ROUNDS: u32 = 3;
 
@@ -262,6 +266,8 @@ pub struct Plan {
     pub seed: u64,
     /// For drills that do something again and again.
     pub rounds: u32,
+    /// Waits less and takes fewer partitions, as a test of a build does.
+    pub is_quick: bool,
     /// The other version of a rolling upgrade; the same one where there is none.
     pub previous: Option<PathBuf>,
     /// Who produces beside the drill's own clients.
@@ -278,7 +284,17 @@ impl Plan {
         let previous = std::env::var_os("THALWEG_PREVIOUS").map(PathBuf::from);
         let beside = std::env::var("THALWEG_BESIDE").ok().map(|text| text.parse()).transpose()?;
         let rounds = rounds.unwrap_or(ROUNDS);
-        Ok(Self { kind, nodes, drill, seed, rounds, previous, beside })
+        Ok(Self { kind, nodes, drill, seed, rounds, is_quick: false, previous, beside })
+    }
+
+    fn layout(&self) -> Layout {
+        let layout = self.drill.layout(self.nodes);
+        let waits_for_lag = self.is_quick && self.drill == Drill::Bridge;
+        Layout { lag_ms: waits_for_lag.then_some(QUICK_LAG_MS), ..layout }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.is_quick { QUICK_PAUSE } else { PAUSE }
     }
 
     /// What the nodes are at first.
@@ -298,7 +314,7 @@ impl Plan {
 /// If the cluster does not form, does not recover or refuses what it may not; broken promises are
 /// no error but in the outcome.
 pub fn run(plan: &Plan, folder: &Path) -> anyhow::Result<Outcome> {
-    let layout = plan.drill.layout(plan.nodes);
+    let layout = plan.layout();
     let mut cluster = Cluster::start(&plan.first_kind(), layout, folder)?;
     let copies = layout.copies();
     cluster.create_topic(TOPIC, 1, i16::from(copies), plan.drill.configs())?;
@@ -357,9 +373,9 @@ impl Cluster {
             Drill::PartMinority => self.part_minority(leader, flow),
             Drill::Bridge => self.bridge(leader, flow),
             Drill::Flap => self.flap(leader, plan.rounds, flow),
-            Drill::SlowFollower => self.slow_follower(leader, flow),
-            Drill::Lossy => self.lossy(flow),
-            Drill::Wretched => self.wretched(leader),
+            Drill::SlowFollower => self.slow_follower(leader, plan, flow),
+            Drill::Lossy => self.lossy(plan, flow),
+            Drill::Wretched => self.wretched(leader, plan),
             Drill::ReplaceDisk => self.replace_disk(leader),
             Drill::CutLeader => {
                 self.member(leader).cut_power()?;
@@ -371,13 +387,13 @@ impl Cluster {
             Drill::CutAgain => self.cut_again(&ids, plan.rounds, flow),
             Drill::FillLeader => self.fill_leader(leader),
             Drill::FlipAll => self.flip_all(),
-            Drill::HangLeader => self.hang(leader, disks::ONCE, flow),
-            Drill::SlowDisk => self.hang(leader, disks::ALL_THE_TIME, flow),
-            Drill::StepClocks => self.step_clocks(leader, flow),
+            Drill::HangLeader => self.hang(leader, disks::once(plan.is_quick), flow),
+            Drill::SlowDisk => self.hang(leader, disks::all_the_time(plan.is_quick), flow),
+            Drill::StepClocks => self.step_clocks(leader, plan, flow),
             Drill::Grow => self.grow(plan, flow),
             Drill::ReassignAndKill => self.reassign_and_kill(plan, flow),
             Drill::Recreate => self.recreate(plan.rounds),
-            Drill::KillMany => self.kill_many(),
+            Drill::KillMany => self.kill_many(plan),
             Drill::Unclean => self.unclean(),
             Drill::KillCoordinator => self.kill_coordinator(plan.rounds, flow),
         }

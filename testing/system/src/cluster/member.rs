@@ -49,6 +49,8 @@ pub struct Layout {
     pub have_cables: bool,
     /// Whether each has a wall clock of its own (`clock`).
     pub have_clocks: bool,
+    /// `replica.lag.time.max.ms`, where it is not the default.
+    pub lag_ms: Option<u32>,
 }
 
 /// A node that may run or not. Dropping it kills the process.
@@ -75,8 +77,17 @@ impl Layout {
     pub fn combined(nodes: u8) -> Self {
         let (only_controllers, spares) = (0, 0);
         let (have_disks, have_cables, have_clocks) = (false, false, false);
-        let voters = nodes;
-        Self { nodes, voters, only_controllers, spares, have_disks, have_cables, have_clocks }
+        let (voters, lag_ms) = (nodes, None);
+        Self {
+            nodes,
+            voters,
+            only_controllers,
+            spares,
+            have_disks,
+            have_cables,
+            have_clocks,
+            lag_ms,
+        }
     }
 
     /// The ids of the brokers that run at first.
@@ -117,7 +128,7 @@ impl Member {
         self.disk.as_ref().map_or(&*self.folder, Disk::path).join("data")
     }
 
-    /// What both kinds read. Timeouts are the defaults.
+    /// What both kinds read. Timeouts are the defaults, but where the layout says otherwise.
     fn properties(&self) -> String {
         let Layout { voters, only_controllers, .. } = self.layout;
         let at = |id: u8, port: u16| format!("{}:{port}", Place::Node(id).address());
@@ -148,7 +159,7 @@ impl Member {
              default.replication.factor={copies}\n\
              offsets.topic.replication.factor={copies}\n\
              offsets.topic.num.partitions=5\n\
-             {often}\
+             {often}{lag}\
              group.initial.rebalance.delay.ms=0\n",
             id = self.id,
             voters = voters.collect::<Vec<_>>().join(","),
@@ -158,6 +169,10 @@ impl Member {
             } else {
                 ""
             },
+            lag = self
+                .layout
+                .lag_ms
+                .map_or(String::new(), |ms| format!("replica.lag.time.max.ms={ms}\n")),
             data = self.data().display(),
             in_sync = copies.div_ceil(2),
         )

@@ -1,4 +1,7 @@
-//! Drills on clusters of the binary: one failure each, under load, judged as a whole.
+//! Drills on clusters of the binary: one failure each, under load, judged as a whole. By hand the same
+//! drills wait longer and take more partitions (`drill`).
+
+use std::fs::OpenOptions;
 
 use thalweg_system::cluster::drill::{self, Drill, Plan};
 use thalweg_system::cluster::member::Kind;
@@ -12,11 +15,21 @@ fn drill(test: &str, drill: Drill) -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let seed = seed()?;
         let plan = Plan::new(Kind::Thalweg(binary()?), drill.nodes(), drill, seed)?;
+        let plan = Plan { is_quick: true, ..plan };
         let outcome = drill::run(&plan, folder.path())?;
         println!("{drill:?} with THALWEG_SEED={seed}: {outcome}");
         anyhow::ensure!(outcome.faults.is_empty(), "THALWEG_SEED={seed}: {:#?}", outcome.faults);
         Ok(())
     })
+}
+
+/// The same with links that can be made bad, where this machine has what they are made of.
+fn drill_of_links(test: &str, kind: Drill) -> anyhow::Result<()> {
+    if OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_err() {
+        println!("skipped: /dev/net/tun cannot be opened, and no link can be made bad without it");
+        return Ok(());
+    }
+    drill(test, kind)
 }
 
 #[test]
@@ -155,4 +168,110 @@ fn a_static_member_commits_on_when_its_coordinator_is_killed() -> anyhow::Result
 #[test]
 fn a_cluster_keeps_every_promise_when_a_bit_flips_on_every_disk() -> anyhow::Result<()> {
     drill("clusters::a_cluster_keeps_every_promise_when_a_bit_flips_on_every_disk", Drill::FlipAll)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_a_follower_is_killed() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_a_follower_is_killed", Drill::KillFollower)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_a_follower_is_stopped() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_a_follower_is_stopped", Drill::StopFollower)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_a_follower_has_little_bandwidth() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_a_follower_has_little_bandwidth",
+        Drill::SlowFollower,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_leader_does_not_hear_the_others() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_the_leader_does_not_hear_the_others",
+        Drill::DeafenLeader,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_only_a_third_node_links_two() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_only_a_third_node_links_two", Drill::Bridge)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_on_links_that_delay_and_lose() -> anyhow::Result<()> {
+    drill_of_links(
+        "clusters::a_cluster_keeps_every_promise_on_links_that_delay_and_lose",
+        Drill::Lossy,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_link_of_the_leader_is_wretched() -> anyhow::Result<()> {
+    drill_of_links(
+        "clusters::a_cluster_keeps_every_promise_when_the_link_of_the_leader_is_wretched",
+        Drill::Wretched,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_while_its_nodes_restart_again_and_again() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_while_its_nodes_restart_again_and_again",
+        Drill::RollAgain,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_leader_loses_power() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_the_leader_loses_power", Drill::CutLeader)
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_all_power_is_cut_again_and_again() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_all_power_is_cut_again_and_again",
+        Drill::CutAgain,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_while_it_grows_to_five_nodes_and_shrinks_again()
+-> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_while_it_grows_to_five_nodes_and_shrinks_again",
+        Drill::Grow,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_it_is_killed_with_many_partitions() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_it_is_killed_with_many_partitions",
+        Drill::KillMany,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_disk_of_the_leader_hangs() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_the_disk_of_the_leader_hangs",
+        Drill::HangLeader,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_the_disk_of_the_leader_is_slow() -> anyhow::Result<()> {
+    drill(
+        "clusters::a_cluster_keeps_every_promise_when_the_disk_of_the_leader_is_slow",
+        Drill::SlowDisk,
+    )
+}
+
+#[test]
+fn a_cluster_keeps_every_promise_when_wall_clocks_jump() -> anyhow::Result<()> {
+    drill("clusters::a_cluster_keeps_every_promise_when_wall_clocks_jump", Drill::StepClocks)
 }

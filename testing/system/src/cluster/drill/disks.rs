@@ -8,10 +8,6 @@ use crate::cluster::flow::Flow;
 
 /// Long enough for every producer to meet it.
 const FULL_FOR: Duration = Duration::from_secs(5);
-/// A disk that hangs once for so many milliseconds, and then is well.
-pub(super) const ONCE: Hangs = Hangs { times: 1, hang_ms: 15_000, rest_ms: 0 };
-/// A disk that is slow: most calls meet it when it hangs.
-pub(super) const ALL_THE_TIME: Hangs = Hangs { times: 60, hang_ms: 200, rest_ms: 50 };
 
 /// How often a disk hangs, how long, and how long it is well in between.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +15,16 @@ pub(super) struct Hangs {
     pub times: u32,
     pub hang_ms: u32,
     pub rest_ms: u32,
+}
+
+/// A disk that hangs once, and then is well; in any case for longer than a node that leads puts up with.
+pub(super) fn once(is_quick: bool) -> Hangs {
+    Hangs { times: 1, hang_ms: if is_quick { 8_000 } else { 15_000 }, rest_ms: 0 }
+}
+
+/// A disk that is slow: most calls meet it when it hangs.
+pub(super) fn all_the_time(is_quick: bool) -> Hangs {
+    Hangs { times: if is_quick { 20 } else { 60 }, hang_ms: 200, rest_ms: 50 }
 }
 
 impl Cluster {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use crate::cluster::Cluster;
-use crate::cluster::drill::{PAUSE, SOME_RECORDS, TOPIC};
+use crate::cluster::drill::{Plan, SOME_RECORDS, TOPIC};
 use crate::cluster::flow::Flow;
 use crate::cluster::network::{Place, Quality};
 
@@ -71,25 +71,25 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn slow_follower(&self, leader: u8, flow: &Flow) -> anyhow::Result<()> {
+    pub(super) fn slow_follower(&self, leader: u8, plan: &Plan, flow: &Flow) -> anyhow::Result<()> {
         let follower = self.follower(leader)?;
         self.network.limit(follower, SLOW_KILOBITS)?;
-        thread::sleep(PAUSE);
+        thread::sleep(plan.pause());
         flow.wait_for_more(SOME_RECORDS, SLOW_PROGRESS_MAX)?;
         self.network.unlimit(follower)
     }
 
-    pub(super) fn lossy(&mut self, flow: &Flow) -> anyhow::Result<()> {
+    pub(super) fn lossy(&mut self, plan: &Plan, flow: &Flow) -> anyhow::Result<()> {
         self.degrade_all(LOSSY)?;
-        thread::sleep(PAUSE);
+        thread::sleep(plan.pause());
         flow.wait_for_more(SOME_RECORDS, SLOW_PROGRESS_MAX)?;
         self.degrade_all(Quality::default())
     }
 
     /// Too bad to go on over it; whether another leads meanwhile is not asked.
-    pub(super) fn wretched(&mut self, leader: u8) -> anyhow::Result<()> {
+    pub(super) fn wretched(&mut self, leader: u8, plan: &Plan) -> anyhow::Result<()> {
         self.network.degrade(leader, WRETCHED)?;
-        thread::sleep(PAUSE);
+        thread::sleep(plan.pause());
         self.network.degrade(leader, Quality::default())
     }
 

@@ -14,6 +14,7 @@ const YEAR_SECONDS: i64 = 365 * DAY_SECONDS;
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Some looks at what is too old, and more than a heartbeat.
 const CLOCK_PAUSE: Duration = Duration::from_secs(4);
+const QUICK_CLOCK_PAUSE: Duration = Duration::from_secs(2);
 
 impl Cluster {
     /// A node is killed; once the others get on, it is started.
@@ -93,16 +94,22 @@ impl Cluster {
 
     /// No clock is to be believed: neither data nor sessions may depend on it. Kafka deletes what is
     /// too old by such a clock.
-    pub(super) fn step_clocks(&mut self, leader: u8, flow: &Flow) -> anyhow::Result<()> {
+    pub(super) fn step_clocks(
+        &mut self,
+        leader: u8,
+        plan: &Plan,
+        flow: &Flow,
+    ) -> anyhow::Result<()> {
+        let pause = if plan.is_quick { QUICK_CLOCK_PAUSE } else { CLOCK_PAUSE };
         for seconds in [YEAR_SECONDS, -DAY_SECONDS, 0] {
             self.member(leader).clock()?.step(seconds)?;
-            thread::sleep(CLOCK_PAUSE);
+            thread::sleep(pause);
             self.get_on(flow)?;
         }
         for seconds in [YEAR_SECONDS, -DAY_SECONDS, 0] {
             let mut ids = self.network.nodes();
             ids.try_for_each(|id| self.member(id).clock()?.step(seconds))?;
-            thread::sleep(CLOCK_PAUSE);
+            thread::sleep(pause);
             self.get_on(flow)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use records::{BatchBuilder, Compression};
 use types::ErrorCode;
 
 use crate::client::{Client, LATEST, Refused};
-use crate::cluster::drill::Kept;
+use crate::cluster::drill::{Kept, Plan};
 use crate::cluster::flow::{passing, patiently};
 use crate::cluster::member::address;
 use crate::cluster::{CALM_MAX, Cluster, Lead, ask_partition};
@@ -24,6 +24,7 @@ const WRITTEN: usize = 60;
 const PAUSE: Duration = Duration::from_millis(5);
 const MANY: &str = "many";
 const MANY_PARTITIONS: i32 = 2_000;
+const QUICK_PARTITIONS: i32 = 100;
 /// One may be led by a replica that lacks something, one may not.
 const ALLOWED: &str = "allowed";
 const STRICT: &str = "strict";
@@ -89,36 +90,37 @@ impl Cluster {
     }
 
     /// All nodes are killed with so many partitions, each of which has a record.
-    pub(super) fn kill_many(&mut self) -> anyhow::Result<()> {
+    pub(super) fn kill_many(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let copies = self.layout.copies();
+        let count = if plan.is_quick { QUICK_PARTITIONS } else { MANY_PARTITIONS };
         let mut client = Client::connect(self.addresses()[0])?;
-        client.create_replicated_topic(MANY, MANY_PARTITIONS, i16::from(copies), &[])?;
-        let last = MANY_PARTITIONS - 1;
-        self.wait_until_in_sync(MANY, last, usize::from(copies))?;
-        self.each_of_many(|client, partition| {
+        client.create_replicated_topic(MANY, count, i16::from(copies), &[])?;
+        self.wait_until_in_sync(MANY, count - 1, usize::from(copies))?;
+        self.each_of_many(count, |client, partition| {
             client.produce(MANY, partition, one_record("only")).map(|_| ())
         })?;
         let ids: Vec<u8> = self.network.nodes().collect();
         ids.iter().try_for_each(|&id| self.member(id).kill())?;
         let begun = Instant::now();
         ids.iter().try_for_each(|&id| self.member(id).start())?;
-        self.each_of_many(|client, partition| {
+        self.each_of_many(count, |client, partition| {
             let end = client.list_offset(MANY, partition, LATEST)?;
             // A leader that has just begun shows no end yet.
             if end == 1 { Ok(()) } else { Err(nobody()) }
         })?;
-        println!("{MANY_PARTITIONS} partitions have their record after {:?}", begun.elapsed());
+        println!("{count} partitions have their record after {:?}", begun.elapsed());
         Ok(())
     }
 
     /// Asks the leader of each partition in turn, again where it may.
     fn each_of_many(
         &self,
+        count: i32,
         mut ask: impl FnMut(&mut Client, i32) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut clients: Vec<Option<Client>> = Vec::new();
         clients.resize_with(usize::from(self.layout.nodes) + 1, || None);
-        for partition in 0..MANY_PARTITIONS {
+        for partition in 0..count {
             patiently(|| {
                 let leader = self.lead(MANY, partition).map(|lead| lead.leader);
                 let Ok(leader) = leader else { return Err(nobody()) };

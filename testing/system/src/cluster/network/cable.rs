@@ -88,7 +88,9 @@ impl Cable {
         let Quality { loss_percent, delay_ms, kilobits } = quality;
         let loss = f64::from(loss_percent) / 100.0;
         let delay = f64::from(delay_ms) / 1000.0;
-        writeln!(self.orders, "{loss} {delay} {}", u64::from(kilobits) * 1000)?;
+        // In one piece, or the other end could see the first number alone.
+        let order = format!("{loss} {delay} {}\n", u64::from(kilobits) * 1000);
+        self.orders.write_all(order.as_bytes())?;
         Ok(())
     }
 }
