@@ -71,6 +71,8 @@ pub struct Broker {
     /// The end of the metadata that it knows of.
     pub image_end: Offset,
     pub replicas: BTreeMap<Slot, Replica>,
+    /// How much replicas had on their disks that are out of use since the last look.
+    pub gone: Vec<(Slot, Offset)>,
     pairs: BTreeMap<usize, Pair>,
     sessions: FetchSessions,
     requests: u64,
@@ -113,6 +115,7 @@ impl Broker {
             image: Image::default(),
             image_end: Offset::ZERO,
             replicas: BTreeMap::new(),
+            gone: vec![],
             pairs: BTreeMap::new(),
             sessions: FetchSessions::new(FETCH_SESSIONS),
             requests: 0,

@@ -231,7 +231,7 @@ impl LogView for MetadataLog {
         let offset = entries.get(above).map_or(self.log.end_offset(), |(_, start)| *start);
         let Some(at) = above.checked_sub(1) else {
             // What lies before the log is the snapshot's that it begins with.
-            let first = self.snapshots.oldest().filter(|at| at.offset == offset);
+            let first = self.snapshots.ending_at(offset);
             let epoch = first.map(|at| at.epoch).or(entries.first().map(|(epoch, _)| *epoch));
             let is_whole = offset == Offset::ZERO;
             let epoch = epoch.filter(|_| !is_whole).unwrap_or_default();

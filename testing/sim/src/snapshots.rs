@@ -64,6 +64,11 @@ impl Snapshots {
         self.taken.first().copied()
     }
 
+    /// The one that ends at an offset.
+    pub fn ending_at(&self, offset: Offset) -> Option<LogPosition> {
+        self.taken.iter().copied().find(|at| at.offset == offset)
+    }
+
     /// Where the one before the newest ends: when that was complete, the log reached so far.
     pub fn settled_end(&self) -> Offset {
         let before = self.taken.len().checked_sub(2).map(|at| self.taken[at].offset);

@@ -232,6 +232,10 @@ impl World {
         if let Err(fault) = seen {
             return self.died(at, &fault);
         }
+        for (slot, durable) in process.broker.gone.drain(..) {
+            let known = machine.durable.entry(slot).or_insert(durable);
+            *known = durable.max(*known);
+        }
         for (slot, replica) in &process.broker.replicas {
             let (end, durable) = (replica.log.end_offset(), replica.log.durable_end());
             // A process that has just begun does not know yet what the one before it had synced.

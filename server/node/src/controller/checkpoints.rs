@@ -217,14 +217,15 @@ impl Checkpoints {
         self.taken.drain(..spent).map(|one| one.path).collect()
     }
 
-    /// Where the oldest one ends.
-    pub fn oldest(&self) -> Option<LogPosition> {
-        self.taken.first().map(|oldest| oldest.at)
+    /// The one that ends at an offset. That is not always the oldest where the log begins: one that was
+    /// taken over may have replaced the log while older ones are still there.
+    pub fn ending_at(&self, offset: Offset) -> Option<LogPosition> {
+        self.taken.iter().map(|one| one.at).find(|at| at.offset == offset)
     }
 
     /// Where the log may begin.
     pub fn oldest_end(&self) -> Offset {
-        self.oldest().map_or(Offset::ZERO, |oldest| oldest.offset)
+        self.taken.first().map_or(Offset::ZERO, |oldest| oldest.at.offset)
     }
 }
 

@@ -351,8 +351,7 @@ impl LogView for MetadataLog {
         let offset = entries.get(above).map_or(self.log.end_offset(), |(_, start)| *start);
         let Some(at) = above.checked_sub(1) else {
             // What lies before the log is the snapshot's that it begins with.
-            let first = self.checkpoints.oldest().filter(|at| at.offset == offset);
-            let epoch = first.map(|at| at.epoch);
+            let epoch = self.checkpoints.ending_at(offset).map(|at| at.epoch);
             let epoch = epoch.or(entries.first().map(|(epoch, _)| *epoch)).unwrap_or_default();
             let is_whole = offset == Offset::ZERO;
             return LogPosition { offset, epoch: if is_whole { LeaderEpoch(0) } else { epoch } };

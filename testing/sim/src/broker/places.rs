@@ -165,7 +165,8 @@ impl Broker {
     }
 
     fn drop_replica(&mut self, slot: Slot) {
-        self.replicas.remove(&slot);
+        let gone = self.replicas.remove(&slot);
+        self.gone.extend(gone.map(|replica| (slot, replica.log.durable_end())));
         self.pairs.values_mut().for_each(|pair| pair.fetcher.remove(fetching::key(slot)));
     }
 

@@ -116,3 +116,19 @@ fn a_crash_while_a_snapshot_replaces_the_log_is_made_good_at_the_start() {
         snapshot::write(&folder, older, None, &Image::default(), NOW).unwrap();
     }
 }
+
+/// Else a follower that has the newest snapshot and nothing else would be told to take it for ever.
+#[test]
+fn the_epoch_of_the_snapshot_that_the_log_begins_with_is_known_beside_older_snapshots() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join(METADATA_FOLDER);
+    drop(log_of(dir.path(), 2));
+    let at = |offset, epoch| LogPosition { offset: Offset::new(offset), epoch };
+    for snapshot in [at(1, LeaderEpoch(1)), at(9, EPOCH)] {
+        snapshot::write(&folder, snapshot, None, &Image::default(), NOW).unwrap();
+    }
+    let (mut log, _) = try_open(dir.path(), voters(3)).unwrap();
+    let record = TopicRecord { name: "t".to_owned(), ..Default::default() }.into();
+    log.append(&[record], 29, LeaderEpoch(4), NOW).unwrap();
+    assert_eq!(log.end_of_epoch(EPOCH), at(9, EPOCH));
+}
