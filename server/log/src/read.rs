@@ -27,7 +27,7 @@ use self::plan::{Fault, Found, Plan, Start};
 pub(crate) use self::recent::Recent;
 pub use self::recent::{Received, RecentBatches};
 use crate::Log;
-use crate::disk::read_full_cached_at;
+use crate::disk::{LARGE_BYTES, read_full_cached_at};
 use crate::error::{LogError, ReadError};
 use crate::segment::{self, LOG};
 
@@ -35,6 +35,9 @@ use crate::segment::{self, LOG};
 const HINTS: usize = 4;
 /// Read at once where a look-up goes through a segment.
 const LOOK_UP_BYTES: usize = 64 << 10;
+/// How far a reader goes on past the page cache before it looks what that holds. At the end of a segment
+/// it does so anyway: what was appended last is in memory.
+const STRETCH_BYTES: u64 = 16 << 20;
 /// Damaged places remembered of each log. What is beyond is found anew by each read.
 const DAMAGES_MAX: usize = 64;
 
@@ -76,6 +79,10 @@ pub(crate) struct Place {
     pub offset: Offset,
     pub segment: Offset,
     pub position: u64,
+    /// Where its reader looks next what is in memory, if what is before had to be read from the device.
+    pub cold_until: Option<u64>,
+    /// How long the segment was then.
+    pub limit: u64,
 }
 
 /// Offsets that cannot be read since the file does not hold them any more.
@@ -90,9 +97,9 @@ pub(crate) struct Damage {
 }
 
 impl ReadHints {
-    pub fn find(&self, offset: Offset, segment: Offset) -> Option<u64> {
+    pub fn find(&self, offset: Offset, segment: Offset) -> Option<Place> {
         let mut places = self.places.iter().flatten();
-        places.find(|p| p.offset == offset && p.segment == segment).map(|p| p.position)
+        places.find(|p| p.offset == offset && p.segment == segment).copied()
     }
 
     /// Replaces the place from which the same reader came, else the oldest one.
@@ -178,11 +185,22 @@ impl Log {
         self.check_damage(from)?;
         for at in self.segment_of(from)..=self.closed.len() {
             let plan = Plan { until, bytes_max, min_one, ..self.place_in(at, from) };
+            if let cold_until @ Some(_) = self.cold_until(&plan) {
+                let read = ColdRead { cold_until, ..self.hand_out(plan, at) };
+                return Ok(Read::Cold(Box::new(read)));
+            }
             match plan.find(read_full_cached_at) {
                 Ok(Found::Batches { batches, position }) => {
                     if !batches.bytes.is_empty() {
                         let offset = batches.next_offset;
-                        let place = Place { offset, segment: plan.segment, position };
+                        let segment = plan.segment;
+                        let place = Place {
+                            offset,
+                            segment,
+                            position,
+                            cold_until: None,
+                            limit: plan.limit,
+                        };
                         self.hints.note(from, place);
                     }
                     return Ok(Read::Ready(batches));
@@ -320,6 +338,23 @@ impl Log {
         ColdRead { behind: Vec::new(), ..self.hand_out(plan, at) }
     }
 
+    /// Where the reader looks next what is in memory, if it comes from what had to be read from the device
+    /// and is to go on past that. To try would have the kernel read ahead, into memory. Not where somebody
+    /// appends: he would wait for such a read, which holds the file's lock.
+    fn cold_until(&self, plan: &Plan) -> Option<u64> {
+        let Place { position, cold_until, limit, .. } = self.hints.find(plan.from, plan.segment)?;
+        let is_near = plan.limit < position + STRETCH_BYTES;
+        if is_near || plan.bytes_max < LARGE_BYTES || plan.limit != limit {
+            return None;
+        }
+        if position < cold_until? {
+            return cold_until;
+        }
+        // Others may have what comes in memory. One page tells, and nothing is read ahead for that.
+        let is_cold = plan.file.as_ref()?.read_cached_at(&mut [0], position).is_err();
+        is_cold.then_some(position + STRETCH_BYTES)
+    }
+
     /// A plan as another thread can run it.
     fn hand_out(&self, plan: Plan, at: usize) -> ColdRead {
         let mut behind = Vec::new();
@@ -352,6 +387,7 @@ impl Log {
             index: self.closed.get(at).and_then(|segment| segment.open_offset_index().cloned()),
             is_active: at == self.closed.len(),
             behind,
+            cold_until: None,
             at_end: false,
             learned,
         }
@@ -375,7 +411,7 @@ impl Log {
     /// Where to begin looking for the offset in a segment.
     fn place_in(&self, at: usize, from: Offset) -> Plan {
         let base = self.closed.get(at).map_or(self.active.base, |segment| segment.base);
-        let known = self.hints.find(from, base).map(Start::Stopped);
+        let known = self.hints.find(from, base).map(|place| Start::Stopped(place.position));
         let (file, limit, start) = match self.closed.get(at) {
             Some(segment) => {
                 let search = || Start::Search(segment.open_offset_index().cloned());

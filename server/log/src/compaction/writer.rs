@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
         // What replaces segments that nobody reads is not read either.
         let (before, now) = (self.tally_before, self.compaction.tally());
         if 2 * (now.bytes_cold - before.bytes_cold) > now.bytes_read - before.bytes_read {
-            self.segment.file.drop_cached(0);
+            self.segment.file.drop_cached(0..u64::MAX);
         }
         self.compaction.count(|tally| tally.bytes_written += self.segment.bytes);
         Ok(Finished { offset_index, time_index, has_txn_index })

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::{Disk, DiskFile, OpenMode};
 use crate::error::sync_fault;
 
+/// So much at once is worth doing without the kernel's reading ahead.
+pub(crate) const LARGE_BYTES: usize = 256 << 10;
 /// What Linux accepts in one vectored call.
 const IO_SLICES_MAX: usize = 1024;
 
@@ -22,6 +24,18 @@ pub(crate) fn read_full_cached_at(
     at: u64,
 ) -> io::Result<usize> {
     fill(into, at, |rest, at| file.read_cached_at(rest, at))
+}
+
+/// As [`read_full_at`], past the page cache where much is read.
+pub(crate) fn read_full_direct_at(
+    file: &dyn DiskFile,
+    into: &mut [u8],
+    at: u64,
+) -> io::Result<usize> {
+    if into.len() < LARGE_BYTES {
+        return read_full_at(file, into, at);
+    }
+    fill(into, at, |rest, at| file.read_direct_at(rest, at))
 }
 
 /// Fills `into` from `at` by as many calls of `read` as it takes.
@@ -160,10 +174,27 @@ mod tests {
         let mut read = vec![0; 300_000];
         for at in [0, 500_000, 900_000, 1 << 20] {
             file.sync_data().unwrap();
-            file.drop_cached(0);
+            file.drop_cached(0..u64::MAX);
             let filled = fill(&mut read, at, |into, at| Ok(file.read_once_at(into, at)?.bytes));
             let behind = &content[at as usize..];
             assert_eq!(read[..filled.unwrap()], behind[..behind.len().min(read.len())]);
+        }
+    }
+
+    #[test]
+    fn reading_past_the_page_cache_gives_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..3 << 20).map(|n| (n % 251) as u8).collect();
+        let file = write_file(&RealDisk, &dir.path().join("f"), &content).unwrap();
+        let sizes = [LARGE_BYTES, LARGE_BYTES + 1, 1 << 20, (1 << 20) + 5000, 2 << 20];
+        for (size, at) in sizes.into_iter().flat_map(|size| {
+            [0, 1, 4095, 4096, 1_000_001, (3 << 20) - 100, 3 << 20, 4 << 20].map(|at| (size, at))
+        }) {
+            let mut read = vec![0; size];
+            let bytes = read_full_direct_at(file.as_ref(), &mut read, at as u64).unwrap();
+            let expected = &content
+                [at.min(content.len())..(at + size).min(content.len()).max(at.min(content.len()))];
+            assert!(read[..bytes] == *expected, "{size} bytes at {at}: {bytes}");
         }
     }
 

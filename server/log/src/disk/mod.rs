@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,8 +24,8 @@ pub(crate) use memory::MemoryFile;
 #[cfg(test)]
 pub(crate) use files::read_file;
 pub(crate) use files::{
-    fill, read_file_if_exists, read_full_at, read_full_cached_at, remove_if_exists, with_suffix,
-    write_all_at, write_file, write_file_atomically,
+    LARGE_BYTES, fill, read_file_if_exists, read_full_at, read_full_cached_at, read_full_direct_at,
+    remove_if_exists, with_suffix, write_all_at, write_file, write_file_atomically,
 };
 
 /// An open file. Positions are explicit, so that threads can share it.
@@ -45,9 +46,14 @@ pub trait DiskFile: Debug + Send + Sync {
         let bytes = self.read_at(into, at)?;
         Ok(Once { bytes, was_cached: true })
     }
-    /// What memory holds of the file from `from` on may leave it, unless it is still to be written:
+    /// As [`DiskFile::read_at`] past the page cache, where that can be done: what is read so leaves
+    /// memory to others, and costs the kernel no page.
+    fn read_direct_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.read_at(into, at)
+    }
+    /// What memory holds of these bytes of the file may leave it, unless it is still to be written:
     /// nobody is expected to read it soon, or the device is to say what it has.
-    fn drop_cached(&self, _from: u64) {}
+    fn drop_cached(&self, _bytes: Range<u64>) {}
     /// Writes some of `parts` at `at` and says how many bytes it took.
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize>;
     /// Asks for blocks for `bytes` from `at` on, without making the file longer. Only a hint: where

@@ -1,14 +1,17 @@
 //! The operating system's file system behind the traits.
 
+use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::fs::{Advice, FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::ReadWriteFlags;
 use types::Millis;
 
@@ -16,6 +19,11 @@ use super::{DirEntry, DirLock, Disk, DiskFile, DiskVolume, Once, OpenMode};
 
 /// At least what a page of the page cache has.
 const PAGE_BYTES: u64 = 64 << 10;
+
+/// What devices read as one at the most, in memory and on disk.
+const BLOCK_BYTES: usize = 4 << 10;
+/// More than this at once is read through the page cache.
+const DIRECT_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -114,6 +122,39 @@ impl DirLock for RealLock {}
 #[derive(Debug)]
 struct RealFile(File);
 
+thread_local! {
+    /// Where devices put what is read past the page cache: only where blocks of memory begin.
+    static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl RealFile {
+    /// Reads whole blocks around the bytes; `None` where the file system or the device does not, or
+    /// there is too much of it.
+    fn read_past_cache(&self, into: &mut [u8], at: u64) -> Option<usize> {
+        let from = at - at % BLOCK_BYTES as u64;
+        let skipped = (at - from) as usize;
+        let wanted = (skipped + into.len()).next_multiple_of(BLOCK_BYTES);
+        if wanted > DIRECT_BYTES_MAX {
+            return None;
+        }
+        // The same file, whatever its name is by now, with a mode of its own.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::DIRECT.bits().cast_signed())
+            .open(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+            .ok()?;
+        BLOCKS.with_borrow_mut(|blocks| {
+            blocks.resize(DIRECT_BYTES_MAX + BLOCK_BYTES, 0);
+            let begin = blocks.as_ptr().align_offset(BLOCK_BYTES);
+            let blocks = &mut blocks[begin..begin + wanted];
+            let read = file.read_at(blocks, from).ok()?.saturating_sub(skipped);
+            let bytes = read.min(into.len());
+            into[..bytes].copy_from_slice(&blocks[skipped..skipped + bytes]);
+            Some(bytes)
+        })
+    }
+}
+
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -148,10 +189,22 @@ impl DiskFile for RealFile {
         Ok(Once { bytes, was_cached: false })
     }
 
-    fn drop_cached(&self, from: u64) {
+    fn read_direct_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        match self.read_past_cache(into, at) {
+            Some(bytes) => Ok(bytes),
+            None => self.read_at(into, at),
+        }
+    }
+
+    fn drop_cached(&self, bytes: Range<u64>) {
         // Pages that the range holds only in part would stay.
-        let from = from - from % PAGE_BYTES;
-        _ = rustix::fs::fadvise(&self.0, from, None, Advice::DontNeed);
+        let from = bytes.start - bytes.start % PAGE_BYTES;
+        // To the kernel, none is all to the end.
+        let length = NonZeroU64::new(bytes.end.saturating_sub(from));
+        if length.is_some() {
+            let length = length.filter(|_| bytes.end != u64::MAX);
+            _ = rustix::fs::fadvise(&self.0, from, length, Advice::DontNeed);
+        }
     }
 
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {

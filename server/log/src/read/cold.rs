@@ -13,12 +13,15 @@ use types::Offset;
 
 use super::plan::{Fault, Found, Plan, Start};
 use super::repair::{self, Unindexed};
-use super::{Batches, Damage, Place};
-use crate::disk::{Disk, DiskFile, OpenMode, read_full_at};
+use super::{Batches, Damage, Place, STRETCH_BYTES};
+use crate::disk::{Disk, DiskFile, LARGE_BYTES, OpenMode, read_full_at, read_full_direct_at};
 use crate::error::{IoContext, LogError};
 use crate::offset_index::OffsetIndex;
 use crate::segment::{self, LOG, OFFSET_INDEX};
 use crate::time_index::TimeIndex;
+
+/// The page that a byte lies in, and a part of the next one.
+const LOOK_BYTES: u64 = 8 << 10;
 
 /// A read that needs the device, for a thread that may wait for it.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct ColdRead {
     pub(super) is_active: bool,
     /// The segments behind the one to read, the next one last.
     pub(super) behind: Vec<Behind>,
+    /// Up to where its reader goes on past the page cache, if it came so.
+    pub(super) cold_until: Option<u64>,
     /// Whether the last batch of all has been passed.
     pub(super) at_end: bool,
     pub(super) learned: Learned,
@@ -114,6 +119,7 @@ impl ColdRead {
             Err(Failure::Error(error)) => Err(error),
             done => Ok(done.unwrap_or(nothing)),
         };
+        self.forget_look();
         (result, self.learned)
     }
 
@@ -163,15 +169,32 @@ impl ColdRead {
         Learned { place: None, ..self.learned }
     }
 
+    /// What a reader looked at to learn that the rest is not in memory goes again: it would tell the next
+    /// one that it is.
+    fn forget_look(&self) {
+        if let (Some(file), Some(_), Start::Stopped(at)) =
+            (&self.plan.file, self.cold_until, &self.plan.start)
+        {
+            file.drop_cached(*at..*at + LOOK_BYTES);
+        }
+    }
+
     fn try_run(&mut self) -> Result<Batches, Failure> {
         self.open()?;
         let mut repaired = false;
         loop {
-            match self.plan.find(read_full_at) {
+            // An append to the file would wait for a read past the page cache.
+            let is_direct = self.cold_until.is_some() || !self.is_active;
+            match self.plan.find(if is_direct { read_full_direct_at } else { read_full_at }) {
                 Ok(Found::Batches { batches, position }) => {
                     if !batches.bytes.is_empty() {
                         let (offset, segment) = (batches.next_offset, self.plan.segment);
-                        self.learned.place = Some(Place { offset, segment, position });
+                        let is_cold = batches.bytes.len() >= LARGE_BYTES;
+                        let until = self.cold_until.unwrap_or(position + STRETCH_BYTES);
+                        let cold_until = is_cold.then_some(until);
+                        let limit = self.plan.limit;
+                        let place = Place { offset, segment, position, cold_until, limit };
+                        self.learned.place = Some(place);
                     }
                     return Ok(batches);
                 }
@@ -255,6 +278,7 @@ impl ColdRead {
         self.plan.start = Start::Front;
         // What was opened belongs to the segment before.
         self.learned.file = None;
+        self.cold_until = None;
         (self.index, self.learned.index) = (None, None);
         self.learned.segment = base;
         self.is_active = bytes.is_some();

@@ -121,3 +121,57 @@ fn config_changes_take_effect() {
         .unwrap_err();
     assert_eq!(refused.code(), types::ErrorCode::MessageTooLarge);
 }
+
+#[test]
+fn who_reads_much_from_the_device_goes_on_there_until_it_is_in_memory() {
+    const BATCH: usize = 512 << 10;
+    const LARGE: usize = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = open_new(dir.path(), LogConfig::default());
+    for n in 0..80 {
+        let mut batch = records::BatchBuilder::new(records::Compression::None);
+        batch.append(0, None, Some(&[n; BATCH]), &[]);
+        let batch = bytes::BytesMut::from(batch.build());
+        log.append_as_leader(batch, LeaderEpoch(0), AppendOrigin::Client, Millis(0)).unwrap();
+    }
+    let stretch = |log: &mut Log, from: i64| {
+        let read = log.read(Offset::new(from), LARGE, Offset::MAX, true).unwrap();
+        let Read::Ready(batches) = read else { panic!("it was just written") };
+        batches
+    };
+    let (first, second) = (stretch(&mut log, 2), stretch(&mut log, 3));
+    let batch_bytes = u64::try_from(first.bytes.len()).unwrap();
+    let limit = log.written_bytes();
+    let place = |offset: i64, cold_until| Place {
+        offset: Offset::new(offset),
+        segment: Offset::ZERO,
+        position: batch_bytes * u64::try_from(offset).unwrap(),
+        cold_until,
+        limit,
+    };
+    let read = |log: &mut Log, bytes_max, place: Place| {
+        log.hints.note(Offset::MAX, place);
+        log.read(place.offset, bytes_max, Offset::MAX, true).unwrap()
+    };
+    let cases = [
+        ("it did not come so", LARGE, place(2, None), false),
+        ("it has far to go", LARGE, place(2, Some(u64::MAX)), true),
+        ("it reads little", LARGE / 8, place(2, Some(u64::MAX)), false),
+        ("it looks, and finds it in memory", LARGE, place(2, Some(0)), false),
+        ("somebody appends", LARGE, Place { limit: limit - 1, ..place(2, Some(u64::MAX)) }, false),
+        ("near the end of a segment", LARGE, place(70, Some(u64::MAX)), false),
+    ];
+    for (name, bytes_max, place, is_cold) in cases {
+        let got = read(&mut log, bytes_max, place);
+        assert_eq!(matches!(got, Read::Cold(_)), is_cold, "{name}");
+    }
+    let Read::Cold(cold) = read(&mut log, LARGE, place(2, Some(u64::MAX))) else { panic!() };
+    let (batches, learned) = cold.run();
+    assert_eq!(batches.unwrap().bytes, first.bytes);
+    log.learn(learned);
+    // It goes on from there in the same way.
+    let Read::Cold(cold) = log.read(first.next_offset, LARGE, Offset::MAX, true).unwrap() else {
+        panic!("it came from the device")
+    };
+    assert_eq!(cold.run().0.unwrap().bytes, second.bytes);
+}

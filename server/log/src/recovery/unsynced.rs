@@ -102,7 +102,7 @@ impl Log {
         }
         // Where a sync failed, memory holds what the device does not, and no later sync would
         // write it.
-        file.drop_cached(rebuilt.bytes);
+        file.drop_cached(rebuilt.bytes..u64::MAX);
         let mut scanner = Scanner::new(file.as_ref(), rebuilt.bytes, segment.bytes);
         let fault = loop {
             let (position, header) = match scanner.step().context("read", &path)? {

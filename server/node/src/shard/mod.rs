@@ -49,9 +49,10 @@ use crate::producer_ids::ProducerIds;
 use crate::replicas::Replicas;
 use crate::shared::Shared;
 
-/// Reads of one disk at once for the fetches of one shard. The kernel reads ahead, so that few
-/// keep a device busy; more threads would only take the cores from those who serve the newest.
-const COLD_READS_MAX: usize = 2;
+/// Reads of one disk at once for the fetches of one shard. What is read past the page cache is not read
+/// ahead, so that it takes some to keep a device busy; more threads would only take the cores from those
+/// who serve the newest.
+const COLD_READS_MAX: usize = 4;
 
 /// Everything that one shard thread owns.
 pub struct Shard {

@@ -1,6 +1,7 @@
 //! The calls of a log to its faulty disk.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard};
 
@@ -68,9 +69,9 @@ impl DiskFile for FaultyFile {
         self.read(&mut state, into, at)
     }
 
-    fn drop_cached(&self, from: u64) {
-        if let (Ok(mut state), Ok(from)) = (self.state(), usize::try_from(from)) {
-            state.volume.file(self.id).drop_clean(from);
+    fn drop_cached(&self, bytes: Range<u64>) {
+        if let Ok(mut state) = self.state() {
+            state.volume.file(self.id).drop_clean(bytes);
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path};
 
 use types::{Millis, Rng};
@@ -85,9 +86,10 @@ impl Content {
         self.stable_bytes = self.stable.len();
     }
 
-    /// Reads anew from the platters what is not to be written, from the sector of `from` on.
-    pub fn drop_clean(&mut self, from: usize) {
-        let sectors = from / SECTOR_BYTES..self.cached.len().div_ceil(SECTOR_BYTES);
+    /// Reads anew from the platters what is not to be written, in all sectors that hold some of it.
+    pub fn drop_clean(&mut self, bytes: Range<u64>) {
+        let inside = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(self.cached.len());
+        let sectors = inside(bytes.start) / SECTOR_BYTES..inside(bytes.end).div_ceil(SECTOR_BYTES);
         for sector in sectors.filter(|sector| !self.dirty.contains(sector)) {
             let begin = sector * SECTOR_BYTES;
             let end = (begin + SECTOR_BYTES).min(self.cached.len());
