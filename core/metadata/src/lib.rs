@@ -12,10 +12,12 @@ pub mod features;
 pub mod image;
 
 mod batches;
+mod former_run;
 mod record;
 mod shared_map;
 
 pub use batches::batches;
+pub use former_run::{FoundDirectory, NotWhole, epoch_of_former_run};
 pub use image::{Changes, Image, Loader};
 pub use record::{FrameError, MetadataRecord};
 pub use shared_map::SharedMap;

@@ -14,6 +14,7 @@ use crate::disk::{
 };
 use crate::error::{IoContext, LogError};
 use crate::meta_properties::MetaProperties;
+use crate::whole_runs::WHOLE_RUNS;
 
 const LOCK: &str = ".lock";
 const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
@@ -22,8 +23,8 @@ const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 const START_OFFSETS: &str = "log-start-offset-checkpoint";
 const COMPACTED_ENDS: &str = "cleaner-offset-checkpoint";
 /// The files that only a formatted directory gets.
-const LEFT_FILES: [&str; 5] =
-    [CLEAN_SHUTDOWN, RECOVERY_POINTS, HIGH_WATERMARKS, START_OFFSETS, COMPACTED_ENDS];
+const LEFT_FILES: [&str; 6] =
+    [CLEAN_SHUTDOWN, RECOVERY_POINTS, HIGH_WATERMARKS, START_OFFSETS, COMPACTED_ENDS, WHOLE_RUNS];
 /// The longest name that file systems take.
 const NAME_BYTES_MAX: usize = 255;
 

@@ -47,6 +47,7 @@ mod time_index;
 mod timestamps;
 mod truncate;
 mod txn_index;
+mod whole_runs;
 
 pub use ages::{AgesLearned, AgesRead};
 pub use append::AppendInfo;
@@ -73,3 +74,4 @@ pub use rolling::Rolling;
 pub use sync::{SyncError, SyncTicket, Synced, sync_together};
 pub use timestamps::{TimeLookup, TimeWanted, TimesLearned, TimestampedOffset};
 pub use txn_index::{AbortedLookup, AbortedTxn};
+pub use whole_runs::{read_whole_runs, remove_whole_runs, write_whole_runs};

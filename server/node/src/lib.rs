@@ -27,6 +27,7 @@ mod quiet;
 mod recovery;
 mod registration;
 mod replicas;
+mod runs;
 mod sessions;
 mod shard;
 mod shared;

@@ -33,7 +33,7 @@ use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::standing::{Own, Standing};
 use crate::to_controller::{ToController, Unanswered, change};
-use crate::{clock, hung_disks, registration, sessions};
+use crate::{clock, hung_disks, registration, runs, sessions};
 
 /// Wait after an attempt that brought no answer, or NOT_CONTROLLER.
 const RETRY: Duration = Duration::from_millis(100);
@@ -231,6 +231,9 @@ impl From<Unanswered> for Refusal {
 impl Member {
     async fn run(mut self, told: Sender<anyhow::Result<()>>) {
         let roles = self.shared.config.roles;
+        if roles.broker {
+            runs::vouch(&self.shared, self.incarnation).await;
+        }
         let registered = self.register(roles.broker).await;
         if registered.is_err() || !roles.broker {
             // Nobody listens any more where the start was given up.
@@ -262,7 +265,7 @@ impl Member {
                 }
                 Err(lost @ (Unheard::Stale | Unheard::Misjudged(_))) => {
                     if let Unheard::Misjudged(how) = lost {
-                        self.begin_anew(how);
+                        self.begin_anew(how).await;
                     }
                     if let Err(error) = self.register_anew().await
                         && let Some(told) = told.take()
@@ -333,14 +336,15 @@ impl Member {
     }
 
     /// No record takes back what was told but that of another run.
-    fn begin_anew(&mut self, how: &str) {
+    async fn begin_anew(&mut self, how: &str) {
         if let Some(more) = self.misjudged.pass(clock::monotonic()) {
             tracing::warn!(
                 "{how}: this broker registers anew. Whoever reaches the listeners of controllers \
                  may have sent a heartbeat in its name{more}"
             );
         }
-        self.incarnation = fresh_id(&mut self.rng);
+        let former = std::mem::replace(&mut self.incarnation, fresh_id(&mut self.rng));
+        runs::vouch_on(&self.shared, former, self.incarnation).await;
         self.is_fenced = true;
     }
 
@@ -362,9 +366,10 @@ impl Member {
         let shared = &self.shared;
         // First of the two: it tells whether another node has this id.
         if is_broker {
-            let mut request = registration::broker_request(shared, self.incarnation);
             let image = shared.controller.image().await;
-            request.features.extend(image.ok().and_then(|image| registration::tolerated(&image)));
+            let image = image.map_err(|why| Refusal::ForNow(why.to_string()))?;
+            let mut request = registration::broker_request(shared, &image, self.incarnation);
+            request.features.extend(registration::tolerated(&image));
             let here = |request| sessions::register(shared, request);
             let api = ApiKey::BrokerRegistration;
             let answer = self.controller.ask(api, move |_| request, here).await?;

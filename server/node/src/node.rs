@@ -25,6 +25,7 @@ use crate::group_memory::GroupMemory;
 use crate::http::{self, Phase, Status};
 use crate::membership::Membership;
 use crate::peers::{LinkOptions, Peers};
+use crate::runs::Runs;
 use crate::sessions::Sessions;
 use crate::shard::Mailboxes;
 use crate::shared::{Advertised, Shared};
@@ -118,6 +119,7 @@ impl Node {
             peers,
             to_controller,
             membership: Membership::default(),
+            runs: Runs::default(),
             group_memory: Arc::new(GroupMemory::new(net.in_flight_bytes_max())),
             net: Arc::clone(&net),
             listener_counters: counters(&bound),

@@ -11,6 +11,7 @@ use protocol::messages::broker_registration::{self, BrokerRegistrationRequest};
 use protocol::messages::controller_registration::{self, ControllerRegistrationRequest};
 use types::{BrokerId, Uuid};
 
+use crate::runs;
 use crate::shared::{Advertised, Shared};
 
 /// The first version of BrokerHeartbeat that tells of cordoned directories.
@@ -51,8 +52,12 @@ pub fn epoch_of(image: &Image, node: BrokerId) -> Option<i64> {
     image.broker(node).map(|broker| broker.epoch)
 }
 
-/// What this node registers with as a broker.
-pub fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrationRequest {
+/// What this node registers with as a broker; `image` is what it knows to be committed.
+pub fn broker_request(
+    shared: &Shared,
+    image: &Image,
+    incarnation_id: Uuid,
+) -> BrokerRegistrationRequest {
     let listeners = shared.advertised.iter().filter(|one| !one.is_controller);
     let listeners = listeners.map(|one| broker_registration::Listener {
         name: one.listener.clone(),
@@ -75,16 +80,16 @@ pub fn broker_request(shared: &Shared, incarnation_id: Uuid) -> BrokerRegistrati
         features: features.collect(),
         rack: shared.config.rack.clone(),
         log_dirs: shared.dirs.ids(true),
-        previous_broker_epoch: previous_epoch(shared),
+        previous_broker_epoch: previous_epoch(shared, image),
         ..Default::default()
     }
 }
 
 /// The epoch of the registration whose data this node has in full. One that registers anew while it
 /// runs has all that it had.
-fn previous_epoch(shared: &Shared) -> i64 {
+fn previous_epoch(shared: &Shared, image: &Image) -> i64 {
     let own = Some(shared.membership.epoch()).filter(|epoch| *epoch >= 0);
-    own.or(shared.dirs.previous_broker_epoch()).unwrap_or(-1)
+    own.or_else(|| runs::epoch_of_former(shared, image).ok()).unwrap_or(-1)
 }
 
 /// What a broker tells beside what it serves, to come into a cluster that an earlier build began at

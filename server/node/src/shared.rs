@@ -13,6 +13,7 @@ use crate::dirs::Dirs;
 use crate::group_memory::GroupMemory;
 use crate::membership::Membership;
 use crate::peers::Peers;
+use crate::runs::Runs;
 use crate::sessions::Sessions;
 use crate::shard::Mailboxes;
 use crate::sync_threads::SyncThreads;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub to_controller: ToController,
     /// What the active controller knows of brokers, where it is this node.
     pub sessions: Arc<Sessions>,
+    /// What this run says in the log directories.
+    pub runs: Runs,
     /// This node in the cluster.
     pub membership: Membership,
     /// What members of groups take in memory.

@@ -4,9 +4,10 @@
 //! what they have (`retention`), the quorum on the same machine (`quorum`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use metadata::image::Partition;
-use metadata::{Image, features};
+use metadata::{FoundDirectory, Image, features};
 use protocol::messages::alter_partition::{
     AlterPartitionRequest, AlterPartitionResponse, BrokerState, PartitionData, TopicData,
 };
@@ -18,7 +19,7 @@ use types::{BrokerId, ErrorCode, LeaderEpoch, Millis, Offset, Rng, Uuid};
 use crate::bug::Bug;
 use crate::clock::Now;
 use crate::controller::{CLUSTER_ID, MIN_ISR};
-use crate::dirs::Dir;
+use crate::dirs::{Dir, ROOT};
 use crate::message::{Ask, Message, Sending, Slot, Told, broker_id};
 use crate::replica::{Altering, Replica, Role, TOPIC};
 use crate::trace::Trace;
@@ -61,6 +62,14 @@ pub struct Broker {
     incarnation: Uuid,
     /// The epoch of the former process, if that ended in good order.
     previous_epoch: Option<i64>,
+    /// What each directory said at the start of former processes.
+    of_former: Vec<FoundDirectory>,
+    /// The newest state of the cluster that it knows, before it is registered, too.
+    known: Image,
+    /// Whether that is what the cluster had when this process started.
+    pub may_register: bool,
+    /// Whether its directories vouch for this process.
+    vouches: bool,
     /// Whether it hands over what it leads, as it is to end.
     pub is_leaving: bool,
     /// Whether it may end now.
@@ -95,8 +104,12 @@ impl Broker {
         (bug, trace): (Option<Bug>, Trace),
     ) -> anyhow::Result<Self> {
         let mut places = BTreeMap::new();
+        let mut of_former = vec![];
         for (place, dir) in dirs.iter().enumerate() {
             places.extend(places::found(dir)?.into_iter().map(|slot| (slot, place)));
+            let whole_runs = log::read_whole_runs(&dir.disk, Path::new(ROOT))?;
+            let clean_epoch = previous_epoch;
+            of_former.push(FoundDirectory { id: dir.id, clean_epoch, whole_runs });
         }
         Ok(Self {
             at,
@@ -108,6 +121,10 @@ impl Broker {
             trace,
             incarnation: Uuid::from_random(rng.bytes16()),
             previous_epoch,
+            of_former,
+            known: Image::default(),
+            may_register: false,
+            vouches: false,
             is_leaving: false,
             has_left: false,
             rng,
@@ -155,7 +172,10 @@ impl Broker {
         self.asking.take_if(|(_, until)| *until <= now);
         if self.asking.is_none() && self.next_beat <= now {
             self.next_beat = now + HEARTBEAT_EVERY;
-            if let Some(controller) = controller {
+            if self.may_register && !self.vouches {
+                self.vouch()?;
+            }
+            if let Some(controller) = controller.filter(|_| self.vouches) {
                 self.beat(controller, now);
                 self.tell_places(controller);
             }
@@ -227,7 +247,7 @@ impl Broker {
             listeners: vec![listener],
             features: features.collect(),
             log_dirs: self.dir_ids(true),
-            previous_broker_epoch: self.previous_epoch.unwrap_or(-1),
+            previous_broker_epoch: self.epoch_of_former().unwrap_or(-1),
             ..Default::default()
         }
     }
@@ -312,6 +332,7 @@ impl Broker {
             return Ok(());
         }
         self.image_end = end;
+        self.known = image.clone();
         // Metadata of before the registration speaks of a former process.
         let registered = image.broker(self.id()).map(|broker| broker.epoch);
         if self.epoch.is_none() || registered != self.epoch {

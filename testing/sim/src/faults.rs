@@ -42,7 +42,7 @@ impl World {
     fn disturb(&mut self) {
         let count = self.machines.len();
         let (at, other) = (self.below(count), self.below(count));
-        match self.rng.below(30) {
+        match self.rng.below(31) {
             0..=2 => self.hit(at),
             3..=6 => self.restart(at),
             7 => self.pause(at),
@@ -54,9 +54,7 @@ impl World {
             12 => self.worsen_network(),
             13 => self.crash_after_promises(),
             15 => {
-                if self.may_crash() {
-                    self.crash(at);
-                }
+                self.crash(at);
                 self.restart(at);
             }
             16 | 17 => {
@@ -70,6 +68,7 @@ impl World {
             22 | 23 => self.let_disks_fail(),
             24 | 25 => self.replace_disks(at),
             26 => self.leave(at),
+            27 => self.cut_power(at),
             _ => self.move_replicas(),
         }
     }
@@ -149,7 +148,7 @@ impl World {
 
     /// Lets one of a machine's next calls to its disks fail, now and then; whether it is to.
     pub fn order_failure(&mut self, at: usize) -> bool {
-        let is_due = self.rng.below(1000) < self.failure_permille && self.may_crash();
+        let is_due = self.rng.below(1000) < self.failure_permille && self.may_fail();
         if is_due {
             let place = self.below(DIRS);
             self.machines[at].dirs[place].fail_once(&mut self.rng);
@@ -159,7 +158,7 @@ impl World {
 
     /// Cuts the power, now or in the middle of one of the next changes of the disk.
     fn hit(&mut self, at: usize) {
-        if self.machines[at].process.is_none() || !self.may_crash() {
+        if self.machines[at].process.is_none() {
             return;
         }
         if self.rng.below(2) == 0 {
@@ -170,6 +169,23 @@ impl World {
                 .note(self.now, format_args!("disk {place} of {at} dies after {changes} changes"));
         } else {
             self.crash(at);
+        }
+    }
+
+    /// The power of all machines goes at once, and one of them may come back with empty disks.
+    fn cut_power(&mut self, at: usize) {
+        let loses_disks = self.may_lose_disks(at);
+        self.trace.happens(Happening::PowerCut);
+        for one in 0..self.machines.len() {
+            self.crash(one);
+        }
+        if loses_disks {
+            self.lose_disks(at);
+        }
+        for one in 0..self.machines.len() {
+            if self.rng.below(2) == 0 {
+                self.restart(one);
+            }
         }
     }
 
@@ -221,7 +237,7 @@ impl World {
         for at in 0..self.machines.len() {
             let process = self.machines[at].process.as_ref();
             let is_crippled = process.is_some_and(|process| process.broker.is_crippled());
-            if is_crippled && self.may_crash() {
+            if is_crippled {
                 self.crash(at);
             }
             self.restart(at);

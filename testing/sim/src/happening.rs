@@ -8,6 +8,8 @@ pub enum Happening {
     Crash,
     /// A power cut in the middle of a change of a disk.
     TornWrite,
+    /// The power of all machines goes at once.
+    PowerCut,
     /// A process stands still for a while.
     Pause,
     /// Nothing gets from one machine to another, or to and from all others.
@@ -52,9 +54,10 @@ pub enum Happening {
 
 impl Happening {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Crash,
         Self::TornWrite,
+        Self::PowerCut,
         Self::Pause,
         Self::Cut,
         Self::BadNetwork,

@@ -148,6 +148,9 @@ impl Process {
             _ => self.quorum.committed(),
         };
         self.broker.learn(image, end, now)?;
+        if self.quorum.has_caught_up() {
+            self.broker.may_register = true;
+        }
         self.broker.tick(self.quorum.leader(), now)
     }
 

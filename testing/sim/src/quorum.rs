@@ -8,7 +8,7 @@ use bytes::Bytes;
 use metadata::Image;
 use raft::{
     Config, EpochAnswer, Fetch, FetchAnswer, FetchReply, FetchSnapshot, FetchSnapshotAnswer,
-    LogPosition, LogView, Output, Raft, ReplicaKey, Request, RequestId, Response, Voter,
+    LogPosition, LogView, Output, Raft, ReplicaKey, Request, RequestId, Response, Role, Voter,
     VoterChange, VoterHistory, VoterSet,
 };
 use types::{ErrorCode, LeaderEpoch, Millis, Offset, Rng, Uuid};
@@ -113,6 +113,17 @@ impl Quorum {
     /// What everybody may act on, and the end of the log that it stands for.
     pub fn committed(&self) -> (&Image, Offset) {
         self.images.committed()
+    }
+
+    /// Whether that is what the cluster has, and not what this machine once knew.
+    pub fn has_caught_up(&self) -> bool {
+        let committed = match self.raft.role() {
+            Role::Leader(state) => Some(state.epoch_start().next()),
+            Role::Follower(state) => state.committed(),
+            Role::Unattached(_) | Role::Prospective(_) | Role::Candidate(_) => None,
+            Role::Resigned(_) => None,
+        };
+        committed.is_some_and(|end| end <= self.committed().1)
     }
 
     pub fn next(&self) -> Millis {

@@ -1,9 +1,10 @@
 //! Disks that are lost for good, and machines that come back with empty ones in their place.
 //!
-//! One machine at a time, while all replicas are in sync. Until the cluster knows of the loss, and all
-//! partitions have leaders, no other machine crashes: what a crash leaves on a disk counts for nothing
-//! in an election (KIP-966), so two such failures at once may take all that counts. Until a lost
-//! voter is out of the quorum no other one is taken out, as an operator would have it.
+//! One machine at a time, while all replicas are in sync; others may crash at the same moment, or before
+//! the cluster has got over it. Until it knows of the loss, and all partitions have leaders, no directory
+//! of another machine fails: what lies in one counts for nothing in an election, so two such failures at
+//! once may take all that counts. Until a lost voter is out of the quorum no other one is taken out, as
+//! an operator would have it.
 
 use log::Loss;
 use raft::ReplicaKey;
@@ -28,9 +29,14 @@ pub struct Losses {
 impl World {
     /// A machine loses its disks, or all but the one with the metadata, and starts with empty ones.
     pub fn replace_disks(&mut self, at: usize) {
-        if !self.may_lose_disks(at) {
-            return;
+        if self.may_lose_disks(at) {
+            self.lose_disks(at);
+            self.restart(at);
         }
+    }
+
+    /// A machine that is down from now on gets empty disks, or all but the one with the metadata.
+    pub fn lose_disks(&mut self, at: usize) {
         for machine in &self.machines {
             // Orders to die that did not come to pass.
             machine.dirs.iter().for_each(|dir| dir.disk.die_after(u64::MAX / 2));
@@ -55,7 +61,6 @@ impl World {
         let what = if first == 0 { Happening::LostMachine } else { Happening::LostDisk };
         self.trace.happens(what);
         self.trace.note(self.now, format_args!("{at} gets empty disks from {first} on"));
-        self.restart(at);
     }
 
     fn up(&self) -> impl Iterator<Item = &Process> {
@@ -64,10 +69,10 @@ impl World {
 
     /// Whether nothing is lost and nothing is under way that the loss of one machine's disks could
     /// not be told from.
-    fn may_lose_disks(&mut self, at: usize) -> bool {
+    pub fn may_lose_disks(&mut self, at: usize) -> bool {
         let is_whole =
             |process: &Process| process.broker.epoch.is_some() && !process.broker.is_crippled();
-        if !self.may_crash() || !self.history.is_all_in_sync() {
+        if !self.may_fail() || !self.history.is_all_in_sync() {
             return false;
         }
         if self.up().filter(|process| is_whole(process)).count() < self.machines.len() {
@@ -87,8 +92,8 @@ impl World {
         self.up().all(is_settled) && voters.iter().all(is_current) && are_enough
     }
 
-    /// Whether machines may crash.
-    pub fn may_crash(&mut self) -> bool {
+    /// Whether directories may fail.
+    pub fn may_fail(&mut self) -> bool {
         let Some((at, id)) = self.losses.unknown else { return true };
         let knows = |process: &Process| {
             let broker = process.quorum.committed().0.broker(broker_id(at));

@@ -261,7 +261,7 @@ impl World {
             return self.end(at);
         }
         let percent = self.crash_percent * weight.unwrap_or(0) / 10;
-        if self.rng.below(100) < percent && self.may_crash() {
+        if self.rng.below(100) < percent {
             self.crash(at);
             self.restart(at);
         }

@@ -10,6 +10,7 @@ mod configs;
 mod directories;
 mod elections;
 mod features;
+mod former_run;
 mod image;
 mod partitions;
 mod random;

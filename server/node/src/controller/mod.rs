@@ -309,7 +309,8 @@ impl Controller {
         self.applied.load(Ordering::SeqCst)
     }
 
-    /// The newest state of the cluster that this node knows to be committed.
+    /// The newest state of the cluster that this node knows to be committed: no shard acts on a
+    /// newer one.
     ///
     /// # Errors
     /// [`NotController`] after the stop.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
+use ::metadata::FoundDirectory;
 use log::checkpoint::OffsetCheckpoint;
 use log::{CleanShutdown, Disk, LogDir, LogError};
 use tokio::sync::Notify;
@@ -36,6 +37,8 @@ pub struct Dir {
     pub id: Uuid,
     /// What the last stop left, `None` after a crash.
     clean_stop: Option<CleanShutdown>,
+    /// Runs of this broker of which it has all.
+    whole_runs: Vec<Uuid>,
     recovery_points: OffsetCheckpoint,
     start_offsets: OffsetCheckpoint,
     high_watermarks: OffsetCheckpoint,
@@ -112,6 +115,15 @@ impl Dir {
         self.clean_stop.is_some()
     }
 
+    /// What it said at the start of former runs.
+    pub fn of_former_runs(&self) -> FoundDirectory {
+        FoundDirectory {
+            id: self.id,
+            clean_epoch: self.clean_stop.and_then(|stop| stop.broker_epoch),
+            whole_runs: self.whole_runs.clone(),
+        }
+    }
+
     /// Whether nothing in it has failed so far.
     pub fn is_online(&self) -> bool {
         self.failure.get().is_none()
@@ -146,14 +158,6 @@ impl Dirs {
     /// The directory of the metadata log.
     pub fn metadata(&self) -> &Dir {
         &self.all[self.metadata]
-    }
-
-    /// The epoch that this broker had when it stopped cleanly; `None` if any directory saw a
-    /// crash.
-    pub fn previous_broker_epoch(&self) -> Option<i64> {
-        let mut epochs = self.data().iter().map(|dir| dir.clean_stop?.broker_epoch);
-        let first = epochs.next()??;
-        epochs.all(|epoch| epoch == Some(first)).then_some(first)
     }
 
     /// The directories that take partitions, failed ones among them.

@@ -105,6 +105,7 @@ impl Dirs {
             self.format(&log_dir, node, id)?;
         }
         let clean_stop = log_dir.take_clean_shutdown()?;
+        let whole_runs = log::read_whole_runs(self.disk.as_ref(), log_dir.path())?;
         let recovery_points = log_dir.recovery_points()?;
         let start_offsets = log_dir.start_offsets()?;
         let high_watermarks = log_dir.high_watermarks().unwrap_or_else(|fault| {
@@ -121,6 +122,7 @@ impl Dirs {
             log_dir,
             id,
             clean_stop,
+            whole_runs,
             recovery_points,
             start_offsets,
             high_watermarks,

@@ -12,6 +12,7 @@ use types::{Millis, Uuid};
 
 use super::Shard;
 use super::partition::{Listed, PartitionId};
+use crate::runs;
 
 /// What holds for all partitions of a topic.
 #[derive(Clone, Debug)]
@@ -49,14 +50,18 @@ impl Shard {
         let topics = changes.configs.iter().filter(|one| one.kind == ResourceType::Topic);
         let changed: Vec<Uuid> =
             topics.filter_map(|one| image.topic(&one.name)).map(|topic| topic.id).collect();
-        if !of_broker && changed.is_empty() {
-            return;
+        if of_broker || !changed.is_empty() {
+            self.resolve_anew(|topic| of_broker || changed.contains(&topic));
         }
-        self.settings.borrow_mut().retain(|topic, _| !of_broker && !changed.contains(topic));
+    }
+
+    /// Puts in force what holds now for the topics that `is_meant` names.
+    pub fn resolve_anew(&self, is_meant: impl Fn(Uuid) -> bool) {
+        self.settings.borrow_mut().retain(|topic, _| !is_meant(*topic));
         for partition in self.partitions() {
             let mut partition = partition.borrow_mut();
             let id = partition.id();
-            if !of_broker && !changed.contains(&id.topic) {
+            if !is_meant(id.topic) {
                 continue;
             }
             let settings = self.settings_of(id, &partition.name().topic.clone());
@@ -71,7 +76,11 @@ impl Shard {
         let settings = self.shared.topic_config(image, topic);
         TopicSettings {
             log: Arc::new(log_config(&settings, &self.shared.config)),
-            durability: settings.durability,
+            durability: match settings.durability {
+                // What is not synced must not be vouched for.
+                Durability::Async if runs::still_vouches(&self.shared) => Durability::Sync,
+                durability => durability,
+            },
             flush_messages: settings.flush_messages,
             flush_ms: settings.flush_ms,
             min_isr: settings.min_insync_replicas as usize,

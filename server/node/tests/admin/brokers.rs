@@ -210,11 +210,19 @@ fn forge_heartbeats(node: &TestNode, heartbeat: &BrokerHeartbeatRequest) {
         let answer: BrokerHeartbeatResponse = forger.call(ApiKey::BrokerHeartbeat, 1, &request);
         ErrorCode::from_wire(answer.error_code)
     };
+    let whole_runs = || {
+        node.log_dirs().map(|dir| std::fs::read_to_string(dir.join(".thalweg_whole_runs")).unwrap())
+    };
+    let before = whole_runs();
     // The epoch is an offset of the metadata log, which is short.
     let epoch = (0..1000).find(|epoch| forge(*epoch) == ErrorCode::None).unwrap();
     eventually("another registration of the broker", || {
         (forge(epoch) == ErrorCode::StaleBrokerEpoch).then_some(())
     });
+    // A crash of it counts as one of the run that is registered now.
+    for (former, now) in before.iter().zip(whole_runs()) {
+        assert_eq!(now.lines().nth(2), former.lines().nth(1), "{now}");
+    }
     let mut batch = BatchBuilder::new(Compression::None);
     batch.append(1, None, Some(b"v"), &[]);
     let batch = batch.build();

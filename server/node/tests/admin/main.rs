@@ -21,6 +21,7 @@ mod log_dirs;
 mod long_poll;
 mod memory;
 mod mending;
+mod power_cuts;
 mod probes;
 mod produce;
 mod producers;

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use log::{Disk, Opening};
 use metadata::image::{Partition, directory};
+use metadata::{FoundDirectory, epoch_of_former_run};
 use protocol::messages::assign_replicas_to_dirs::{
     AssignReplicasToDirsRequest, DirectoryData, PartitionData, TopicData,
 };
-use types::{Offset, Uuid};
+use types::{Offset, TopicPartition, Uuid};
 
 use super::{Broker, fetching};
 use crate::bug::Bug;
@@ -33,6 +34,33 @@ impl Broker {
         let dirs = self.dirs.iter().enumerate();
         let dirs = dirs.filter(|(at, _)| self.failed.contains(at) != are_online);
         dirs.map(|(_, dir)| dir.id).collect()
+    }
+
+    /// The epoch of the former process, if all that it had is there.
+    pub(super) fn epoch_of_former(&self) -> Option<i64> {
+        let works = |(at, _): &(usize, &FoundDirectory)| !self.failed.contains(at);
+        let dirs = self.of_former.iter().enumerate().filter(works).map(|(_, dir)| dir.clone());
+        let has_log = |name: &TopicPartition| self.places.contains_key(&name.partition);
+        let dirs: Vec<_> = dirs.collect();
+        epoch_of_former_run(&self.known, self.id(), &dirs, has_log).ok()
+    }
+
+    /// Has each directory vouch for this process, and on for the former one where it has all of that.
+    pub(super) fn vouch(&mut self) -> anyhow::Result<()> {
+        self.vouches = true;
+        let former = self.known.broker(self.id()).cloned();
+        for at in 0..self.dirs.len() {
+            let former = former.as_ref().filter(|former| self.of_former[at].has_all_of(former));
+            let former = former.map(|former| former.incarnation_id);
+            let runs: Vec<_> = [self.incarnation].into_iter().chain(former).collect();
+            let written = log::write_whole_runs(&self.dirs[at].disk, Path::new(ROOT), &runs);
+            let Err(fault) = written.map_err(anyhow::Error::from) else { continue };
+            match refused(&fault) {
+                Some(_) => self.fail_dir(at, fault)?,
+                None => return Err(fault),
+            }
+        }
+        Ok(())
     }
 
     /// Whether something is out of use until the next start.
