@@ -273,10 +273,10 @@ impl Log {
         self.hints.suspects.extend(fault.damaged_segment());
     }
 
-    /// The first segment of which a part is known to be lost.
-    pub fn damaged_segment(&self) -> Option<Offset> {
+    /// The segments of which a part is known to be lost, in order.
+    pub fn damaged_segments(&self) -> BTreeSet<Offset> {
         let damaged = self.hints.damages.iter().map(|damage| damage.segment);
-        damaged.chain(self.hints.suspects.first().copied()).min()
+        damaged.chain(self.hints.suspects.iter().copied()).collect()
     }
 
     /// Where what is lost of a segment begins, place by place; none where more may be lost than reads

@@ -141,10 +141,11 @@ async fn end_cold(
     (result, learned): ColdEnd,
 ) -> Result<(Bytes, Offset), ErrorCode> {
     let id = ask.partition;
+    let segment = result.as_ref().err().and_then(LogError::damaged_segment);
     let holds = shard.call(id, move |shard| {
         let partition = shard.partition(id)?;
         let mut partition = partition.borrow_mut();
-        partition.log_mut().learn(learned).then(|| partition.damage_code())
+        partition.log_mut().learn(learned).then(|| partition.damage_code(segment))
     });
     match result {
         Ok(batches) => Ok((batches.bytes, batches.next_offset)),

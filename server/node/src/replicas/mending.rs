@@ -97,7 +97,7 @@ async fn mend(
         }
     };
     if let Some(partition) = shard.partition(id) {
-        partition.borrow_mut().note_mended(helped);
+        partition.borrow_mut().note_mended(base, helped);
     }
     match helped {
         Helped::All => tracing::info!(partition = %name, %base, "a segment is whole again"),

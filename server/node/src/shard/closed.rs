@@ -39,8 +39,9 @@ pub struct Closed {
 pub enum Damage {
     /// Up to some place the log is sound.
     Broken,
-    /// The device cannot read what has to be read.
-    Unreadable,
+    /// The device cannot read what has to be read, or the log cannot be opened up to its damage
+    /// either: nothing of it is of use.
+    Useless,
 }
 
 /// How much is known of a closed log.
@@ -87,11 +88,11 @@ impl Closed {
         Self { damage: None, cuts_damage: true, ..self }
     }
 
-    /// Takes note of why it cannot be opened. What can be opened neither up to its damage nor as an
-    /// empty log is not tried again and again.
+    /// Takes note of why it cannot be opened. What cannot be opened up to its damage is of no use; what
+    /// cannot be opened as an empty log either is not tried again and again.
     pub fn note_fault(&mut self, fault: &LogError) {
-        let is_tried = self.cuts_damage || !self.may_have_folder();
-        self.damage = Damage::of(fault).filter(|_| !is_tried);
+        let damage = Damage::of(fault).filter(|_| self.may_have_folder());
+        self.damage = damage.map(|damage| if self.cuts_damage { Damage::Useless } else { damage });
     }
 
     /// The same, of which no more is known to be committed than this.
@@ -164,7 +165,7 @@ impl Damage {
     fn of(fault: &LogError) -> Option<Self> {
         match fault {
             LogError::Damaged { .. } => Some(Self::Broken),
-            LogError::Io { .. } if fault.is_unreadable() => Some(Self::Unreadable),
+            LogError::Io { .. } if fault.is_unreadable() => Some(Self::Useless),
             LogError::Io { .. }
             | LogError::Malformed { .. }
             | LogError::Offline { .. }
@@ -303,7 +304,7 @@ mod tests {
         };
         let cases = [
             (broken, Some(Damage::Broken)),
-            (io("read", 5), Some(Damage::Unreadable)),
+            (io("read", 5), Some(Damage::Useless)),
             (io("write", 5), None),
             (io("read", 13), None),
         ];
@@ -313,7 +314,11 @@ mod tests {
             assert_eq!(closed.damage, damage, "{fault}");
             let mut cut = closed.cutting_damage();
             cut.note_fault(&fault);
-            assert_eq!(cut.damage, None, "{fault}, once it was tried");
+            let expected = damage.map(|_| Damage::Useless);
+            assert_eq!(cut.damage, expected, "{fault}, up to its damage");
+            let mut new = Closed::new(TopicPartition::new("t", 0), 0);
+            new.note_fault(&fault);
+            assert_eq!(new.damage, None, "{fault}, as an empty log");
         }
     }
 

@@ -25,7 +25,9 @@ const OPENERS_MAX: usize = 4;
 const GROUP_MAX: usize = 32;
 
 /// What runs on the shard once a log is open, or cannot be opened.
-type Work = Box<dyn FnOnce(&Rc<Shard>)>;
+pub(super) type Work = Box<dyn FnOnce(&Rc<Shard>)>;
+/// A log that a thread is to be found for, and where to say what became of it.
+type Queued = (PartitionId, Job, SyncSender<Ended>);
 
 /// What a thread that may block has to do with a log.
 enum Job {
@@ -52,7 +54,7 @@ impl Job {
 #[derive(Default)]
 pub struct Openings {
     under_way: RefCell<FxHashMap<PartitionId, UnderWay>>,
-    queue: RefCell<VecDeque<(PartitionId, Job, SyncSender<Ended>)>>,
+    queue: RefCell<VecDeque<Queued>>,
     openers: Cell<usize>,
 }
 
@@ -70,6 +72,13 @@ impl Openings {
 
     fn has(&self, id: PartitionId) -> bool {
         self.under_way.borrow().contains_key(&id)
+    }
+
+    /// Takes what nobody has begun with.
+    fn take_queued(&self, id: PartitionId) -> Option<Queued> {
+        let mut queue = self.queue.borrow_mut();
+        let at = queue.iter().position(|(queued, _, _)| *queued == id)?;
+        queue.remove(at)
     }
 }
 
@@ -194,13 +203,23 @@ impl Shard {
         }
     }
 
+    /// Takes back that a log is to be opened or closed where nobody has begun with it, and gives what
+    /// waits for that; else waits for it. Blocks.
+    pub(super) fn end_opening(self: &Rc<Self>, id: PartitionId) -> Vec<Work> {
+        if self.openings.take_queued(id).is_none() {
+            self.finish_opening(id);
+            return Vec::new();
+        }
+        let Some(begun) = self.openings.under_way.borrow_mut().remove(&id) else {
+            return Vec::new();
+        };
+        self.closed.borrow_mut().insert(id, begun.closed);
+        begun.waiting
+    }
+
     /// Waits until the partition is open, if it is about to be. Blocks.
     pub(super) fn finish_opening(self: &Rc<Self>, id: PartitionId) {
-        let mut queue = self.openings.queue.borrow_mut();
-        let queued = queue.iter().position(|(queued, _, _)| *queued == id);
-        let queued = queued.and_then(|at| queue.remove(at));
-        drop(queue);
-        if let Some((_, job, sender)) = queued {
+        if let Some((_, job, sender)) = self.openings.take_queued(id) {
             // Nobody has begun: the channel has room for the one outcome.
             _ = sender.send(job.run());
         }

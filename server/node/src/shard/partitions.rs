@@ -223,11 +223,17 @@ impl Shard {
     /// Takes a partition away: nobody reads it any more, its folder goes after a while.
     pub(super) fn delete(self: &Rc<Self>, id: PartitionId, why: ErrorCode) {
         self.replicas.forget(id);
+        // Its folder is to be free when this returns, as a new topic may have the name.
+        let waiting = self.end_opening(id);
+        self.delete_log(id, why);
+        waiting.into_iter().for_each(|work| work(self));
+    }
+
+    fn delete_log(self: &Rc<Self>, id: PartitionId, why: ErrorCode) {
         if let Some(closed) = self.unopened.borrow_mut().remove(&id) {
             self.delete_unopened(id, &closed.name);
             return;
         }
-        self.finish_opening(id);
         if let Some(closed) = self.closed.borrow_mut().remove(&id) {
             self.delete_closed(&closed);
             return;
@@ -278,7 +284,9 @@ impl Shard {
             let folder = dir.log_dir.folder(name);
             match log::read_topic_id(disk.as_ref(), &folder) {
                 Ok(Some(known)) if known == id.topic => {}
+                // Nobody finds out whose it is: it has the name, which is to be free.
                 Err(LogError::Malformed { .. }) => {}
+                Err(fault) if fault.is_unreadable() => {}
                 // Another topic's, not there, or not to be read now.
                 Ok(_) | Err(_) => continue,
             }

@@ -118,7 +118,7 @@ impl Shard {
             // its tombstone there.
             let is_compacted = self.settings_of(id, &name.topic).log.compact
                 || closed.compacted_end() > Offset::ZERO;
-            let closed = if is_compacted || damage == Damage::Unreadable {
+            let closed = if is_compacted || damage == Damage::Useless {
                 tracing::warn!(partition = %name, "a damaged replica is copied anew");
                 self.delete_unopened(id, &name);
                 Closed::new(name, at).committed_to(Offset::ZERO)

@@ -243,8 +243,8 @@ pub fn write_to_each(client: &mut Client, topic: &str) {
     assert!(answers.iter().all(|one| one.error_code == 0));
 }
 
-/// The log of each of them ends behind its record.
-pub fn check_each(client: &mut Client, topic: &str) {
+/// Asks for the ends of all of them.
+fn ends_of_each(topic: &str) -> ListOffsetsRequest {
     let ask = |partition_index| ListOffsetsPartition {
         partition_index,
         timestamp: -1,
@@ -255,8 +255,12 @@ pub fn check_each(client: &mut Client, topic: &str) {
         partitions: (0..PARTITIONS).map(ask).collect(),
         ..Default::default()
     };
-    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
-    let response: ListOffsetsResponse = client.call(ApiKey::ListOffsets, 6, &request);
+    ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() }
+}
+
+/// The log of each of them ends behind its record.
+pub fn check_each(client: &mut Client, topic: &str) {
+    let response: ListOffsetsResponse = client.call(ApiKey::ListOffsets, 6, &ends_of_each(topic));
     let ends = &response.topics[0].partitions;
     assert_eq!(ends.len(), 300);
     assert!(ends.iter().all(|end| (end.error_code, end.offset) == (0, 1)));
@@ -273,6 +277,26 @@ fn a_crash_with_hundreds_of_written_partitions_loses_none() {
     });
     check_each(&mut node.client(), "t");
     println!("{PARTITIONS} partitions answered {:?} after the start", began.elapsed());
+}
+
+#[test]
+fn a_topic_that_goes_while_its_logs_are_opened_leaves_its_name_free() {
+    let mut node = TestNode::start();
+    write_to_each(&mut node.client(), "t");
+    node.restart();
+    let (mut asking, mut deleting) = (node.client(), node.client());
+    asking.send(ApiKey::ListOffsets, 6, &ends_of_each("t")).unwrap();
+    let request = DeleteTopicsRequest {
+        topic_names: vec!["t".to_owned()],
+        timeout_ms: 5000,
+        ..Default::default()
+    };
+    let response: DeleteTopicsResponse = deleting.call(ApiKey::DeleteTopics, 5, &request);
+    assert_eq!(response.responses[0].error_code, 0);
+    // Whoever has asked is answered, and a new topic has nothing of the former one.
+    let _: ListOffsetsResponse = asking.receive(ApiKey::ListOffsets, 6).unwrap();
+    write_to_each(&mut deleting, "t");
+    check_each(&mut deleting, "t");
 }
 
 /// Files of the topic's logs that this process has open.

@@ -1,5 +1,7 @@
 //! What a partition does about damage to its log: what it tells readers, and when others are asked.
 
+use std::collections::BTreeMap;
+
 use log::{LogError, ReadError};
 use types::{ErrorCode, Millis, Offset};
 
@@ -16,11 +18,17 @@ const HOPELESS_AGAIN_AFTER: Millis = Millis(600_000);
 /// So many times every other replica must have been asked in vain before readers hear that nobody
 /// has it.
 const HOPELESS_TIMES: u8 = 2;
+/// Segments of one log of which that is remembered, the last ones.
+const SEGMENTS_MAX: usize = 64;
 
-/// What has been tried.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mending {
-    not_before: Option<Millis>,
+/// What has been tried for each segment that could not be mended, by where it begins.
+#[derive(Debug, Default)]
+pub(super) struct Mending(BTreeMap<Offset, Tried>);
+
+/// What has been tried for one segment.
+#[derive(Clone, Copy, Debug)]
+struct Tried {
+    not_before: Millis,
     tries: u8,
     /// How often all others were asked, and nobody had it.
     in_vain: u8,
@@ -37,53 +45,126 @@ pub enum Helped {
     NotAll,
 }
 
+impl Mending {
+    /// The first of the damaged segments for which it is time.
+    fn due(&self, damaged: impl IntoIterator<Item = Offset>, now: Millis) -> Option<Offset> {
+        let is_due = |base: &Offset| self.0.get(base).is_none_or(|tried| tried.not_before <= now);
+        damaged.into_iter().find(is_due)
+    }
+
+    fn note(&mut self, base: Offset, helped: Helped, now: Millis) {
+        let before = self.0.remove(&base);
+        let (tries, in_vain) = before.map_or((0, 0), |tried| (tried.tries, tried.in_vain));
+        let in_vain = match helped {
+            Helped::All => return,
+            Helped::NotYet => in_vain,
+            Helped::NotAll => in_vain.saturating_add(1),
+        };
+        let doubled = Millis(AGAIN_AFTER.get() << tries.min(DOUBLINGS_MAX));
+        let wait = if in_vain >= HOPELESS_TIMES { HOPELESS_AGAIN_AFTER } else { doubled };
+        let tried = Tried { not_before: now + wait, tries: tries.saturating_add(1), in_vain };
+        self.0.insert(base, tried);
+        if self.0.len() > SEGMENTS_MAX {
+            // It may be gone by now, as retention begins there.
+            self.0.pop_first();
+        }
+    }
+
+    fn is_hopeless(&self, base: Offset) -> bool {
+        self.0.get(&base).is_some_and(|tried| tried.in_vain >= HOPELESS_TIMES)
+    }
+}
+
 impl Partition {
     /// The segment to be mended now, if there is one and anybody to get it from.
     pub fn due_for_mending(&self) -> Option<Offset> {
-        let is_early = self.mending.not_before.is_some_and(|at| clock::monotonic() < at);
-        if is_early || self.offline || !self.is_replicated || self.cut_at.is_some() {
+        if self.offline || !self.is_replicated || self.cut_at.is_some() {
             return None;
         }
-        self.log.damaged_segment()
+        self.mending.due(self.log.damaged_segments(), clock::monotonic())
     }
 
     /// What the others are asked for before a segment is looked through once more: where that begins
     /// which they did not have. None at the first time, or where it is not known.
     pub fn lost_still(&self, segment: Offset) -> Vec<Offset> {
-        if self.mending.tries == 0 { Vec::new() } else { self.log.lost_of(segment) }
+        match self.mending.0.contains_key(&segment) {
+            true => self.log.lost_of(segment),
+            false => Vec::new(),
+        }
     }
 
     /// Takes note of what came of it.
-    pub fn note_mended(&mut self, helped: Helped) {
-        let Mending { in_vain, tries, .. } = self.mending;
-        let again = |in_vain: u8| {
-            let doubled = Millis(AGAIN_AFTER.get() << tries.min(DOUBLINGS_MAX));
-            let is_hopeless = in_vain >= HOPELESS_TIMES;
-            let wait = if is_hopeless { HOPELESS_AGAIN_AFTER } else { doubled };
-            let not_before = Some(clock::monotonic() + wait);
-            Mending { not_before, tries: tries.saturating_add(1), in_vain }
-        };
-        self.mending = match helped {
-            Helped::All => Mending::default(),
-            Helped::NotYet => again(in_vain),
-            Helped::NotAll => again(in_vain.saturating_add(1)),
-        };
+    pub fn note_mended(&mut self, segment: Offset, helped: Helped) {
+        self.mending.note(segment, helped, clock::monotonic());
     }
 
-    /// What a reader hears of damage: that it comes back later, as long as others may have what is
-    /// lost here. A storage error for good would have it ask for ever without a word.
-    pub fn damage_code(&self) -> ErrorCode {
-        match self.is_replicated && self.mending.in_vain < HOPELESS_TIMES {
-            true => ErrorCode::KafkaStorageError,
-            false => ErrorCode::CorruptMessage,
+    /// What a reader hears of damage to a segment: that it comes back later, as long as others may
+    /// have what is lost here. A storage error for good would have it ask for ever without a word.
+    pub fn damage_code(&self, segment: Option<Offset>) -> ErrorCode {
+        match segment {
+            Some(base) if self.is_replicated && !self.mending.is_hopeless(base) => {
+                ErrorCode::KafkaStorageError
+            }
+            _ => ErrorCode::CorruptMessage,
         }
     }
 
     /// What a reader hears of a fault.
     pub fn read_code(&self, fault: &ReadError) -> ErrorCode {
         match fault {
-            ReadError::Log(LogError::Damaged { .. }) => self.damage_code(),
+            ReadError::Log(fault @ LogError::Damaged { .. }) => {
+                self.damage_code(fault.damaged_segment())
+            }
             other => other.code(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Offset = Offset::ZERO;
+    const SECOND: Offset = Offset::new(100);
+
+    #[test]
+    fn a_segment_that_nobody_can_mend_keeps_no_other_one_waiting() {
+        let mut mending = Mending::default();
+        let mut now = Millis(5);
+        assert_eq!(mending.due([FIRST, SECOND], now), Some(FIRST));
+        mending.note(FIRST, Helped::NotAll, now);
+        assert_eq!(mending.due([FIRST, SECOND], now), Some(SECOND));
+        mending.note(SECOND, Helped::NotYet, now);
+        assert_eq!(mending.due([FIRST, SECOND], now), None);
+        now = now + AGAIN_AFTER;
+        assert_eq!(mending.due([FIRST, SECOND], now), Some(FIRST));
+        mending.note(FIRST, Helped::NotAll, now);
+        assert_eq!([FIRST, SECOND].map(|base| mending.is_hopeless(base)), [true, false]);
+        // What became of another one changes nothing of that.
+        mending.note(SECOND, Helped::All, now);
+        assert!(mending.is_hopeless(FIRST));
+        now = now + AGAIN_AFTER;
+        assert_eq!(mending.due([FIRST, SECOND], now), Some(SECOND), "damaged anew");
+    }
+
+    #[test]
+    fn who_may_be_away_for_long_is_asked_less_and_less_often() {
+        let mut mending = Mending::default();
+        let now = Millis::ZERO;
+        let waits = (0..7).map(|_| {
+            mending.note(FIRST, Helped::NotYet, now);
+            mending.0[&FIRST].not_before.get()
+        });
+        let expected = [2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 64_000];
+        assert_eq!(waits.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut mending = Mending::default();
+        for base in 0..1_000 {
+            mending.note(Offset::new(base), Helped::NotAll, Millis::ZERO);
+        }
+        assert_eq!(mending.0.len(), SEGMENTS_MAX);
     }
 }
