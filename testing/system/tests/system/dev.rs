@@ -171,6 +171,9 @@ fn a_broker_that_cannot_be_emptied_stays_as_it_is(dev: &Dev) -> anyhow::Result<(
     dev.run("topic create everywhere -p 1 -r 3")?;
     // Only then a broker is cordoned.
     dev.run("config set broker default thalweg.balance.enable=true")?;
+    wait_for("the broker to know it", LIMIT, || {
+        Ok(dev.run("config describe broker 3")?.contains("thalweg.balance.enable"))
+    })?;
     let (is_drained, text) = dev.command("broker drain 3", 1)?;
     ensure!(!is_drained && text.contains("no other broker is left"), "{text}");
     ensure!(!text.contains("gets no new replicas"), "{text}");
