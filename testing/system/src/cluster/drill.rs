@@ -434,7 +434,8 @@ impl Cluster {
         if self.layout.nodes == 1 {
             return Ok(());
         }
-        flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)
+        flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)?;
+        flow.wait_for_user(PROGRESS_MAX)
     }
 
     /// All that is wrong with what was said and what is kept. Kills the nodes.

@@ -134,6 +134,19 @@ impl Flow {
         Ok(())
     }
 
+    /// Waits until the user's program has got an acknowledgement, too.
+    ///
+    /// # Errors
+    /// If it does not within `limit`.
+    pub fn wait_for_user(&self, limit: Duration) -> anyhow::Result<()> {
+        let (give_up, before) = (Instant::now() + limit, self.user.acknowledged());
+        while self.user.acknowledged() == before {
+            ensure!(Instant::now() < give_up, "thalweg's client gets nothing within {limit:?}");
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
     /// Ends the load, once everything that was sent has its answer.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct User {
     thread: JoinHandle<anyhow::Result<Sent>>,
     is_over: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU32>,
 }
 
 /// What it was told.
@@ -38,15 +39,21 @@ impl User {
         let bootstrap = addresses.iter().map(ToString::to_string).collect();
         let settings = ClientSettings { bootstrap, ..ClientSettings::default() };
         let is_over = Arc::new(AtomicBool::new(false));
-        let (topic, told) = (topic.to_owned(), Arc::clone(&is_over));
+        let acknowledged = Arc::new(AtomicU32::new(0));
+        let (topic, told) = (topic.to_owned(), (Arc::clone(&is_over), Arc::clone(&acknowledged)));
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let producer = Client::new(settings).producer(ProducerSettings::default());
-                send_all(&producer, &topic, index, &told).await
+                send_all(&producer, &topic, index, (&told.0, &told.1)).await
             })
         });
-        Self { thread, is_over }
+        Self { thread, is_over, acknowledged }
+    }
+
+    /// Records acknowledged so far.
+    pub fn acknowledged(&self) -> u32 {
+        self.acknowledged.load(Ordering::SeqCst)
     }
 
     /// Ends it, once its last record is acknowledged.
@@ -63,7 +70,7 @@ async fn send_all(
     producer: &Producer,
     topic: &str,
     index: u32,
-    is_over: &AtomicBool,
+    (is_over, acknowledged): (&AtomicBool, &AtomicU32),
 ) -> anyhow::Result<Sent> {
     let (mut sent, mut number, mut last) = (Sent::default(), 0, None::<Instant>);
     while !is_over.load(Ordering::SeqCst) {
@@ -87,6 +94,7 @@ async fn send_all(
             records: 1,
         });
         number += 1;
+        acknowledged.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(PAUSE).await;
     }
     Ok(sent)
