@@ -112,7 +112,7 @@ async fn check_known(
 ) -> anyhow::Result<()> {
     let known = admin.describe_configs(resource, false).await?;
     if let Some(key) = keys.iter().find(|key| known.iter().all(|entry| entry.name != **key)) {
-        anyhow::bail!("{key:?} is not set here, nor a setting that could be; `config describe --all` names all");
+        anyhow::bail!("{key:?} is not set here; `config describe --all` names all that is");
     }
     Ok(())
 }
