@@ -38,6 +38,9 @@ impl Broker {
 
     /// The epoch of the former process, if all that it had is there.
     pub(super) fn epoch_of_former(&self) -> Option<i64> {
+        if self.bug == Some(Bug::EmptyDiskKeepsId) {
+            return self.known.broker(self.id()).map(|former| former.epoch);
+        }
         let works = |(at, _): &(usize, &FoundDirectory)| !self.failed.contains(at);
         let dirs = self.of_former.iter().enumerate().filter(works).map(|(_, dir)| dir.clone());
         let has_log = |name: &TopicPartition| self.places.contains_key(&name.partition);
