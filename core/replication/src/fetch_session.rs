@@ -154,18 +154,22 @@ struct Session {
 #[derive(Debug)]
 pub struct FetchSessions {
     slots_max: usize,
+    partitions_max: usize,
     sessions: BTreeMap<i32, Session>,
+    /// What all of them remember.
+    partitions: usize,
 }
 
 impl FetchSessions {
-    /// No sessions yet, at most `slots_max` of them (`max.incremental.fetch.session.cache.slots`).
-    pub fn new(slots_max: usize) -> Self {
-        Self { slots_max, sessions: BTreeMap::new() }
+    /// No sessions yet, at most `slots_max` of them (`max.incremental.fetch.session.cache.slots`),
+    /// which remember `partitions_max` partitions together. Who gets none reads as well without.
+    pub fn new(slots_max: usize, partitions_max: usize) -> Self {
+        Self { slots_max, partitions_max, sessions: BTreeMap::new(), partitions: 0 }
     }
 
     /// How many sessions are open, and how many partitions they remember.
     pub fn sizes(&self) -> (usize, usize) {
-        (self.sessions.len(), self.sessions.values().map(|s| s.entries.len()).sum())
+        (self.sessions.len(), self.partitions)
     }
 
     /// Resolves a request's session; `fresh_id` is a random id to use if a session is opened.
@@ -182,11 +186,11 @@ impl FetchSessions {
     ) -> Result<OpenFetch, FetchRefused> {
         match epoch {
             FINAL_EPOCH => {
-                self.sessions.remove(&session_id);
+                self.close(session_id);
                 Ok(OpenFetch { session_id: 0, targets: changed, incremental: false })
             }
             INITIAL_EPOCH => {
-                self.sessions.remove(&session_id);
+                self.close(session_id);
                 Ok(self.open_full(changed, now, fresh_id))
             }
             _ => self.open_incremental((session_id, epoch), changed, forgotten, now),
@@ -194,7 +198,7 @@ impl FetchSessions {
     }
 
     fn open_full(&mut self, targets: Vec<FetchTarget>, now: Millis, fresh_id: i32) -> OpenFetch {
-        let room = !targets.is_empty() && fresh_id > 0 && self.make_room(now);
+        let room = !targets.is_empty() && fresh_id > 0 && self.make_room(targets.len(), now);
         if !room || self.sessions.contains_key(&fresh_id) {
             return OpenFetch { session_id: 0, targets, incremental: false };
         }
@@ -207,6 +211,7 @@ impl FetchSessions {
             first: 0,
         };
         session.update(targets.clone(), &[]);
+        self.partitions += session.entries.len();
         self.sessions.insert(fresh_id, session);
         OpenFetch { session_id: fresh_id, targets, incremental: false }
     }
@@ -230,24 +235,37 @@ impl FetchSessions {
         }
         session.next_epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.last_used = now;
+        let remembered = session.entries.len();
         session.update(changed, forgotten);
+        self.partitions = self.partitions - remembered + session.entries.len();
+        if session.entries.len() > remembered && self.partitions > self.partitions_max {
+            // The client asks for another one, and gets it where there is room.
+            self.close(session_id);
+            return Err(FetchRefused::UnknownSession(session_id));
+        }
         let (before, from) = session.entries.split_at(session.first);
         let targets = from.iter().chain(before).map(|entry| entry.target.clone()).collect();
         Ok(OpenFetch { session_id, targets, incremental: true })
     }
 
-    /// Whether a slot is free, after giving up the session that was idle longest if it is old.
-    fn make_room(&mut self, now: Millis) -> bool {
-        if self.sessions.len() < self.slots_max {
-            return true;
-        }
-        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
-        match oldest {
-            Some((&id, session)) if now - session.last_used >= EVICTION_AGE => {
-                self.sessions.remove(&id);
-                true
+    /// Whether a slot is free, and room for so many partitions, after giving up the sessions that
+    /// were idle longest as far as they are old.
+    fn make_room(&mut self, partitions: usize, now: Millis) -> bool {
+        while self.sessions.len() >= self.slots_max
+            || self.partitions.saturating_add(partitions) > self.partitions_max
+        {
+            let oldest = self.sessions.iter().min_by_key(|(_, session)| session.last_used);
+            match oldest {
+                Some((&id, session)) if now - session.last_used >= EVICTION_AGE => self.close(id),
+                _ => return false,
             }
-            _ => false,
+        }
+        true
+    }
+
+    fn close(&mut self, session_id: i32) {
+        if let Some(session) = self.sessions.remove(&session_id) {
+            self.partitions -= session.entries.len();
         }
     }
 

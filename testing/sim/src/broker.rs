@@ -37,6 +37,8 @@ const POLL_EVERY: Millis = Millis(60);
 /// `replica.lag.time.max.ms`.
 pub const LAG_MAX: Millis = Millis(700);
 const FETCH_SESSIONS: usize = 10;
+/// How many partitions all of them remember.
+const FETCH_SESSION_PARTITIONS: usize = 10_000;
 
 /// A batch whose producer hears that it is committed.
 pub struct Ack {
@@ -134,7 +136,7 @@ impl Broker {
             replicas: BTreeMap::new(),
             gone: vec![],
             pairs: BTreeMap::new(),
-            sessions: FetchSessions::new(FETCH_SESSIONS),
+            sessions: FetchSessions::new(FETCH_SESSIONS, FETCH_SESSION_PARTITIONS),
             requests: 0,
             asking: None,
             next_beat: now,

@@ -128,7 +128,7 @@ impl Node {
             served: vec![Offset::ZERO; count],
             waiting: vec![vec![]; count],
             pairs: BTreeMap::new(),
-            sessions: FetchSessions::new(10),
+            sessions: FetchSessions::new(10, 10_000),
             altering: vec![None; count],
             next_heartbeat: now,
             requests: 0,

@@ -53,6 +53,10 @@ use crate::shared::Shared;
 /// ahead, so that it takes some to keep a device busy; more threads would only take the cores from those
 /// who serve the newest.
 const COLD_READS_MAX: usize = 4;
+/// About what a fetch session takes to remember a partition.
+const SESSION_PARTITION_BYTES: usize = 512;
+/// All sessions of the node may take as much as requests in flight, and this at least.
+const SESSION_BYTES_MAX_AT_LEAST: usize = 16 << 20;
 
 /// Everything that one shard thread owns.
 pub struct Shard {
@@ -109,10 +113,12 @@ impl Shard {
     pub fn new(index: usize, shared: Arc<Shared>, image: Arc<Image>, rng: Rng) -> Rc<Self> {
         let slots = shared.config.fetch.sessions_max as usize;
         let slots = slots.div_ceil(shared.mailboxes.shards());
+        let session_bytes = shared.net.in_flight_bytes_max().max(SESSION_BYTES_MAX_AT_LEAST);
+        let partitions = session_bytes / SESSION_PARTITION_BYTES / shared.mailboxes.shards();
         Rc::new(Self {
             index,
             shared,
-            sessions: RefCell::new(FetchSessions::new(slots)),
+            sessions: RefCell::new(FetchSessions::new(slots, partitions)),
             answers: Answers::default(),
             commits: CommitQueue::default(),
             flushes: FlushTimer::default(),
