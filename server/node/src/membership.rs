@@ -158,14 +158,6 @@ impl Membership {
 }
 
 impl Running {
-    /// As [`Running::leave`], where other brokers can take over what this one leads. Done while
-    /// this node still serves, so that clients find the new leaders and not closed connections.
-    pub fn leave_to_others(&self, shared: &Shared) {
-        if shared.membership.has_others() {
-            self.leave(shared);
-        }
-    }
-
     /// Has the cluster take the leaderships, and waits until the node may go. Once it has left,
     /// there is nothing to do.
     pub fn leave(&self, shared: &Shared) {

@@ -184,7 +184,7 @@ impl Node {
     /// If something could not be written; the next start then recovers as after a crash.
     pub fn stop(self) -> anyhow::Result<()> {
         self.status.set(Phase::Stopping);
-        self.membership.leave_to_others(&self.shared);
+        self.hand_over()?;
         self.shared.net.shut_down(DRAIN_GRACE);
         let panicked = |what: &str| anyhow::anyhow!("{what} panicked");
         for acceptor in self.acceptors {
@@ -203,6 +203,16 @@ impl Node {
         self.peers.stop();
         upkeep::mark_clean(&self.shared, &closed, epoch, ended.is_ok())?;
         ended
+    }
+
+    /// Has other brokers lead what this one leads, where there are any. Done while this node still
+    /// serves, so that clients find the new leaders and not closed connections.
+    fn hand_over(&self) -> anyhow::Result<()> {
+        if self.shared.membership.has_others() {
+            upkeep::hold_producers(&self.shared)?;
+            self.membership.leave(&self.shared);
+        }
+        Ok(())
     }
 }
 

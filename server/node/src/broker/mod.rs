@@ -7,6 +7,7 @@ pub mod api;
 mod excerpt;
 mod forward;
 mod group_call;
+mod hand_over;
 mod leader_hints;
 mod not_controller;
 mod once;
@@ -16,4 +17,5 @@ mod request;
 mod resolve;
 
 pub use answers::Answers;
+pub use hand_over::{HandOver, begin as hold_producers};
 pub use request::{Context, serve};

@@ -42,7 +42,7 @@ pub use partitions::LeftLog;
 pub use settings::log_config;
 pub use sync::{CommitQueue, SharedPartition};
 
-use crate::broker::{self, Answers};
+use crate::broker::{self, Answers, HandOver};
 use crate::groups::Groups;
 use crate::metrics::ShardMetrics;
 use crate::producer_ids::ProducerIds;
@@ -68,6 +68,8 @@ pub struct Shard {
     pub sessions: RefCell<FetchSessions>,
     /// Answers that clients ask for again and again.
     pub answers: Answers,
+    /// What producers send for partitions whose leaderships this node gives away.
+    pub hand_over: HandOver,
     /// Partitions whose appends are to be committed.
     pub commits: CommitQueue,
     /// When partitions are to be synced that nobody waits for.
@@ -120,6 +122,7 @@ impl Shard {
             shared,
             sessions: RefCell::new(FetchSessions::new(slots, partitions)),
             answers: Answers::default(),
+            hand_over: HandOver::default(),
             commits: CommitQueue::default(),
             flushes: FlushTimer::default(),
             groups: Groups::default(),

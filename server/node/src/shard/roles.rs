@@ -191,7 +191,10 @@ impl Shard {
         match change {
             RoleChange::None => return,
             RoleChange::Leads => self.groups.partition_opened(self, &partition),
-            RoleChange::Follows => self.groups.partition_closed(&partition),
+            RoleChange::Follows => {
+                self.groups.partition_closed(&partition);
+                self.hand_over.refuse(id);
+            }
         }
         self.replicas.forget(id);
         self.ask_for_more(&partition, None);

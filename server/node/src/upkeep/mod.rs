@@ -16,7 +16,7 @@ use crate::{cleaner, clock, threads};
 
 pub use checkpoints::{CheckpointOrder, write_checkpoints};
 pub use retention::{make_roll, remove_due};
-pub use stop::{close_shards, drain_shards, mark_clean};
+pub use stop::{close_shards, drain_shards, hold_producers, mark_clean};
 
 /// How often upkeep looks for logs that nobody uses.
 const REST_INTERVAL: Duration = Duration::from_secs(60);

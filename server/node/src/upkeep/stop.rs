@@ -1,4 +1,5 @@
-//! A stop in good order: who waits is answered, logs are closed, directories marked.
+//! A stop in good order: what is appended is committed, who waits is answered, logs are closed,
+//! directories marked.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use types::TopicPartition;
 
 use super::checkpoints::{ByDir, checkpoints_of, merge, write_all};
 use super::closing::{self, ClosedLog};
+use crate::broker;
 use crate::shard::{LeftLog, Shard};
 use crate::shared::Shared;
 
@@ -28,6 +30,34 @@ pub struct ClosedShards {
     unopened: Vec<TopicPartition>,
     /// Directories in which a log could not be closed.
     unclean: BTreeSet<PathBuf>,
+}
+
+/// Has what producers send wait for the next leaders, and what they have sent be committed.
+///
+/// # Errors
+/// If a shard has died.
+pub fn hold_producers(shared: &Shared) -> anyhow::Result<()> {
+    on_shards(shared, broker::hold_producers).map(drop)
+}
+
+/// Has all shards do something at once, and gives what each made of it.
+fn on_shards<T: Send + 'static, F: Future<Output = T> + 'static>(
+    shared: &Shared,
+    work: fn(Rc<Shard>) -> F,
+) -> anyhow::Result<Vec<T>> {
+    let begin = |index| {
+        let (reply, answer) = mpsc::channel();
+        shared.mailboxes.post(index, move |shard| {
+            let work = work(Rc::clone(shard));
+            tokio::task::spawn_local(async move { _ = reply.send(work.await) });
+        });
+        answer
+    };
+    let answers: Vec<_> = (0..shared.mailboxes.shards()).map(begin).collect();
+    let answer = |(index, answer): (usize, mpsc::Receiver<T>)| {
+        answer.recv().map_err(|_| anyhow::anyhow!("shard {index} has died"))
+    };
+    answers.into_iter().enumerate().map(answer).collect()
 }
 
 /// Has every request answered that waits for something which may never come.
@@ -57,18 +87,8 @@ pub fn drain_shards(shared: &Shared) -> anyhow::Result<()> {
 /// If a shard has died, or no thread can be started.
 pub fn close_shards(shared: &Shared) -> anyhow::Result<ClosedShards> {
     let begin = Instant::now();
-    let mut answers = Vec::new();
-    for index in 0..shared.mailboxes.shards() {
-        let (reply, answer) = mpsc::channel();
-        shared.mailboxes.post(index, move |shard| {
-            let shard = Rc::clone(shard);
-            tokio::task::spawn_local(async move { _ = reply.send(leave(&shard).await) });
-        });
-        answers.push(answer);
-    }
     let mut all: Option<(ClosedShards, Vec<LeftLog>)> = None;
-    for (index, answer) in answers.into_iter().enumerate() {
-        let Ok((part, logs)) = answer.recv() else { bail!("shard {index} has died") };
+    for (part, logs) in on_shards(shared, leave)? {
         match &mut all {
             None => all = Some((part, logs)),
             Some((all, all_logs)) => {
@@ -87,14 +107,14 @@ pub fn close_shards(shared: &Shared) -> anyhow::Result<ClosedShards> {
 }
 
 /// What a shard leaves behind, and the logs that are still to be closed.
-async fn leave(shard: &Rc<Shard>) -> (ClosedShards, Vec<LeftLog>) {
+async fn leave(shard: Rc<Shard>) -> (ClosedShards, Vec<LeftLog>) {
     let grace_ends = Instant::now() + CLOSE_GRACE;
     while shard.is_in_use() && Instant::now() < grace_ends {
         tokio::time::sleep(CLOSE_RETRY).await;
     }
     let image = shard.image();
     let unopened = shard.unopened().into_iter().map(|closed| closed.name).collect();
-    let checkpoints = checkpoints_of(shard);
+    let checkpoints = checkpoints_of(&shard);
     let logs = shard.leave_logs();
     shard.stop();
     (ClosedShards { image, checkpoints, unopened, unclean: BTreeSet::new() }, logs)

@@ -33,17 +33,17 @@ const LEADER: i16 = 1;
 
 /// What one fetch asks for.
 #[derive(Clone, Copy)]
-struct Ask {
-    version: i16,
-    rack: &'static str,
-    offset: i64,
-    leader_epoch: i32,
-    max_wait_ms: i32,
+pub struct Ask {
+    pub version: i16,
+    pub rack: &'static str,
+    pub offset: i64,
+    pub leader_epoch: i32,
+    pub max_wait_ms: i32,
     /// Epoch of the broker that asks, and where its log begins.
-    replica: Option<(i64, i64)>,
+    pub replica: Option<(i64, i64)>,
 }
 
-const ASK: Ask =
+pub const ASK: Ask =
     Ask { version: 16, rack: "", offset: 0, leader_epoch: -1, max_wait_ms: 0, replica: None };
 
 fn fetch_all(client: &mut Client, topic_id: Uuid, ask: Ask) -> FetchResponse {
@@ -77,7 +77,7 @@ fn fetch_all(client: &mut Client, topic_id: Uuid, ask: Ask) -> FetchResponse {
     client.call(ApiKey::Fetch, ask.version, &request)
 }
 
-fn fetch(client: &mut Client, topic_id: Uuid, ask: Ask) -> PartitionData {
+pub fn fetch(client: &mut Client, topic_id: Uuid, ask: Ask) -> PartitionData {
     fetch_all(client, topic_id, ask).responses.remove(0).partitions.remove(0)
 }
 
@@ -86,14 +86,14 @@ fn code(data: &PartitionData) -> ErrorCode {
 }
 
 /// A node, a broker 2 that the test plays, and a topic with a replica on both.
-struct Played {
-    node: TestNode,
-    client: Client,
+pub struct Played {
+    pub node: TestNode,
+    pub client: Client,
     /// Connection and epoch of the broker.
-    follower: (Client, i64),
+    pub follower: (Client, i64),
     /// Its connection to the controller: a broker that loses it is soon fenced.
     _registered: Client,
-    topic_id: Uuid,
+    pub topic_id: Uuid,
 }
 
 impl Played {
@@ -117,7 +117,7 @@ impl Played {
     }
 
     /// Two records are written, and the follower has copied both.
-    fn with_two_records() -> Self {
+    pub fn with_two_records() -> Self {
         let mut this = Self::start(&[1, 2]);
         for base_offset in [0, 1] {
             eventually("the leader to write", || {
@@ -141,6 +141,11 @@ impl Played {
 }
 
 fn produce(client: &mut Client, topic_id: Uuid, version: i16, acks: i16) -> ProduceResponse {
+    client.call(ApiKey::Produce, version, &one_record(topic_id, acks))
+}
+
+/// A record for the partition.
+pub fn one_record(topic_id: Uuid, acks: i16) -> ProduceRequest {
     let mut batch = BatchBuilder::new(Compression::None);
     batch.append(1, None, Some(b"v"), &[]);
     let partition = PartitionProduceData { records: Some(batch.build()), ..Default::default() };
@@ -150,9 +155,7 @@ fn produce(client: &mut Client, topic_id: Uuid, version: i16, acks: i16) -> Prod
         partition_data: vec![partition],
         ..Default::default()
     };
-    let request =
-        ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() };
-    client.call(ApiKey::Produce, version, &request)
+    ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() }
 }
 
 #[test]

@@ -9,9 +9,12 @@ use protocol::messages::find_coordinator::{FindCoordinatorRequest, FindCoordinat
 use protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
 };
+use protocol::messages::produce::{ProduceRequest, ProduceResponse};
+use records::split_batches;
 use types::ErrorCode;
 
-use crate::client::{Client, TestNode};
+use crate::client::{Client, TestNode, eventually};
+use crate::followers::{ASK, Ask, Played, fetch, one_record};
 
 /// Well below what a drain may take, and far below what the clients would wait.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -80,4 +83,67 @@ fn members_that_wait_for_others_look_for_another_coordinator() {
     let second = thread::spawn(move || join(&mut second));
     stop(node);
     assert_eq!(second.join().unwrap(), ErrorCode::NotCoordinator);
+}
+
+/// The version of Produce that is spoken here; its answers name leaders.
+const PRODUCE: i16 = 10;
+const ALL: i16 = -1;
+
+/// Code and offset of the answer to the first record that has none.
+fn produced(client: &mut Client) -> (ErrorCode, i64) {
+    let answer: ProduceResponse = client.receive(ApiKey::Produce, PRODUCE).unwrap();
+    let partition = &answer.responses[0].partition_responses[0];
+    (ErrorCode::from_wire(partition.error_code), partition.base_offset)
+}
+
+/// A leader stops with a record that its follower lacks, and gets more of them until it appends
+/// none. What becomes of those that it has appended, and of the one that it has not.
+fn stop_with_records_to_copy(copies: bool) -> (Vec<(ErrorCode, i64)>, (ErrorCode, i64)) {
+    let played = Played::with_two_records();
+    let Played { node, mut client, follower: (mut follower, epoch), topic_id, .. } = played;
+    // To ask for what comes at an offset is to say that one has what is before.
+    let mut behind = |offset| {
+        let replica = Some((epoch, 0));
+        let ask = Ask { offset, leader_epoch: 0, replica, ..ASK };
+        let batches = fetch(&mut follower, topic_id, ask).records.unwrap_or_default();
+        i64::try_from(split_batches(&batches).count()).unwrap()
+    };
+    let request = ProduceRequest { timeout_ms: 60_000, ..one_record(topic_id, ALL) };
+    client.send(ApiKey::Produce, PRODUCE, &request).unwrap();
+    eventually("the append", || (behind(2) == 1).then_some(()));
+    let stops = thread::spawn(move || drop(node));
+    let mut appended = 1;
+    loop {
+        client.send(ApiKey::Produce, PRODUCE, &request).unwrap();
+        thread::sleep(PARKED);
+        let now = behind(2);
+        assert!(now >= appended, "the leadership moves with records that nobody else has");
+        if now == appended {
+            break;
+        }
+        appended = now;
+    }
+    if copies {
+        behind(2 + appended);
+    }
+    let answers = (0..appended).map(|_| produced(&mut client)).collect();
+    let held = produced(&mut client);
+    stops.join().unwrap();
+    (answers, held)
+}
+
+const REFUSED: (ErrorCode, i64) = (ErrorCode::NotLeaderOrFollower, -1);
+
+#[test]
+fn a_leader_that_stops_commits_what_it_has_appended_and_appends_nothing_more() {
+    let (answers, held) = stop_with_records_to_copy(true);
+    let committed = (2..).map(|offset| (ErrorCode::None, offset)).take(answers.len());
+    assert_eq!(answers, committed.collect::<Vec<_>>());
+    assert_eq!(held, REFUSED);
+}
+
+#[test]
+fn a_leader_that_stops_does_not_wait_for_ever_for_a_follower() {
+    let (answers, held) = stop_with_records_to_copy(false);
+    assert!(answers.into_iter().chain([held]).all(|answer| answer == REFUSED));
 }

@@ -6,6 +6,8 @@ use protocol::ApiKey;
 
 use super::request::{Context, later, remembered};
 
+pub(super) use produce::append_here;
+
 mod add_raft_voter;
 mod allocate_producer_ids;
 mod alter_configs;

@@ -26,10 +26,11 @@ use tokio::time::Instant;
 use types::{ErrorCode, Uuid};
 
 use crate::broker::Context;
+use crate::broker::hand_over::Batch;
 use crate::broker::leader_hints::LeaderHints;
 use crate::broker::resolve::{self, TopicRef};
 use crate::clock;
-use crate::shard::{AppendRefused, AppendReply, PartitionId, Reply, Shard};
+use crate::shard::{AppendRefused, AppendReply, PartitionId, Shard};
 
 /// The first version whose clients know zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
@@ -199,11 +200,16 @@ fn check(batches: &[u8], version: i16) -> Result<(), AppendRefused> {
 }
 
 /// Appends to one partition, here or on the shard that owns it.
-fn append(context: &Context, target: PartitionId, batches: Received, acks: i16) -> Answer {
+fn append(context: &Context, target: PartitionId, received: Received, acks: i16) -> Answer {
     let Context { shard, peer, .. } = context;
     let owner = shard.owner_of(target);
     let (reply, answer) = shard.reply_from(owner);
-    let work = move |shard: &Rc<Shard>| append_here(shard, target, batches, acks, reply);
+    let batch = Batch { received, acks, reply };
+    let work = move |shard: &Rc<Shard>| {
+        if let Some(batch) = shard.hand_over.hold(target, batch) {
+            append_here(shard, target, batch);
+        }
+    };
     if owner == shard.index {
         peer.served_at_home();
         shard.when_open(target, work);
@@ -213,13 +219,9 @@ fn append(context: &Context, target: PartitionId, batches: Received, acks: i16) 
     Answer::Coming(answer)
 }
 
-fn append_here(
-    shard: &Rc<Shard>,
-    target: PartitionId,
-    received: Received,
-    acks: i16,
-    reply: Reply<AppendReply>,
-) {
+/// Appends to a partition of this shard, whose log is open.
+pub fn append_here(shard: &Rc<Shard>, target: PartitionId, batch: Batch) {
+    let Batch { received, acks, reply } = batch;
     let partition = match shard.served_partition(target) {
         Ok(partition) => partition,
         Err(code) => {
