@@ -193,6 +193,11 @@ impl Dirs {
         self.found.get(partition).map(|&at| &self.all[at])
     }
 
+    /// All partitions that lay here at the start, and where.
+    pub fn all_found(&self) -> impl Iterator<Item = (&TopicPartition, &Dir)> {
+        self.found.iter().map(|(partition, &at)| (partition, &self.all[at]))
+    }
+
     /// Where a partition lay at the start, or where a new one goes: the directory that the cluster
     /// has written down for it, else the one with the fewest logs. `is_new` says that nothing was
     /// ever written to it.

@@ -14,6 +14,7 @@ mod partition;
 mod partitions;
 mod roles;
 mod settings;
+mod strays;
 mod sync;
 mod watchers;
 
@@ -98,6 +99,8 @@ pub struct Shard {
     /// Where partitions lie that the cluster is to be told of.
     assigned: RefCell<assign::Untold>,
     rng: RefCell<Rng>,
+    /// Whether folders of replicas that are not here any more have been cleared away in this run.
+    has_cleared: Cell<bool>,
     draining: Cell<bool>,
     stopping: Cell<bool>,
 }
@@ -139,6 +142,7 @@ impl Shard {
             settings: RefCell::default(),
             assigned: RefCell::default(),
             rng: RefCell::new(rng),
+            has_cleared: Cell::default(),
             draining: Cell::new(false),
             stopping: Cell::new(false),
         })

@@ -62,6 +62,7 @@ impl Shard {
     pub fn apply(self: &Rc<Self>, image: &Arc<Image>, changes: &Changes) {
         let before = self.image.replace(Arc::clone(image));
         self.apply_partitions(image, changes);
+        self.clear_strays(image);
         if changes.brokers.contains(&self.shared.config.node_id) {
             // This run's registration may be among it.
             self.take_roles();
@@ -303,7 +304,7 @@ impl Shard {
         Uuid::from_random(self.rng.borrow_mut().bytes16())
     }
 
-    fn note_undeleted(&self, name: &TopicPartition, path: PathBuf, cause: std::io::Error) {
+    pub(super) fn note_undeleted(&self, name: &TopicPartition, path: PathBuf, cause: std::io::Error) {
         let fault = LogError::Io { action: "rename", path, cause };
         self.shared.dirs.report(&fault);
         tracing::error!(partition = %name, "cannot delete: {fault}");

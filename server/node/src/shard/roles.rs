@@ -138,7 +138,7 @@ impl Shard {
 
     /// Whether an image is of after this broker's registration. What it led before it may have lost
     /// in part, and must not lead again in the same epoch.
-    fn heeds(&self, image: &Image) -> bool {
+    pub(super) fn heeds(&self, image: &Image) -> bool {
         let own = image.broker(self.shared.config.node_id);
         own.is_some_and(|broker| broker.epoch == self.shared.membership.epoch())
     }

@@ -32,5 +32,6 @@ mod replication;
 mod retention;
 mod stale_disks;
 mod stop;
+mod strays;
 mod throttling;
 mod topics;

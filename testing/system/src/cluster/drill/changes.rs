@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use types::Rng;
 
 use crate::client::Client;
-use crate::cluster::drill::{PROGRESS_MAX, Plan, SOME_RECORDS, TOPIC};
+use crate::cluster::drill::{Plan, TOPIC};
 use crate::cluster::flow::{Flow, patiently};
 use crate::cluster::member::{Kind, address};
 use crate::cluster::{CALM_MAX, Cluster, ask_partition};
@@ -94,10 +94,7 @@ impl Cluster {
             self.begin_move(TOPIC, target)?;
             thread::sleep(Duration::from_millis(u64::from(rng.below(MOVE_MS_MAX))));
             let victim = ids[rng.below(u32::try_from(ids.len())?) as usize];
-            self.member(victim).kill()?;
-            // No longer: one that is down when it loses its replica keeps the folder, as yet.
-            flow.wait_for_more(SOME_RECORDS, PROGRESS_MAX)?;
-            self.member(victim).start()?;
+            self.kill_and_start(victim, flow)?;
             self.wait_until_moved(TOPIC, target)?;
         }
         Ok(())
