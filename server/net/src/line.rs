@@ -72,10 +72,15 @@ impl Line {
 }
 
 impl Standing<'_> {
-    /// Resolves once nobody waits who came before.
+    /// Resolves once nobody waits who came before, however many wait for that.
     pub(crate) async fn until_first(&self) {
         while !self.line.lets(Some(self.place)) {
             self.is_first.notified().await;
+            // Only one of them was woken.
+            if self.line.lets(Some(self.place)) {
+                self.is_first.notify_one();
+                return;
+            }
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What is refused, what waits, and what never allocates.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use thalweg_net::{Closed, Limits, ListenerLimits};
@@ -185,6 +188,34 @@ fn where_readers_use_up_all_a_new_one_is_let_in_now_and_then() {
             assert!(server.net.hold_answer_within(1, true, Some(place)).is_some());
         }
         assert!(begun.elapsed() > Duration::from_secs(5), "one after the other");
+    });
+}
+
+/// Asks once.
+async fn has_come(turn: Pin<&mut impl Future>) -> bool {
+    let mut turn = Some(turn);
+    poll_fn(|cx| Poll::Ready(turn.take().is_some_and(|turn| turn.poll(cx).is_ready()))).await
+}
+
+#[test]
+fn who_becomes_the_first_hears_of_it_and_of_room() {
+    with_server(Limits { in_flight_bytes_max: 100, ..Limits::default() }, async |server| {
+        tokio::time::pause();
+        let (net, begun) = (&server.net, Instant::now());
+        // Each waits for room and for his time to be over; which of the two is asked first is drawn.
+        for _ in 0..100 {
+            let held = net.hold_answer(100);
+            let mut first = Box::pin(net.answer_room(false, net.draw_place()));
+            let mut second = pin!(net.answer_room(false, net.draw_place()));
+            assert!(!has_come(first.as_mut()).await);
+            assert!(!has_come(second.as_mut()).await);
+            drop(first);
+            // It goes on as the first before there is room.
+            assert!(!has_come(second.as_mut()).await);
+            drop(held);
+            assert!(!second.await.as_reader);
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO, "nobody waited for his time to be over");
     });
 }
 
