@@ -24,8 +24,9 @@ pub enum Served {
     Now(Response),
     /// The answer comes later; responses still leave in request order.
     ///
-    /// The future is polled once at once and then only when every earlier request is answered, so
-    /// it must wait and not work. It is dropped unfinished when the connection ends.
+    /// The future of a pipelined request is polled once at once and then only when every earlier one
+    /// is answered, so it must wait and not work, and nobody else may have to wait for it. Others are
+    /// polled whenever they wake. Each is dropped unfinished when the connection ends.
     Later {
         future: Pin<Box<dyn Future<Output = Response>>>,
         /// The next frame may be served before this answer is ready (Produce). Without it the

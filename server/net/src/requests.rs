@@ -86,6 +86,21 @@ impl Requests {
         }
     }
 
+    /// Lets the request go on that holds back the next frame, though others are to be answered first. It
+    /// may stand in a line, or hold room, and nobody else may have to wait for those others.
+    fn poll_muting(&mut self, cx: &mut Context<'_>) {
+        let behind = self.queue.len() > 1;
+        let Some(last) = self.queue.back_mut().filter(|_| behind) else { return };
+        if let Answer::Waiting(waiting) = &mut last.answer
+            && !waiting.pipelined
+            && let Poll::Ready(response) = waiting.future.as_mut().poll(cx)
+        {
+            self.frame_bytes -= last.frame_bytes;
+            self.queue.pop_back();
+            self.push_ready(response);
+        }
+    }
+
     /// When the first answer in order wants to be asked for, though nothing has woken it.
     pub(crate) fn until(&self) -> Option<Instant> {
         match &self.queue.front()?.answer {
@@ -100,6 +115,7 @@ impl Requests {
             let Poll::Ready(response) = waiting.future.as_mut().poll(cx) else {
                 // Asked in time; from here on only what it waits for wakes it.
                 waiting.until = waiting.until.filter(|&until| until > now);
+                self.poll_muting(cx);
                 return None;
             };
             let request = self.queue.pop_front()?;

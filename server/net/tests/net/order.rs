@@ -74,6 +74,22 @@ fn a_request_that_is_not_pipelined_holds_back_the_next_frame() {
 }
 
 #[test]
+fn a_request_that_is_not_pipelined_goes_on_behind_one_that_is_not_answered() {
+    with_server(Limits::default(), async |server| {
+        let mut client = server.client().await;
+        client.send(&["p1", "w2", "e3"]).await;
+        server.until(|it| it.toy.waiting.borrow().len() == 2).await;
+        server.toy.answer(1);
+        server.until(|it| it.toy.served.borrow().len() == 3).await;
+        server.toy.answer(0);
+        for expected in ["p1", "w2", "e3"] {
+            assert_eq!(client.receive().await, expected);
+        }
+        server.until(|it| it.net.in_flight_bytes() == 0).await;
+    });
+}
+
+#[test]
 fn an_answer_whose_time_is_up_is_asked_for_though_nothing_wakes_it() {
     with_server(Limits::default(), async |server| {
         let mut client = server.client().await;
