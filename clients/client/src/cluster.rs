@@ -18,7 +18,7 @@ use crate::admin::Admin;
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerSettings};
 use crate::error::{ClientError, silence};
-use crate::failover::{OVERDUE, not_reached};
+use crate::failover::not_reached;
 use crate::metadata::{Broker, TopicMetadata};
 use crate::producer::{Producer, ProducerSettings};
 use crate::retry::{Retry, noticed};
@@ -256,7 +256,8 @@ impl Client {
         loop {
             patience = patience.min(limit);
             let answer = async {
-                let connection = self.connection(None, Lane::General).await?;
+                let connecting = self.connection(None, Lane::General);
+                let connection = noticed(connecting, || "no broker answers".to_owned()).await?;
                 let call = connection.call(api, &versions, request, limit);
                 let what = || {
                     let (address, why) = (connection.address(), silence(api));
@@ -400,8 +401,9 @@ impl Client {
             }
         };
         // At first contact a slow broker is waited for: nothing is known of others.
-        let patience = self.state().was_reached.then_some(OVERDUE);
-        let last = match self.connect_to_any(addresses, none, patience).await {
+        let until = Instant::now() + settings.call_timeout;
+        let until = self.state().was_reached.then_some(until);
+        let last = match self.connect_to_any(addresses, none, until).await {
             Ok(connection) => return Ok(Arc::new(connection)),
             Err(error) => error,
         };

@@ -7,6 +7,7 @@
 //! Not here: what is sent again afterwards (`producer`, `consumer`).
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use protocol::{ApiKey, Message};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use types::TopicPartition;
 
 use crate::cluster::{Client, Lane};
@@ -29,6 +30,8 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOKS_AT_ONE: u32 = 4;
 /// How long one address is waited for before the next is tried beside it.
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(500);
+/// After which time an address that failed is tried again while others are waited for.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Partitions of which a broker was asked something.
 pub(crate) struct Led {
@@ -176,34 +179,44 @@ impl Client {
         }
     }
 
-    /// A connection to whichever address answers first. The next is tried once one has failed or
-    /// says nothing for a while. Where one has failed, those that say nothing are waited for no longer
-    /// than `patience`: the one that failed may be well by then.
+    /// A connection to whichever address answers first. The next is tried once one has failed or says
+    /// nothing for a while. Those that failed are tried again and again until `until`, if there is one,
+    /// while others are only slow: they may be well by then, and whoever is slow is not begun with anew.
     pub(crate) async fn connect_to_any(
         &self,
         addresses: Vec<Arc<str>>,
         none: ClientError,
-        patience: Option<Duration>,
+        until: Option<Instant>,
     ) -> Result<Connection, ClientError> {
         let mut addresses = addresses.into_iter();
-        let mut attempts = JoinSet::new();
-        let (mut last, mut has_failed) = (none, false);
+        let (mut attempts, mut failed) = (JoinSet::new(), Vec::new());
+        let mut last = none;
         loop {
             if let Some(address) = addresses.next() {
                 let client = self.clone();
-                attempts.spawn(async move { Connection::open(address, client.settings()).await });
+                attempts.spawn(async move {
+                    let opened = Connection::open(Arc::clone(&address), client.settings()).await;
+                    opened.map_err(|error| (address, error))
+                });
             }
             let has_more = addresses.len() > 0;
             tokio::select! {
                 ended = attempts.join_next() => match ended {
                     Some(Ok(Ok(connection))) => return Ok(connection),
-                    Some(Ok(Err(error))) => (last, has_failed) = (error, true),
+                    Some(Ok(Err((address, error)))) => {
+                        failed.push(address);
+                        last = error;
+                    }
                     Some(Err(error)) => tracing::error!(%error, "an attempt to connect failed"),
                     None => return Err(last),
                 },
                 () = sleep(NEXT_ADDRESS_AFTER), if has_more => {}
-                () = sleep(patience.unwrap_or_default()),
-                    if has_failed && !has_more && patience.is_some() => return Err(last),
+                () = sleep(AGAIN_AFTER), if !has_more && !failed.is_empty() && until.is_some() => {
+                    if until.is_some_and(|until| Instant::now() >= until) {
+                        return Err(last);
+                    }
+                    addresses = mem::take(&mut failed).into_iter();
+                }
             }
         }
     }
@@ -378,19 +391,67 @@ mod tests {
         }
     }
 
-    /// A listener that takes connections and says nothing, and one that is not there.
+    /// A client of a listener that takes connections and says nothing, and of a port where nobody
+    /// listens.
+    async fn silent_and_gone() -> (Client, [u16; 2], TcpListener) {
+        let (silent, gone) = (bind().await, bind().await);
+        let ports = [port(&silent), port(&gone)];
+        (Client::new(reached_by(ports)), ports, silent)
+    }
+
+    fn reached_by(ports: [u16; 2]) -> ClientSettings {
+        let bootstrap = addresses(ports).iter().map(|one| one.to_string()).collect();
+        let call_timeout = Duration::from_secs(10);
+        ClientSettings { bootstrap, call_timeout, ..ClientSettings::default() }
+    }
+
+    fn addresses(ports: [u16; 2]) -> Vec<Arc<str>> {
+        ports.map(|port| format!("127.0.0.1:{port}").into()).to_vec()
+    }
+
     #[test]
     fn a_silent_address_is_not_waited_for_once_another_has_refused() {
         run(async {
-            let client = cluster(ApiKey::Produce).await;
-            client.topic("t").await.unwrap();
-            let (silent, gone) = (bind().await, bind().await);
-            let addresses = [port(&silent), port(&gone)];
-            drop(gone);
-            let addresses = addresses.map(|port| format!("127.0.0.1:{port}").into()).to_vec();
-            let none = not_reached(1);
-            let found = client.connect_to_any(addresses, none, Some(OVERDUE)).await;
+            let (client, ports, _silent) = silent_and_gone().await;
+            let until = Some(Instant::now() + OVERDUE);
+            let found = client.connect_to_any(addresses(ports), not_reached(1), until).await;
             assert!(matches!(found, Err(ClientError::Refused { .. })), "{found:?}");
+        });
+    }
+
+    #[test]
+    fn an_address_that_refused_is_tried_again_while_another_is_silent() {
+        run(async {
+            let (client, ports, _silent) = silent_and_gone().await;
+            let until = Some(Instant::now() + Duration::from_secs(60));
+            let back = async {
+                sleep(NEXT_ADDRESS_AFTER * 2).await;
+                let back = TcpListener::bind(("127.0.0.1", ports[1])).await.unwrap();
+                serve_all(back, Box::new(|request| vec![versions(request)]));
+            };
+            let found = client.connect_to_any(addresses(ports), not_reached(1), until);
+            let (found, ()) = tokio::join!(found, back);
+            assert_eq!(found.unwrap().address(), &addresses(ports)[1]);
+        });
+    }
+
+    #[test]
+    fn a_slow_address_is_not_begun_with_anew_when_another_has_refused() {
+        run(async {
+            let (gone, slow) = (bind().await, bind().await);
+            let ports = [port(&gone), port(&slow)];
+            drop(gone);
+            let script: Script = Box::new(move |request| match request.api {
+                ApiKey::ApiVersions => {
+                    vec![Action::Wait(Duration::from_secs(2)), versions(request)]
+                }
+                _ => vec![request.answer(&metadata(&ports[1..], 1, 5))],
+            });
+            serve_all(slow, script);
+            let client = Client::new(reached_by(ports));
+            client.refresh_topic("t", false).await.unwrap();
+            client.ask_another();
+            client.refresh_topic("t", false).await.unwrap();
         });
     }
 

@@ -56,6 +56,7 @@ impl Request {
 #[derive(Clone, Debug)]
 pub(crate) enum Action {
     Send(Bytes),
+    Wait(Duration),
     Close,
 }
 
@@ -105,6 +106,7 @@ async fn serve(mut stream: TcpStream, script: Arc<Mutex<Script>>) {
         for action in actions {
             match action {
                 Action::Send(frame) => stream.write_all(&frame).await.unwrap(),
+                Action::Wait(time) => tokio::time::sleep(time).await,
                 Action::Close => return,
             }
         }
