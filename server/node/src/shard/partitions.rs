@@ -304,7 +304,12 @@ impl Shard {
         Uuid::from_random(self.rng.borrow_mut().bytes16())
     }
 
-    pub(super) fn note_undeleted(&self, name: &TopicPartition, path: PathBuf, cause: std::io::Error) {
+    pub(super) fn note_undeleted(
+        &self,
+        name: &TopicPartition,
+        path: PathBuf,
+        cause: std::io::Error,
+    ) {
         let fault = LogError::Io { action: "rename", path, cause };
         self.shared.dirs.report(&fault);
         tracing::error!(partition = %name, "cannot delete: {fault}");
