@@ -10,7 +10,7 @@ use crate::group_bounds::bounds;
 use crate::key::{ConfigKey, Kind, Mode};
 use crate::keys;
 use crate::layers::{BrokerLayers, ConfigMap, ResourceLayers};
-use crate::node::NodeConfig;
+use crate::node::{NodeConfig, limits_controllers};
 use crate::suggest::nearest;
 
 /// Whose values change.
@@ -227,6 +227,12 @@ fn check_value(
     };
     if matches!(scope, Scope::Broker | Scope::ClusterDefault) {
         check_mode(scope, name, key)?;
+        // What an earlier version has let in stays; a new one would be asked in vain.
+        if limits_controllers(broker, name) {
+            let reason =
+                "a listener of controllers has no limit, so that every setting can be undone there";
+            return Err(ConfigError::conflict(name, reason));
+        }
     }
     let value = key.read(value)?;
     if scope == Scope::Group {

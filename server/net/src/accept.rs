@@ -20,8 +20,9 @@ use crate::line::{Line, Place, Standing};
 use crate::memory::{InFlight, Pool};
 use crate::pace::REST_MAX;
 use crate::peer::ClientSoftware;
+use crate::quiet::QUIET;
 use crate::shard::Inbox;
-use crate::warnings::{Kind, QUIET, Warnings};
+use crate::warnings::{Kind, Warnings};
 
 /// How long accepting rests after the process ran out of descriptors or the kernel of memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@
 //! Settings that topics take from the broker reach the partitions by `shard::partitions`.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use ::metadata::Changes;
@@ -14,6 +14,9 @@ use config::{Listeners, NodeConfig, ReplicationRates};
 use net::{Limits, ListenerLimits};
 
 use crate::shared::Shared;
+
+/// Said once in the life of a node: the settings are read again at each change of one.
+static WITHOUT_EFFECT_IS_SAID: Once = Once::new();
 
 /// Puts the broker's settings of the image in force if they have changed, and notes who serves beside
 /// it and how it stands itself.
@@ -50,6 +53,15 @@ pub fn put_in_force(shared: &Arc<Shared>, image: &Image) {
 /// What the network is to enforce; how much may be in flight goes by the start.
 pub fn limits(config: &NodeConfig, in_flight_bytes_max: usize) -> Limits {
     let limits = &config.limits;
+    if !limits.without_effect.is_empty() {
+        WITHOUT_EFFECT_IS_SAID.call_once(|| {
+            tracing::warn!(
+                "set, but without effect: {}. A listener of controllers has no limit, so that every \
+                 setting can be undone there",
+                limits.without_effect.join(", ")
+            );
+        });
+    }
     let overrides = limits.connections_per_ip_overrides.iter().filter_map(|(host, count)| {
         let address = host.parse().ok().or_else(|| {
             tracing::warn!("max.connections.per.ip.overrides: {host} is not an address, ignored");
@@ -96,8 +108,9 @@ mod tests {
 
     #[test]
     fn the_limits_of_a_listener_reach_the_network() {
-        let set = ("listener.name.plaintext.max.connections".to_owned(), "5".to_owned());
-        let sources = Sources { overrides: vec![set], ..Sources::default() };
+        let own = |name: &str| (format!("listener.name.{name}.max.connections"), "5".to_owned());
+        let overrides = vec![own("plaintext"), own("controller")];
+        let sources = Sources { overrides, ..Sources::default() };
         let (fixed, _) = StaticConfig::new(&sources).unwrap();
         let config = NodeConfig::resolve(&BrokerLayers::at_start(&fixed)).unwrap();
         let limits = limits(&config, 1).listeners;

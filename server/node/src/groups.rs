@@ -14,13 +14,14 @@ use coordinator::{
     Caller, Coordinator, Logged, Now, Outcome, Record, ReplyToken, Request, Response, Settings,
 };
 use log::{AppendOrigin, Batches, Read};
+use net::Quiet;
 use records::{Batch, BatchBuilder, Compression, DecompressLimits, split_batches};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 use types::{ErrorCode, Millis, Offset, Uuid};
 
 use crate::group_memory::{GroupMemory, GroupShare};
-use crate::quiet::Quiet;
 use crate::shard::{PartitionId, Shard, SharedPartition};
 use crate::{clock, threads};
 
@@ -234,7 +235,7 @@ impl Groups {
 
     fn tell_of_full_memory(&self, memory: &GroupMemory) {
         let mut full = self.full.get();
-        if let Some(more) = full.pass(clock::monotonic()) {
+        if let Some(more) = full.pass(Instant::now()) {
             let mib = memory.bytes_max() >> 20;
             tracing::warn!(
                 "members of groups are turned away: all of them together may take {mib} MiB of this \

@@ -23,7 +23,6 @@ mod metrics;
 mod node;
 mod peers;
 mod producer_ids;
-mod quiet;
 mod recovery;
 mod registration;
 mod replicas;

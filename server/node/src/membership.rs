@@ -20,6 +20,7 @@ use ::metadata::controller::{end_recovery, register_controller};
 use ::metadata::features;
 use ::metadata::{Changes, Image};
 use anyhow::{Context, bail};
+use net::Quiet;
 use protocol::ApiKey;
 use protocol::messages::broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
 use tokio::sync::{Notify, watch};
@@ -28,12 +29,11 @@ use types::{BrokerId, ErrorCode, Rng, Uuid};
 
 use crate::dirs::fresh_id;
 use crate::peers::LinkOptions;
-use crate::quiet::Quiet;
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::standing::{Own, Standing};
 use crate::to_controller::{ToController, Unanswered, change};
-use crate::{clock, hung_disks, registration, runs, sessions};
+use crate::{hung_disks, registration, runs, sessions};
 
 /// Wait after an attempt that brought no answer, or NOT_CONTROLLER.
 const RETRY: Duration = Duration::from_millis(100);
@@ -329,7 +329,7 @@ impl Member {
 
     /// No record takes back what was told but that of another run.
     async fn begin_anew(&mut self, how: &str) {
-        if let Some(more) = self.misjudged.pass(clock::monotonic()) {
+        if let Some(more) = self.misjudged.pass(Instant::now()) {
             tracing::warn!(
                 "{how}: this broker registers anew. Whoever reaches the listeners of controllers \
                  may have sent a heartbeat in its name{more}"

@@ -89,6 +89,8 @@ fn brokers_take_only_what_can_change_there() {
         (Broker, "listener.name.x.ssl.client.auth", "x", "one of required, requested, none"),
         (Broker, "listeners", "A://:1", "listener A has no security protocol"),
         (Broker, "of.a.plug.in", "x", ""),
+        (Broker, "listener.name.controller.max.connections", "5", "has no limit"),
+        (ClusterDefault, "listener.name.controller.max.connections", "5", "has no limit"),
         (ClusterDefault, "node.id", "2", restart),
         (ClusterDefault, "max.connections", "5", ""),
         (ClusterDefault, "listeners", "PLAINTEXT://:1", per_broker),
@@ -125,6 +127,13 @@ fn keys_of_a_topic_are_checked_together() {
 fn a_value_that_was_broken_before_does_not_hinder_another_change() {
     let changes = [change("segment.ms", Operation::Set, "7")];
     assert!(altered(Scope::Topic, &[("segment.bytes", "1")], &changes).is_ok());
+}
+
+#[test]
+fn a_limit_of_a_controllers_listener_does_not_hinder_another_change() {
+    let before = [("listener.name.controller.max.connections", "5")];
+    let changes = [change("max.connections", Operation::Set, "7")];
+    assert!(altered(Scope::Broker, &before, &changes).is_ok());
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod rules;
 use types::{BrokerId, Millis};
 
 pub use listeners::{Listener, Listeners, SecurityProtocol};
+pub(crate) use parts::limits_controllers;
 pub use parts::{
     ConnectionLimits, FetchLimits, GroupDefaults, ListenerLimits, LogUpkeep, Replication,
     TopicDefaults,

@@ -21,8 +21,10 @@ pub struct ConnectionLimits {
     pub connections_per_ip_overrides: BTreeMap<String, u32>,
     /// New connections per second.
     pub connection_rate_max: u32,
-    /// What single listeners allow beside that, by their names.
+    /// What single listeners allow beside that, by their names; those of controllers allow all.
     pub listeners: BTreeMap<String, ListenerLimits>,
+    /// Keys that are set and would limit listeners of controllers: they have no effect.
+    pub without_effect: Vec<String>,
     /// Idle time after which a connection is closed; `None` never closes one.
     pub idle_ms_max: Option<Millis>,
     /// Bytes of requests in flight after which nothing more is read; `None` is the node's choice.
@@ -141,21 +143,30 @@ fn unsigned(number: i32) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
-/// The key of one listener in the place of one for all, with the name as Kafka writes it there.
-pub(super) fn listener_key(listener: &str, base: &str) -> String {
-    format!("listener.name.{}.{base}", listener.to_lowercase())
+/// The keys of one listener's limits, with its name as Kafka writes it there: connections, and new
+/// ones per second.
+pub(super) fn limit_keys(listener: &str) -> [String; 2] {
+    let listener = listener.to_lowercase();
+    ["max.connections", "max.connection.creation.rate"]
+        .map(|base| format!("listener.name.{listener}.{base}"))
+}
+
+/// Whether a key would limit a listener of controllers. These have no limit, so that every setting
+/// can be undone there.
+pub(crate) fn limits_controllers(layers: &BrokerLayers<'_>, key: &str) -> bool {
+    let names = layers.list("controller.listener.names");
+    names.iter().flat_map(|name| limit_keys(name)).any(|limit| limit == key)
 }
 
 impl ListenerLimits {
+    const NONE: Self = Self { connections_max: u32::MAX, connection_rate_max: u32::MAX };
+
     fn resolve(layers: &BrokerLayers<'_>, listener: &str) -> Self {
-        let own = |base| {
-            let text = layers.raw(&listener_key(listener, base));
+        let [connections_max, connection_rate_max] = limit_keys(listener).map(|key| {
+            let text = layers.raw(&key);
             text.and_then(|text| text.parse().ok()).unwrap_or(u32::MAX)
-        };
-        Self {
-            connections_max: own("max.connections"),
-            connection_rate_max: own("max.connection.creation.rate"),
-        }
+        });
+        Self { connections_max, connection_rate_max }
     }
 }
 
@@ -166,6 +177,12 @@ impl ConnectionLimits {
         let idle = layers.long("connections.max.idle.ms");
         let queued = layers.long("queued.max.request.bytes");
         let overrides = layers.text("max.connections.per.ip.overrides");
+        let of_controllers = |name: &String| listeners.controller_names.contains(name);
+        let limits = |name| match of_controllers(name) {
+            true => ListenerLimits::NONE,
+            false => ListenerLimits::resolve(layers, name),
+        };
+        let without_effect = listeners.controller_names.iter().flat_map(|name| limit_keys(name));
         Self {
             request_bytes_max: size("socket.request.max.bytes"),
             connections_max: size("max.connections"),
@@ -175,8 +192,9 @@ impl ConnectionLimits {
             listeners: listeners
                 .bound
                 .iter()
-                .map(|one| (one.name.clone(), ListenerLimits::resolve(layers, &one.name)))
+                .map(|one| (one.name.clone(), limits(&one.name)))
                 .collect(),
+            without_effect: without_effect.filter(|key| layers.raw(key).is_some()).collect(),
             idle_ms_max: (idle >= 0).then_some(Millis(idle)),
             queued_bytes_max: u64::try_from(queued).ok().filter(|bytes| *bytes > 0),
             send_buffer_bytes: optional("socket.send.buffer.bytes"),

@@ -156,7 +156,7 @@ fn times_and_limits_must_fit() {
         ("listener.name.plaintext.max.connections=5", true),
         ("listener.name.plaintext.max.connections=many", false),
         ("listener.name.plaintext.max.connection.creation.rate=-1", false),
-        ("listener.name.controller.max.connections=5", false),
+        ("listener.name.controller.max.connections=5", true),
         ("group.consumer.session.timeout.ms=1000", false),
         ("group.consumer.heartbeat.interval.ms=20000", false),
         (
@@ -219,6 +219,21 @@ fn a_listener_has_limits_of_its_own_by_its_name_in_lower_case() {
     let own = node.limits.listeners["PLAINTEXT"];
     assert_eq!((own.connections_max, own.connection_rate_max), (5, u32::MAX));
     assert_eq!(node.limits.listeners["CONTROLLER"].connections_max, u32::MAX);
+}
+
+#[test]
+fn limits_of_controllers_listeners_have_no_effect_and_keep_others_in_force() {
+    let (fixed, _) = StaticConfig::new(&Sources::default()).unwrap();
+    let (key, rate) = (
+        "listener.name.controller.max.connections",
+        "listener.name.controller.max.connection.creation.rate",
+    );
+    let broker = map(&[(key, "3"), (rate, "many"), ("max.connections", "5")]);
+    let layers = BrokerLayers { broker: &broker, ..BrokerLayers::at_start(&fixed) };
+    let limits = NodeConfig::resolve(&layers).unwrap().limits;
+    assert_eq!(limits.connections_max, 5);
+    assert_eq!(limits.listeners["CONTROLLER"].connections_max, u32::MAX);
+    assert_eq!(limits.without_effect, [key, rate]);
 }
 
 #[test]

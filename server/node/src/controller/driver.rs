@@ -17,6 +17,7 @@ use ::metadata::{Changes, Image, MetadataRecord};
 use config::StaticConfig;
 use raft::{Endpoint, LogPosition, LogView, Output, Raft, Role};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use types::{BrokerId, LeaderEpoch, Millis, Offset, Rng};
 
 use super::epochs::EpochWords;
@@ -212,7 +213,7 @@ impl Driver {
             }
             Output::AppendFetched(bytes) => self.append_fetched(&bytes)?,
             Output::EpochRefused { epoch, own } => {
-                if let Some(word) = self.epoch_words.refused(epoch, own, clock::monotonic()) {
+                if let Some(word) = self.epoch_words.refused(epoch, own, Instant::now()) {
                     tracing::warn!("{word}");
                 }
             }

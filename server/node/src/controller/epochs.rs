@@ -3,9 +3,9 @@
 //!
 //! Not here: which epochs are believed (`core/raft`).
 
-use types::{LeaderEpoch, Millis};
-
-use crate::quiet::Quiet;
+use net::Quiet;
+use tokio::time::Instant;
+use types::LeaderEpoch;
 
 /// What was said, and what was not.
 #[derive(Default)]
@@ -16,7 +16,12 @@ pub struct EpochWords {
 
 impl EpochWords {
     /// A request has named `epoch`, which no election can have reached from `own`.
-    pub fn refused(&mut self, epoch: LeaderEpoch, own: LeaderEpoch, now: Millis) -> Option<String> {
+    pub fn refused(
+        &mut self,
+        epoch: LeaderEpoch,
+        own: LeaderEpoch,
+        now: Instant,
+    ) -> Option<String> {
         let more = self.refused.pass(now)?;
         Some(format!(
             "a request names epoch {epoch} of the metadata quorum, which is in epoch {own}: it is \
@@ -48,9 +53,10 @@ mod tests {
     #[test]
     fn a_refused_epoch_is_named_once_in_a_while() {
         let mut words = EpochWords::default();
-        let first = words.refused(FAR, OWN, Millis(5)).unwrap();
+        let now = Instant::now();
+        let first = words.refused(FAR, OWN, now).unwrap();
         assert!(first.contains("epoch 2147483647") && first.contains("in epoch 3"), "{first}");
-        assert_eq!(words.refused(FAR, OWN, Millis(6)), None);
+        assert_eq!(words.refused(FAR, OWN, now), None);
     }
 
     #[test]

@@ -36,8 +36,12 @@ pub async fn run(shard: Rc<Shard>) {
     }
     tokio::task::spawn_local(cleaner::run(Rc::clone(&shard)));
     // They are gathered together, so the shortest of the intervals holds for all.
-    let of_logs = upkeep.recovery_point_interval_ms.min(upkeep.start_offset_interval_ms);
-    let every = span(of_logs.min(upkeep.high_watermark_interval_ms));
+    let intervals = [
+        upkeep.recovery_point_interval_ms,
+        upkeep.start_offset_interval_ms,
+        upkeep.high_watermark_interval_ms,
+    ];
+    let Some(every) = shortest(intervals) else { return };
     loop {
         // So that a step of the wall clock is seen soon.
         _ = clock::steady();
@@ -51,8 +55,8 @@ pub async fn run(shard: Rc<Shard>) {
 /// recover: with the recovery points, or as often as `log.flush.scheduler.interval.ms` says.
 async fn run_flush(shard: Rc<Shard>) {
     let upkeep = &shard.shared.config.upkeep;
-    let recovery = upkeep.recovery_point_interval_ms;
-    let every = span(upkeep.flush_check_interval_ms.map_or(recovery, |check| check.min(recovery)));
+    let check = upkeep.flush_check_interval_ms.unwrap_or(Millis::MAX);
+    let Some(every) = shortest([check, upkeep.recovery_point_interval_ms]) else { return };
     let mut wait = span(upkeep.initial_delay_ms);
     loop {
         tokio::time::sleep(std::mem::replace(&mut wait, every)).await;
@@ -99,6 +103,30 @@ async fn run_rest(shard: Rc<Shard>) {
     }
 }
 
+/// The shortest of the intervals at which something is due again and again. One that is not above 0
+/// is none: Kafka's scheduler does such work once, at the start, when nothing is due yet.
+fn shortest<const N: usize>(intervals: [Millis; N]) -> Option<Duration> {
+    intervals.into_iter().filter(|interval| *interval > Millis::ZERO).min().map(span)
+}
+
 fn span(millis: Millis) -> Duration {
     Duration::from_millis(u64::try_from(millis.get()).unwrap_or(0).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_of_nothing_makes_no_round() {
+        let cases = [
+            ([60_000, 60_000, 5000], Some(5000)),
+            ([60_000, 0, 5000], Some(5000)),
+            ([0, 0, -1], None),
+        ];
+        for (intervals, expected) in cases {
+            let expected = expected.map(Duration::from_millis);
+            assert_eq!(shortest(intervals.map(Millis)), expected, "{intervals:?}");
+        }
+    }
 }
