@@ -388,6 +388,7 @@ impl Log {
             is_active: at == self.closed.len(),
             behind,
             cold_until: None,
+            look: None,
             at_end: false,
             learned,
         }

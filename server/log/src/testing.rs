@@ -1,12 +1,15 @@
 //! What the tests of the modules share.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use records::{BatchBuilder, Compression};
+use rustix::fs::OFlags;
 use types::{Millis, Offset, ProducerId};
 
+use crate::disk::DiskFile;
 use crate::{Log, LogConfig, Opening, RealDisk};
 
 #[path = "../tests/support/mod.rs"]
@@ -53,6 +56,24 @@ pub(crate) fn crashed(recovery_point: Offset) -> Opening {
 /// How a log is opened after a clean stop.
 pub(crate) fn clean(recovery_point: Offset) -> Opening {
     Opening { recovery_point, is_clean: true, ..Opening::NEW }
+}
+
+/// Whether files of the folder can be read past the page cache.
+pub(crate) fn reads_past_cache(dir: &Path) -> bool {
+    let path = dir.join("direct");
+    std::fs::write(&path, [0; 1]).unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    let direct = options.read(true).custom_flags(OFlags::DIRECT.bits().cast_signed());
+    let can = direct.open(&path).is_ok();
+    std::fs::remove_file(&path).unwrap();
+    can
+}
+
+/// Drops what memory holds of a file that is synced; whether that can be done.
+pub(crate) fn drops_cached(file: &dyn DiskFile) -> bool {
+    file.drop_cached(0..u64::MAX);
+    // Only the page of the last byte is back by that.
+    file.read_cached_at(&mut [0], file.len().unwrap() - 1).is_err()
 }
 
 /// Writes and syncs everything on this thread.

@@ -228,3 +228,26 @@ impl DiskFile for RealFile {
         self.0.set_modified(UNIX_EPOCH + since)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::reads_past_cache;
+
+    #[test]
+    fn what_is_not_too_much_is_read_past_the_page_cache_where_the_system_lets_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let content: Vec<u8> = (0..3 << 20).map(|n| (n % 251) as u8).collect();
+        fs::write(&path, &content).unwrap();
+        let file = RealFile(File::open(&path).unwrap());
+        let is_allowed = reads_past_cache(dir.path());
+        let mut into = vec![0; DIRECT_BYTES_MAX + 1];
+        for at in [0, 1, 4095, 1_000_001, (3 << 20) - 100, 4 << 20] {
+            let expected = content.len().saturating_sub(at).min(1 << 20);
+            let read = file.read_past_cache(&mut into[..1 << 20], at as u64);
+            assert_eq!(read, is_allowed.then_some(expected), "at {at}");
+        }
+        assert_eq!(file.read_past_cache(&mut into, 0), None);
+    }
+}

@@ -38,9 +38,18 @@ pub struct ColdRead {
     pub(super) behind: Vec<Behind>,
     /// Up to where its reader goes on past the page cache, if it came so.
     pub(super) cold_until: Option<u64>,
+    /// What memory holds of it, if nobody has tried to read it from there.
+    pub(super) look: Option<Look>,
     /// Whether the last batch of all has been passed.
     pub(super) at_end: bool,
     pub(super) learned: Learned,
+}
+
+/// A look at the page with which a read begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    position: u64,
+    is_cached: bool,
 }
 
 /// A segment to go on with where the one before holds nothing any more.
@@ -172,24 +181,33 @@ impl ColdRead {
     /// What a reader looked at to learn that the rest is not in memory goes again: it would tell the next
     /// one that it is.
     fn forget_look(&self) {
-        if let (Some(file), Some(_), Start::Stopped(at)) =
-            (&self.plan.file, self.cold_until, &self.plan.start)
-        {
-            file.drop_cached(*at..*at + LOOK_BYTES);
+        let at = match (&self.plan.start, self.look) {
+            (Start::Stopped(at), _) if self.cold_until.is_some() => *at,
+            (_, Some(Look { position, is_cached: false })) => position,
+            _ => return,
+        };
+        if let Some(file) = &self.plan.file {
+            file.drop_cached(at..at + LOOK_BYTES);
         }
     }
 
     fn try_run(&mut self) -> Result<Batches, Failure> {
+        let was_open = self.plan.is_open();
         self.open()?;
+        if !was_open && self.plan.bytes_max >= LARGE_BYTES {
+            let begin = self.plan.look();
+            self.look = begin.map(|(position, is_cached)| Look { position, is_cached });
+        }
         let mut repaired = false;
         loop {
+            let is_cached = self.look.is_some_and(|look| look.is_cached);
             // An append to the file would wait for a read past the page cache.
-            let is_direct = self.cold_until.is_some() || !self.is_active;
+            let is_direct = self.cold_until.is_some() || !self.is_active && !is_cached;
             match self.plan.find(if is_direct { read_full_direct_at } else { read_full_at }) {
                 Ok(Found::Batches { batches, position }) => {
                     if !batches.bytes.is_empty() {
                         let (offset, segment) = (batches.next_offset, self.plan.segment);
-                        let is_cold = batches.bytes.len() >= LARGE_BYTES;
+                        let is_cold = !is_cached && batches.bytes.len() >= LARGE_BYTES;
                         let until = self.cold_until.unwrap_or(position + STRETCH_BYTES);
                         let cold_until = is_cold.then_some(until);
                         let limit = self.plan.limit;
@@ -278,7 +296,7 @@ impl ColdRead {
         self.plan.start = Start::Front;
         // What was opened belongs to the segment before.
         self.learned.file = None;
-        self.cold_until = None;
+        (self.cold_until, self.look) = (None, None);
         (self.index, self.learned.index) = (None, None);
         self.learned.segment = base;
         self.is_active = bytes.is_some();

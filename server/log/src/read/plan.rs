@@ -16,7 +16,7 @@ use types::Offset;
 
 use super::Batches;
 use super::buffer::ReadBuffer;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, read_full_at};
 use crate::index_file::ReadAt;
 use crate::offset_index::{self, OffsetEntry};
 
@@ -127,6 +127,26 @@ impl Plan {
         };
         let floor = self.check_entry(entry, read_at)?;
         self.walk(Border { position: entry.position.into(), floor }, read_at)
+    }
+
+    /// Whether a read can be tried without opening anything.
+    pub fn is_open(&self) -> bool {
+        self.file.is_some() && !matches!(self.start, Start::Search(None))
+    }
+
+    /// Where the read begins, and whether memory holds that page; `None` where that cannot be told, of
+    /// which the read says why. Nothing is read ahead for one page.
+    pub fn look(&self) -> Option<(u64, bool)> {
+        let position_of =
+            |entry: Option<OffsetEntry>| entry.map_or(0, |entry| entry.position.into());
+        let position = match &self.start {
+            Start::Front => 0,
+            Start::Stopped(position) => *position,
+            Start::Entry(entry) => position_of(*entry),
+            Start::Search(index) => position_of(self.look_up(index.as_deref(), read_full_at).ok()?),
+        };
+        let is_cached = self.file.as_ref()?.read_cached_at(&mut [0], position).is_ok();
+        Some((position, is_cached))
     }
 
     fn look_up(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use types::{LeaderEpoch, Millis};
 
 use super::*;
-use crate::testing::{batch, open_new};
+use crate::disk::{Disk, OpenMode, RealDisk};
+use crate::testing::{batch, clean, drops_cached, open, open_new, reads_past_cache, sync};
 use crate::{AppendOrigin, LogConfig};
 
 /// Ten batches of two records, three segments.
@@ -20,6 +21,13 @@ fn log(dir: &std::path::Path) -> (Log, usize) {
     }
     assert_eq!(log.segment_count(), 3);
     (log, bytes)
+}
+
+/// Of 512 KiB and a little.
+fn large_batch(byte: u8) -> bytes::BytesMut {
+    let mut batch = records::BatchBuilder::new(records::Compression::None);
+    batch.append(0, None, Some(&[byte; 512 << 10]), &[]);
+    bytes::BytesMut::from(batch.build())
 }
 
 fn offsets(batches: &Batches) -> Vec<i64> {
@@ -124,14 +132,11 @@ fn config_changes_take_effect() {
 
 #[test]
 fn who_reads_much_from_the_device_goes_on_there_until_it_is_in_memory() {
-    const BATCH: usize = 512 << 10;
     const LARGE: usize = 1 << 20;
     let dir = tempfile::tempdir().unwrap();
     let mut log = open_new(dir.path(), LogConfig::default());
     for n in 0..80 {
-        let mut batch = records::BatchBuilder::new(records::Compression::None);
-        batch.append(0, None, Some(&[n; BATCH]), &[]);
-        let batch = bytes::BytesMut::from(batch.build());
+        let batch = large_batch(n);
         log.append_as_leader(batch, LeaderEpoch(0), AppendOrigin::Client, Millis(0)).unwrap();
     }
     let stretch = |log: &mut Log, from: i64| {
@@ -174,4 +179,40 @@ fn who_reads_much_from_the_device_goes_on_there_until_it_is_in_memory() {
         panic!("it came from the device")
     };
     assert_eq!(cold.run().0.unwrap().bytes, second.bytes);
+    // What it reads so does not come into memory.
+    sync(&mut log);
+    let file = Arc::clone(&log.active.file);
+    if reads_past_cache(dir.path()) && drops_cached(file.as_ref()) {
+        let Read::Cold(cold) = read(&mut log, LARGE, place(2, Some(u64::MAX))) else { panic!() };
+        assert_eq!(cold.run().0.unwrap().bytes, first.bytes);
+        assert!(file.read_cached_at(&mut [0], batch_bytes * 5 / 2).is_err(), "it is in memory");
+    }
+}
+
+#[test]
+fn what_must_be_opened_is_read_from_memory_where_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { segment_bytes: 4 << 20, ..LogConfig::default() };
+    let mut log = open_new(dir.path(), config.clone());
+    for n in 0..16 {
+        let append = large_batch(n);
+        log.append_as_leader(append, LeaderEpoch(0), AppendOrigin::Client, Millis(0)).unwrap();
+    }
+    sync(&mut log);
+    let end = log.end_offset();
+    drop(log);
+    let first = dir.path().join("t-0/00000000000000000000.log");
+    let goes_on_cold = || {
+        let mut log = open(dir.path(), config.clone(), clean(end)).unwrap();
+        let read = log.read(Offset::new(2), 1 << 20, Offset::MAX, true).unwrap();
+        let Read::Cold(cold) = read else { panic!("the segment is not open") };
+        let (batches, learned) = cold.run();
+        assert_eq!(offsets(&batches.unwrap()), [2]);
+        learned.place.unwrap().cold_until.is_some()
+    };
+    assert!(!goes_on_cold());
+    let file = RealDisk.open(&first, OpenMode::Read).unwrap();
+    if reads_past_cache(dir.path()) && drops_cached(file.as_ref()) {
+        assert!(goes_on_cold());
+    }
 }
