@@ -273,10 +273,18 @@ impl Log {
         self.hints.suspects.extend(fault.damaged_segment());
     }
 
-    /// The segments of which a part is known to be lost, in order.
+    /// The segments of which a part is known to be lost, in order. What was found in one stays known
+    /// after retention has taken it away.
     pub fn damaged_segments(&self) -> BTreeSet<Offset> {
         let damaged = self.hints.damages.iter().map(|damage| damage.segment);
-        damaged.chain(self.hints.suspects.iter().copied()).collect()
+        let damaged = damaged.chain(self.hints.suspects.iter().copied());
+        damaged.filter(|base| self.has_segment(*base)).collect()
+    }
+
+    /// Whether a segment begins there.
+    pub fn has_segment(&self, base: Offset) -> bool {
+        let closed = self.closed.binary_search_by_key(&base, |segment| segment.base);
+        closed.is_ok() || self.active.base == base
     }
 
     /// Where what is lost of a segment begins, place by place; none where more may be lost than reads

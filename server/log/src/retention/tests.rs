@@ -51,6 +51,19 @@ fn retention_rules() {
     }
 }
 
+#[test]
+fn a_damaged_segment_that_is_gone_is_not_to_be_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = log(dir.path(), LogConfig { retention_bytes: Some(0), ..config() });
+    for base in [0, 6] {
+        let file = segment::path(&dir.path().join("t-0"), Offset::new(base), LOG);
+        log.note_suspect(&LogError::Damaged { file, position: 0, reason: "broken".to_owned() });
+    }
+    assert_eq!(log.damaged_segments().len(), 2);
+    log.delete_old_segments(Offset::new(4), Millis(0)).unwrap();
+    assert!(log.damaged_segments().into_iter().eq([Offset::new(6)]));
+}
+
 /// A producer's clock may be years behind, and ahead by what the topic lets in: an hour by default.
 #[test]
 fn segments_expire_however_far_away_their_timestamps_are() {

@@ -18,10 +18,10 @@ const HOPELESS_AGAIN_AFTER: Millis = Millis(600_000);
 /// So many times every other replica must have been asked in vain before readers hear that nobody
 /// has it.
 const HOPELESS_TIMES: u8 = 2;
-/// Segments of one log of which that is remembered, the last ones.
-const SEGMENTS_MAX: usize = 64;
 
-/// What has been tried for each segment that could not be mended, by where it begins.
+/// What has been tried for each segment that could not be mended, by where it begins. Whoever is
+/// forgotten is due at once: so it lasts as long as the segment, also while no read has found the
+/// damage again after the files became others.
 #[derive(Debug, Default)]
 pub(super) struct Mending(BTreeMap<Offset, Tried>);
 
@@ -64,10 +64,11 @@ impl Mending {
         let wait = if in_vain >= HOPELESS_TIMES { HOPELESS_AGAIN_AFTER } else { doubled };
         let tried = Tried { not_before: now + wait, tries: tries.saturating_add(1), in_vain };
         self.0.insert(base, tried);
-        if self.0.len() > SEGMENTS_MAX {
-            // It may be gone by now, as retention begins there.
-            self.0.pop_first();
-        }
+    }
+
+    /// Forgets what has been tried for segments that are gone.
+    fn retain(&mut self, is_there: impl Fn(Offset) -> bool) {
+        self.0.retain(|base, _| is_there(*base));
     }
 
     fn is_hopeless(&self, base: Offset) -> bool {
@@ -96,6 +97,7 @@ impl Partition {
     /// Takes note of what came of it.
     pub fn note_mended(&mut self, segment: Offset, helped: Helped) {
         self.mending.note(segment, helped, clock::monotonic());
+        self.mending.retain(|base| self.log.has_segment(base));
     }
 
     /// What a reader hears of damage to a segment: that it comes back later, as long as others may
@@ -160,11 +162,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn each_of_many_damaged_segments_is_tried() {
         let mut mending = Mending::default();
-        for base in 0..1_000 {
-            mending.note(Offset::new(base), Helped::NotAll, Millis::ZERO);
+        let damaged = || (0..200).map(Offset::new);
+        for base in damaged() {
+            assert_eq!(mending.due(damaged(), Millis::ZERO), Some(base));
+            mending.note(base, Helped::NotAll, Millis::ZERO);
         }
-        assert_eq!(mending.0.len(), SEGMENTS_MAX);
+        assert_eq!(mending.due(damaged(), Millis::ZERO), None);
+    }
+
+    #[test]
+    fn what_was_tried_is_remembered_as_long_as_there_is_the_segment() {
+        let mut mending = Mending::default();
+        for base in [FIRST, SECOND] {
+            mending.note(base, Helped::NotAll, Millis::ZERO);
+        }
+        mending.retain(|base| base == SECOND);
+        assert_eq!(mending.due([SECOND], Millis::ZERO), None);
+        assert_eq!(mending.0.len(), 1);
     }
 }
