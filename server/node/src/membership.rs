@@ -10,6 +10,8 @@
 //!
 //! Not here: what the controller makes of it (`sessions`).
 
+mod incarnation;
+
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -27,6 +29,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use types::{BrokerId, ErrorCode, Rng, Uuid};
 
+use self::incarnation::Incarnation;
 use crate::dirs::fresh_id;
 use crate::peers::LinkOptions;
 use crate::shard::Shard;
@@ -137,7 +140,7 @@ impl Membership {
         let member = Member {
             shared: Arc::clone(shared),
             controller,
-            incarnation: fresh_id(rng),
+            incarnation: Incarnation::new(fresh_id(rng)),
             rng: Rng::new(rng.next_u64()),
             has_picked_id,
             told: None,
@@ -181,8 +184,7 @@ impl Running {
 struct Member {
     shared: Arc<Shared>,
     controller: ToController,
-    /// Tells this run of the node from earlier ones.
-    incarnation: Uuid,
+    incarnation: Incarnation,
     rng: Rng,
     /// Whether nobody has chosen the node's id, so that it can be another one.
     has_picked_id: bool,
@@ -224,7 +226,7 @@ impl Member {
     async fn run(mut self, told: Sender<anyhow::Result<()>>) {
         let roles = self.shared.config.roles;
         if roles.broker {
-            runs::vouch(&self.shared, self.incarnation).await;
+            runs::vouch(&self.shared, self.incarnation.id()).await;
         }
         let registered = self.register(roles.broker).await;
         if registered.is_err() || !roles.broker {
@@ -256,10 +258,12 @@ impl Member {
                     if wants_out || self.is_fenced { POLL } else { self.interval() }
                 }
                 Err(lost @ (Unheard::Stale | Unheard::Misjudged(_))) => {
-                    if let Unheard::Misjudged(how) = lost {
-                        self.begin_anew(how).await;
-                    }
-                    if let Err(error) = self.register_anew().await
+                    let may_register = match lost {
+                        Unheard::Misjudged(how) => self.begin_anew(how),
+                        Unheard::Stale | Unheard::Other(_) => true,
+                    };
+                    if may_register
+                        && let Err(error) = self.register_anew().await
                         && let Some(told) = told.take()
                     {
                         _ = told.send(Err(error));
@@ -327,17 +331,18 @@ impl Member {
         }
     }
 
-    /// No record takes back what was told but that of another run.
-    async fn begin_anew(&mut self, how: &str) {
+    /// No record takes back what was told but that of another run. Whether that may register now.
+    fn begin_anew(&mut self, how: &str) -> bool {
         if let Some(more) = self.misjudged.pass(Instant::now()) {
             tracing::warn!(
                 "{how}: this broker registers anew. Whoever reaches the listeners of controllers \
                  may have sent a heartbeat in its name{more}"
             );
         }
-        let former = std::mem::replace(&mut self.incarnation, fresh_id(&mut self.rng));
-        runs::vouch_on(&self.shared, former, self.incarnation).await;
         self.is_fenced = true;
+        let shared = &self.shared;
+        let named = |former, next| runs::vouch_on(Arc::clone(shared), former, next);
+        self.incarnation.renew(|| fresh_id(&mut self.rng), named)
     }
 
     /// Tries to get the registration back, as whoever has it may be gone.
@@ -354,13 +359,13 @@ impl Member {
         Ok(())
     }
 
-    async fn try_register(&self, is_broker: bool) -> Result<(), Refusal> {
+    async fn try_register(&mut self, is_broker: bool) -> Result<(), Refusal> {
         let shared = &self.shared;
         // First of the two: it tells whether another node has this id.
         if is_broker {
             let image = shared.controller.image().await;
             let image = image.map_err(|why| Refusal::ForNow(why.to_string()))?;
-            let mut request = registration::broker_request(shared, &image, self.incarnation);
+            let mut request = registration::broker_request(shared, &image, self.incarnation.id());
             request.features.extend(registration::tolerated(&image));
             let here = |request| sessions::register(shared, request);
             let api = ApiKey::BrokerRegistration;
@@ -373,6 +378,7 @@ impl Member {
                 return Err(self.refused_level().await);
             }
             check("broker", answer.error_code)?;
+            self.incarnation.registered();
             shared.membership.epoch.store(answer.broker_epoch, Ordering::SeqCst);
             shared.membership.standing.renewed();
             // Shards that have heard of it already did not know that it is this run's.
@@ -381,7 +387,7 @@ impl Member {
             }
         }
         if shared.config.roles.controller {
-            let request = registration::controller_request(shared, self.incarnation);
+            let request = registration::controller_request(shared, self.incarnation.id());
             let api = ApiKey::ControllerRegistration;
             let here = |request| async move {
                 shared.controller.decide(move |_, _| register_controller(&request)).await

@@ -52,8 +52,7 @@ pub async fn vouch(shared: &Arc<Shared>, incarnation: Uuid) {
 }
 
 /// The same for a run that goes on as another one.
-pub async fn vouch_on(shared: &Arc<Shared>, former: Uuid, incarnation: Uuid) {
-    let shared = Arc::clone(shared);
+pub async fn vouch_on(shared: Arc<Shared>, former: Uuid, incarnation: Uuid) {
     let named = move |_: &Dir| vec![incarnation, former];
     threads::blocking(move || shared.runs.name(&shared.dirs, named)).await;
 }
@@ -111,6 +110,7 @@ impl Runs {
                 return;
             }
             let named = named(dir);
+            let _call = dir.calls.begin();
             if let Err(fault) = log::write_whole_runs(dirs.disk.as_ref(), dir.path(), &named) {
                 // Without it the next start counts for less, and that is all.
                 dirs.report(&fault);
@@ -122,6 +122,7 @@ impl Runs {
     fn take_back(&self, dirs: &Dirs) -> bool {
         let _one_at_a_time = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for dir in online(dirs) {
+            let _call = dir.calls.begin();
             if let Err(fault) = log::remove_whole_runs(dirs.disk.as_ref(), dir.path()) {
                 dirs.report(&fault);
                 // One that has failed for good is not used any more.
