@@ -197,6 +197,11 @@ impl<T: Send + 'static> Reply<T> {
         }
     }
 
+    /// Whether nobody waits any more.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// Resolves once nobody waits any more.
     pub async fn closed(&mut self) {
         self.sender.closed().await;

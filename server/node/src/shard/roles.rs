@@ -188,6 +188,7 @@ impl Shard {
         let min_isr = self.settings_of(id, &topic.name).min_isr;
         let term = term_of(replica, min_isr);
         let change = partition.borrow_mut().take_role(here, &term, leads);
+        self.hand_over.note(&partition.borrow());
         match change {
             RoleChange::None => return,
             RoleChange::Leads => self.groups.partition_opened(self, &partition),

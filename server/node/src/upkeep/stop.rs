@@ -37,7 +37,9 @@ pub struct ClosedShards {
 /// # Errors
 /// If a shard has died.
 pub fn hold_producers(shared: &Shared) -> anyhow::Result<()> {
-    on_shards(shared, broker::hold_producers).map(drop)
+    // While one shard waits, the others may come to have something to wait for.
+    while on_shards(shared, broker::hold_producers)?.contains(&true) {}
+    Ok(())
 }
 
 /// Has all shards do something at once, and gives what each made of it.

@@ -92,13 +92,13 @@ pub struct Played {
     /// Connection and epoch of the broker.
     pub follower: (Client, i64),
     /// Its connection to the controller: a broker that loses it is soon fenced.
-    _registered: Client,
+    pub _registered: Client,
     pub topic_id: Uuid,
 }
 
 impl Played {
     /// `replicas` are those of the topic.
-    fn start(replicas: &[i32]) -> Self {
+    pub fn start(replicas: &[i32]) -> Self {
         let node = TestNode::start_with(&[
             LONG,
             LITTLE_MEMORY,

@@ -11,10 +11,11 @@ use protocol::messages::join_group::{
 };
 use protocol::messages::produce::{ProduceRequest, ProduceResponse};
 use records::split_batches;
-use types::ErrorCode;
+use types::{ErrorCode, Uuid};
 
 use crate::client::{Client, TestNode, eventually};
 use crate::followers::{ASK, Ask, Played, fetch, one_record};
+use crate::replication::{TOPIC, create_on, reassign, state};
 
 /// Well below what a drain may take, and far below what the clients would wait.
 const AT_ONCE: Duration = Duration::from_secs(3);
@@ -96,18 +97,19 @@ fn produced(client: &mut Client) -> (ErrorCode, i64) {
     (ErrorCode::from_wire(partition.error_code), partition.base_offset)
 }
 
+/// A follower says that it has what is before an offset, and is told how many batches come there.
+fn batches_from(follower: &mut Client, epoch: i64, topic_id: Uuid, offset: i64) -> i64 {
+    let ask = Ask { offset, replica: Some((epoch, 0)), ..ASK };
+    let batches = fetch(follower, topic_id, ask).records.unwrap_or_default();
+    i64::try_from(split_batches(&batches).count()).unwrap()
+}
+
 /// A leader stops with a record that its follower lacks, and gets more of them until it appends
 /// none. What becomes of those that it has appended, and of the one that it has not.
 fn stop_with_records_to_copy(copies: bool) -> (Vec<(ErrorCode, i64)>, (ErrorCode, i64)) {
     let played = Played::with_two_records();
     let Played { node, mut client, follower: (mut follower, epoch), topic_id, .. } = played;
-    // To ask for what comes at an offset is to say that one has what is before.
-    let mut behind = |offset| {
-        let replica = Some((epoch, 0));
-        let ask = Ask { offset, leader_epoch: 0, replica, ..ASK };
-        let batches = fetch(&mut follower, topic_id, ask).records.unwrap_or_default();
-        i64::try_from(split_batches(&batches).count()).unwrap()
-    };
+    let mut behind = |offset| batches_from(&mut follower, epoch, topic_id, offset);
     let request = ProduceRequest { timeout_ms: 60_000, ..one_record(topic_id, ALL) };
     client.send(ApiKey::Produce, PRODUCE, &request).unwrap();
     eventually("the append", || (behind(2) == 1).then_some(()));
@@ -146,4 +148,34 @@ fn a_leader_that_stops_commits_what_it_has_appended_and_appends_nothing_more() {
 fn a_leader_that_stops_does_not_wait_for_ever_for_a_follower() {
     let (answers, held) = stop_with_records_to_copy(false);
     assert!(answers.into_iter().chain([held]).all(|answer| answer == REFUSED));
+}
+
+#[test]
+fn a_leader_that_stops_appends_nothing_more_where_a_follower_comes_in_sync_meanwhile() {
+    let Played { node, mut client, follower: (mut follower, epoch), topic_id, _registered } =
+        Played::start(&[1]);
+    create_on(&mut client, "busy", &[1, 2]);
+    for name in ["busy", TOPIC] {
+        let mut request = one_record(topic_id, 1);
+        request.topic_data[0].name = name.to_owned();
+        eventually("the leader to write", || {
+            let answer: ProduceResponse = client.call(ApiKey::Produce, PRODUCE, &request);
+            (answer.responses[0].partition_responses[0].error_code == 0).then_some(())
+        });
+    }
+    reassign(&mut client, TOPIC, &[1, 2]);
+    // Nobody copies the other topic's record, so that the stop waits.
+    let stops = thread::spawn(move || drop(node));
+    thread::sleep(PARKED);
+    let mut behind = |offset| batches_from(&mut follower, epoch, topic_id, offset);
+    eventually("the follower to be in sync", || {
+        behind(1);
+        (state(&mut client, TOPIC)? == (1, 2)).then_some(())
+    });
+    let request = ProduceRequest { timeout_ms: 60_000, ..one_record(topic_id, ALL) };
+    client.send(ApiKey::Produce, PRODUCE, &request).unwrap();
+    thread::sleep(PARKED);
+    assert_eq!(behind(1), 0, "the leadership moves with a record that nobody else has");
+    assert_eq!(produced(&mut client), REFUSED);
+    stops.join().unwrap();
 }
