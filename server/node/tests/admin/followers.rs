@@ -47,6 +47,10 @@ pub const ASK: Ask =
     Ask { version: 16, rack: "", offset: 0, leader_epoch: -1, max_wait_ms: 0, replica: None };
 
 fn fetch_all(client: &mut Client, topic_id: Uuid, ask: Ask) -> FetchResponse {
+    client.call(ApiKey::Fetch, ask.version, &request(topic_id, ask))
+}
+
+fn request(topic_id: Uuid, ask: Ask) -> FetchRequest {
     let mut partition = FetchPartition {
         fetch_offset: ask.offset,
         current_leader_epoch: ask.leader_epoch,
@@ -65,7 +69,7 @@ fn fetch_all(client: &mut Client, topic_id: Uuid, ask: Ask) -> FetchResponse {
         partitions: vec![partition],
         ..Default::default()
     };
-    let request = FetchRequest {
+    FetchRequest {
         replica_state,
         max_wait_ms: ask.max_wait_ms,
         min_bytes: 1,
@@ -73,8 +77,7 @@ fn fetch_all(client: &mut Client, topic_id: Uuid, ask: Ask) -> FetchResponse {
         topics: vec![topic],
         rack_id: ask.rack.to_owned(),
         ..Default::default()
-    };
-    client.call(ApiKey::Fetch, ask.version, &request)
+    }
 }
 
 pub fn fetch(client: &mut Client, topic_id: Uuid, ask: Ask) -> PartitionData {
@@ -198,6 +201,36 @@ fn a_follower_copies_though_readers_have_used_up_the_memory() {
     let bytes = |data: PartitionData| data.records.map_or(0, |records| records.len());
     assert_ne!(bytes(played.copy_from(0, 0)), 0);
     assert_eq!(bytes(fetch(&mut played.client, played.topic_id, ASK)), 0, "as it is no follower");
+}
+
+#[test]
+fn who_waits_for_room_behind_a_record_that_is_not_acknowledged_hinders_nobody() {
+    let mut played = Played::with_two_records();
+    create_on(&mut played.client, "big", &[1]);
+    throttling::append(&mut played.client, "big", BATCH_BYTES);
+    let greedy = greedy(&played.node, "big");
+    let bytes = |data: PartitionData| data.records.map_or(0, |records| records.len());
+    let record = one_record(played.topic_id, ALL);
+    let record = ProduceRequest { timeout_ms: FOR_EVER_MS, ..record };
+    let ask = Ask { max_wait_ms: 100, ..ASK };
+    // On the shard that has the partition, and on the other one.
+    let mut written = 0;
+    let _waiting = [(); 4].map(|()| {
+        let mut waits = played.node.client();
+        waits.send(ApiKey::Produce, 10, &record).unwrap();
+        waits.send(ApiKey::Fetch, ask.version, &request(played.topic_id, ask)).unwrap();
+        let before = written;
+        eventually("the record to be written", || {
+            written = bytes(played.copy_from(2, 0));
+            (written > before).then_some(())
+        });
+        waits
+    });
+    drop(greedy);
+    eventually("room for others", || {
+        (bytes(fetch(&mut played.client, played.topic_id, ASK)) > 0).then_some(())
+    });
+    assert_eq!(played.copy_from(2, 0).high_watermark, 2, "the record is not acknowledged yet");
 }
 
 #[test]
