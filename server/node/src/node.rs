@@ -121,17 +121,13 @@ impl Node {
             membership: Membership::default(),
             runs: Runs::default(),
             group_memory: Arc::new(GroupMemory::new(net.in_flight_bytes_max())),
-            net: Arc::clone(&net),
+            net,
             listener_counters: counters(&bound),
             advertised,
         });
         let (threads, drained) = serving::start_shards(&shared, inboxes, receivers, &mut rng)?;
         let listeners = bound.iter().map(|one| (one.name().to_owned(), one.local_addr())).collect();
-        // Controllers find each other before anything else is served.
-        let (for_controllers, for_clients) = by_role(&shared, bound);
-        let controllers = serving::start_acceptor(Arc::clone(&net), for_controllers)?;
-        serving::open_partitions(&shared, running.caught_up()?, &status)?;
-        let clients = serving::start_acceptor(net, for_clients)?;
+        let acceptors = accept(&shared, bound, &mut running, &status)?;
         let membership = Membership::join(&shared, has_picked_id, &mut rng)?;
         status.serves(Arc::clone(&shared));
         Ok(Self {
@@ -139,7 +135,7 @@ impl Node {
             metrics,
             shared,
             shards: threads,
-            acceptors: [controllers, clients],
+            acceptors,
             drained,
             controller: running,
             membership,
@@ -243,6 +239,19 @@ fn to_controller(
         response_bytes_max: config.limits.request_bytes_max as usize,
     };
     ToController::new(config, active, peers, options)
+}
+
+/// Opens the listeners: controllers find each other before anything else is served.
+fn accept(
+    shared: &Arc<Shared>,
+    bound: Vec<Listener>,
+    running: &mut controller::Running,
+    status: &Status,
+) -> anyhow::Result<[JoinHandle<()>; 2]> {
+    let (for_controllers, for_clients) = by_role(shared, bound);
+    let controllers = serving::start_acceptor(Arc::clone(&shared.net), for_controllers)?;
+    serving::open_partitions(shared, running.caught_up()?, status)?;
+    Ok([controllers, serving::start_acceptor(Arc::clone(&shared.net), for_clients)?])
 }
 
 /// The listeners of controllers, and those of brokers.

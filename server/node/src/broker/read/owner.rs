@@ -210,6 +210,16 @@ fn read_one(
     if bounds.read_committed {
         answer.unsettled = partition.log().aborted_lookup(from).map(|lookup| (lookup, from));
     }
+    read_log(partition, (from, until), limits, answer)
+}
+
+/// Reads what the reader may have, or plans to where the device has it.
+fn read_log(
+    partition: &mut Partition,
+    (from, until): (Offset, Offset),
+    limits: ReadLimits,
+    mut answer: Answer,
+) -> (Answer, Option<Box<ColdRead>>) {
     let log = partition.log_mut();
     let read = match log.read_recent(from, limits.bytes_max, until) {
         Ok(Some(recent)) => {
