@@ -23,6 +23,8 @@ use config::{BrokerLayers, HostPort, NodeConfig, Properties, Sources, StaticConf
 /// What was learned, beside `meta.properties`.
 const LEARNED_FILE: &str = "joined.properties";
 const FORMATTED_FILE: &str = "meta.properties";
+/// Written before the node registers.
+const WHOLE_RUNS_FILE: &str = ".thalweg_whole_runs";
 /// Folder of the metadata log.
 const METADATA_FOLDER: &str = "__cluster_metadata-0";
 /// As many controllers outlive the loss of one; more are slower, and are made on demand.
@@ -149,6 +151,7 @@ fn forget(dir: &Path) -> std::io::Result<()> {
     };
     gone(fs::remove_file(dir.join(LEARNED_FILE)))?;
     gone(fs::remove_dir_all(dir.join(METADATA_FOLDER)))?;
+    gone(fs::remove_file(dir.join(WHOLE_RUNS_FILE)))?;
     gone(fs::remove_file(dir.join(FORMATTED_FILE)))
 }
 
