@@ -18,7 +18,7 @@ use crate::admin::Admin;
 use crate::connection::Connection;
 use crate::consumer::{Consumer, ConsumerSettings};
 use crate::error::{ClientError, silence};
-use crate::failover::not_reached;
+use crate::failover::{in_turn, not_reached};
 use crate::metadata::{Broker, TopicMetadata};
 use crate::producer::{Producer, ProducerSettings};
 use crate::retry::{Retry, noticed};
@@ -58,7 +58,8 @@ struct State {
     coordinators: HashMap<String, i32>,
     /// Before the first answer a lost connection is a wrong address, later it is a restart.
     was_reached: bool,
-    /// The broker that was silent last: it is tried after all others.
+    /// The broker that was left last, as it was silent or may know too little: those behind it are
+    /// tried first.
     silent: Option<Arc<str>>,
     /// When it was last asked who leads a topic in the place of a silent broker.
     looked: HashMap<Arc<str>, Instant>,
@@ -214,7 +215,12 @@ impl Client {
         state.brokers = brokers.map(|broker| (broker.id, broker)).collect();
         let mut topics = Vec::new();
         for topic in answer.topics {
-            let topic = TopicMetadata::from_wire(topic).map(Arc::new);
+            let topic = TopicMetadata::from_wire(topic).map(|mut topic| {
+                if let Some((known, _)) = state.topics.get(&topic.name) {
+                    topic.keep_newer(known);
+                }
+                Arc::new(topic)
+            });
             if let Ok(topic) = &topic {
                 state.names.insert(topic.id, topic.name.clone());
                 state.topics.insert(topic.name.clone(), (topic.clone(), now));
@@ -395,7 +401,7 @@ impl Client {
                 None => {
                     addresses.extend(settings.bootstrap.iter().map(|one| one.as_str().into()));
                     addresses.extend(state.brokers.values().map(address));
-                    addresses.sort_by_key(|one| Some(one) == state.silent.as_ref());
+                    addresses = in_turn(addresses, state.silent.as_ref());
                     ClientError::Invalid("the list of bootstrap servers is empty".to_owned())
                 }
             }

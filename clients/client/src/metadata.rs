@@ -84,6 +84,21 @@ impl TopicMetadata {
         Ok(Self { name, id: topic.topic_id, is_internal: topic.is_internal, partitions })
     }
 
+    /// Keeps what was known of partitions where that is newer: a broker that is cut off answers with what
+    /// it had heard before (KIP-320).
+    pub(crate) fn keep_newer(&mut self, known: &Self) {
+        // Without an id it may be another topic of that name.
+        if self.id == Uuid::ZERO || self.id != known.id {
+            return;
+        }
+        for partition in &mut self.partitions {
+            let known = known.partition(partition.index);
+            if let Some(known) = known.filter(|known| known.leader_epoch > partition.leader_epoch) {
+                *partition = known.clone();
+            }
+        }
+    }
+
     /// The partition with this index.
     pub fn partition(&self, index: i32) -> Option<&PartitionMetadata> {
         self.partitions.get(usize::try_from(index).ok()?)
@@ -109,5 +124,33 @@ impl TopicMetadata {
         partition.leader.ok_or_else(|| ClientError::NoLeader {
             partition: TopicPartition::new(self.name.clone(), index).to_string(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(id: u8, leader: i32, leader_epoch: i32) -> TopicMetadata {
+        let partition =
+            PartitionMetadata { leader: Some(leader), leader_epoch, ..Default::default() };
+        let id = Uuid::from_bytes([id; 16]);
+        TopicMetadata { name: "t".into(), id, is_internal: false, partitions: vec![partition] }
+    }
+
+    #[test]
+    fn what_is_older_than_known_is_not_taken() {
+        let cases = [
+            ("older", 1, 4, 1, Some(2)),
+            ("as old", 1, 5, 1, Some(1)),
+            ("newer", 1, 6, 1, Some(1)),
+            ("of another topic", 3, 4, 1, Some(1)),
+            ("of a topic without an id", 0, 4, 0, Some(1)),
+        ];
+        for (what, id, epoch, known_id, leader) in cases {
+            let mut told = topic(id, 1, epoch);
+            told.keep_newer(&topic(known_id, 2, 5));
+            assert_eq!(told.partitions[0].leader, leader, "{what}");
+        }
     }
 }
