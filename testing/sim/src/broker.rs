@@ -164,7 +164,8 @@ impl Broker {
     pub fn next(&self) -> Millis {
         let beat = self.asking.map_or(self.next_beat, |(_, until)| until);
         let syncs = self.replicas.values().filter_map(|one| Some(one.syncing.as_ref()?.1));
-        let pairs = self.pairs.values().filter_map(Pair::next);
+        // It asks nobody while it is not registered.
+        let pairs = self.pairs.values().filter(|_| self.epoch.is_some()).filter_map(Pair::next);
         syncs.chain(pairs).min().unwrap_or(Millis::MAX).min(beat).min(self.next_poll)
     }
 
