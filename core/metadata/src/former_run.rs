@@ -11,6 +11,9 @@ use types::{BrokerId, TopicPartition, Uuid};
 
 use crate::image::{Broker, Image, Partition, directory};
 
+/// So many runs are named beside one that begins: more do not end before any of them is registered.
+const RUNS_MAX: usize = 8;
+
 /// What a log directory that works says of the runs of its broker.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct FoundDirectory {
@@ -43,6 +46,22 @@ impl FoundDirectory {
     /// Whether it has all that a run has counted as written to it.
     pub fn has_all_of(&self, run: &Broker) -> bool {
         self.clean_epoch == Some(run.epoch) || self.whole_runs.contains(&run.incarnation_id)
+    }
+
+    /// The runs to name when one begins: that one, and those before it if the directory has all of the
+    /// registered run. Not that one alone: a later one may have ended as soon as it had asked for its
+    /// registration, and be registered only now.
+    pub fn runs_to_name(&self, begun: Uuid, registered: Option<&Broker>) -> Vec<Uuid> {
+        let mut runs = vec![begun];
+        if let Some(registered) = registered.filter(|run| self.has_all_of(run)) {
+            let before = [&registered.incarnation_id].into_iter().chain(&self.whole_runs);
+            for run in before.take(RUNS_MAX) {
+                if !runs.contains(run) {
+                    runs.push(*run);
+                }
+            }
+        }
+        runs
     }
 }
 

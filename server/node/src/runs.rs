@@ -68,12 +68,8 @@ fn begin(shared: &Shared, image: &Image, incarnation: Uuid) {
         shared.runs.vouches.store(false, Ordering::SeqCst);
         return;
     }
-    let former = image.broker(shared.config.node_id);
-    shared.runs.name(&shared.dirs, |dir| {
-        let former = former.filter(|former| dir.of_former_runs().has_all_of(former));
-        let former = former.map(|former| former.incarnation_id);
-        [incarnation].into_iter().chain(former).collect()
-    });
+    let former = image.broker(shared.config.node_id).map(|former| &**former);
+    shared.runs.name(&shared.dirs, |dir| dir.of_former_runs().runs_to_name(incarnation, former));
 }
 
 /// Whether directories may vouch for this run. They are not to do so for long then: once it is taken back

@@ -96,3 +96,23 @@ fn a_log_that_others_count_on_must_be_where_it_was() {
         assert_eq!(said(&image, &[whole(DIR)], true), Ok(EPOCH), "{name}, and there");
     }
 }
+
+/// A run that has ended right after it asked for its registration may be registered late.
+#[test]
+fn runs_that_are_not_registered_yet_stay_named() {
+    let image = image(&[DIR], &[1], &[], DIR);
+    let registered = image.broker(BrokerId(1)).map(|broker| &**broker);
+    let (now, before) = (id(95), id(94));
+    let named = |runs: &[Uuid]| {
+        let dir = FoundDirectory { id: DIR, whole_runs: runs.to_vec(), ..Default::default() };
+        dir.runs_to_name(now, registered)
+    };
+    assert_eq!(named(&[before, RUN]), [now, RUN, before]);
+    assert_eq!(named(&[before]), [now], "it does not have all of the registered one");
+    let clean = FoundDirectory { id: DIR, clean_epoch: Some(EPOCH), ..Default::default() };
+    assert_eq!(clean.runs_to_name(now, registered), [now, RUN]);
+    assert_eq!(clean.runs_to_name(now, None), [now]);
+    let many: Vec<Uuid> = (0..20).map(id).chain([RUN]).collect();
+    assert_eq!(named(&many)[..3], [now, RUN, id(0)], "the registered one and the newest");
+    assert!(named(&many).len() < many.len());
+}

@@ -53,9 +53,7 @@ impl Broker {
         self.vouches = true;
         let former = self.known.broker(self.id()).cloned();
         for at in 0..self.dirs.len() {
-            let former = former.as_ref().filter(|former| self.of_former[at].has_all_of(former));
-            let former = former.map(|former| former.incarnation_id);
-            let runs: Vec<_> = [self.incarnation].into_iter().chain(former).collect();
+            let runs = self.of_former[at].runs_to_name(self.incarnation, former.as_deref());
             let written = log::write_whole_runs(&self.dirs[at].disk, Path::new(ROOT), &runs);
             let Err(fault) = written.map_err(anyhow::Error::from) else { continue };
             match refused(&fault) {
