@@ -192,24 +192,29 @@ fn a_consumer_is_sent_to_a_replica_in_its_rack_that_has_its_offset() {
     assert_eq!(data.preferred_read_replica, -1);
 }
 
-#[test]
-fn a_follower_copies_though_readers_have_used_up_the_memory() {
+/// Two records, and readers who have used up the memory for answers as long as what they are is kept.
+fn without_room() -> (Played, Client) {
     let mut played = Played::with_two_records();
     create_on(&mut played.client, "big", &[1]);
     throttling::append(&mut played.client, "big", BATCH_BYTES);
-    let _greedy = greedy(&played.node, "big");
-    let bytes = |data: PartitionData| data.records.map_or(0, |records| records.len());
+    let greedy = greedy(&played.node, "big");
+    (played, greedy)
+}
+
+fn bytes(data: PartitionData) -> usize {
+    data.records.map_or(0, |records| records.len())
+}
+
+#[test]
+fn a_follower_copies_though_readers_have_used_up_the_memory() {
+    let (mut played, _greedy) = without_room();
     assert_ne!(bytes(played.copy_from(0, 0)), 0);
     assert_eq!(bytes(fetch(&mut played.client, played.topic_id, ASK)), 0, "as it is no follower");
 }
 
 #[test]
 fn who_waits_for_room_behind_a_record_that_is_not_acknowledged_hinders_nobody() {
-    let mut played = Played::with_two_records();
-    create_on(&mut played.client, "big", &[1]);
-    throttling::append(&mut played.client, "big", BATCH_BYTES);
-    let greedy = greedy(&played.node, "big");
-    let bytes = |data: PartitionData| data.records.map_or(0, |records| records.len());
+    let (mut played, greedy) = without_room();
     let record = one_record(played.topic_id, ALL);
     let record = ProduceRequest { timeout_ms: FOR_EVER_MS, ..record };
     let ask = Ask { max_wait_ms: 100, ..ASK };
